@@ -1,0 +1,3 @@
+//! Moves an application's risk signals from NATS JetStream into ClickHouse and never loses one.
+
+pub mod settings;

@@ -1,0 +1,3 @@
+//! The `risksignal` command.
+
+fn main() {}

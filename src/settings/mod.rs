@@ -1,0 +1,237 @@
+//! What the operator may set: one typed struct, filled from defaults, a TOML file, a `.env`
+//! file and the environment, in that order, and checked as a whole before any server is touched.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Every setting of the daemon, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The connection to NATS.
+    pub nats: Nats,
+    /// The JetStream stream that applications publish to.
+    pub stream: Stream,
+    /// The stream that takes what cannot land.
+    pub dead_letters: DeadLetters,
+    /// The durable pull consumer, and how much of it one instance holds.
+    pub consumer: Consumer,
+    /// The connection to ClickHouse, and how batches are inserted.
+    pub clickhouse: ClickHouse,
+    /// When a batch closes.
+    pub batch: Batch,
+    /// The limits a signal has to keep.
+    pub validation: Validation,
+    /// What is logged, and how.
+    pub log: Log,
+    /// How the daemon stops.
+    pub shutdown: Shutdown,
+}
+
+/// The connection to NATS.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Nats {
+    /// One or more server URLs, separated by commas.
+    pub url: String,
+    /// The user; empty means none.
+    pub user: String,
+    /// The user's password.
+    pub password: Secret,
+    /// A token instead of user and password.
+    pub token: Secret,
+    /// How long one attempt to connect may take.
+    pub connect_timeout: Duration,
+    /// How long an answer of the JetStream API or a publish ack may take.
+    pub request_timeout: Duration,
+}
+
+/// The JetStream stream that applications publish to. The bounds apply when the daemon or
+/// the producer creates it; a stream that exists keeps its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stream {
+    /// The stream's name.
+    pub name: String,
+    /// Its subjects are `<subject_prefix>.>`.
+    pub subject_prefix: String,
+    /// Where JetStream keeps the messages.
+    pub storage: Storage,
+    /// Copies in a NATS cluster.
+    pub replicas: usize,
+    /// Messages older than this are removed; zero keeps them for ever.
+    pub max_age: Duration,
+    /// The stream's size in bytes, the oldest messages go first; zero is no bound.
+    pub max_bytes: u64,
+    /// How long JetStream remembers a `Nats-Msg-Id`.
+    pub duplicate_window: Duration,
+}
+
+/// Where JetStream keeps a stream's messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// On disk.
+    File,
+    /// In memory; gone when the server stops.
+    Memory,
+}
+
+/// The stream that takes what cannot land.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeadLetters {
+    /// The stream's name.
+    pub name: String,
+    /// A letter's subject is `<subject_prefix>.<original subject>`.
+    pub subject_prefix: String,
+    /// Letters older than this are removed; zero keeps them for ever.
+    pub max_age: Duration,
+    /// Letters published at once without an ack yet.
+    pub max_pending: usize,
+}
+
+/// The durable pull consumer, and how much of it one instance holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Consumer {
+    /// The consumer's durable name.
+    pub name: String,
+    /// JetStream delivers a message again when it is not acked for this long.
+    pub ack_wait: Duration,
+    /// Messages delivered and not acked, over all instances; JetStream stops there.
+    pub max_ack_pending: usize,
+    /// Messages that this instance holds at once, from the pull to the ack.
+    pub max_in_flight_messages: usize,
+    /// Bytes of messages that this instance holds at once, from the pull to the ack.
+    pub max_in_flight_bytes: usize,
+    /// Messages a pull asks for.
+    pub fetch_messages: usize,
+    /// Bytes a pull asks for.
+    pub fetch_bytes: usize,
+    /// How long a pull waits for messages.
+    pub fetch_expires: Duration,
+    /// Pulls that are open at once.
+    pub pulls: usize,
+}
+
+/// The connection to ClickHouse, and how batches are inserted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClickHouse {
+    /// The URL of the HTTP interface.
+    pub url: String,
+    /// The user.
+    pub user: String,
+    /// The user's password.
+    pub password: Secret,
+    /// The database.
+    pub database: String,
+    /// The table of signals.
+    pub table: String,
+    /// How batches are compressed on their way.
+    pub compression: Compression,
+    /// How long sending one chunk of a batch may block.
+    pub send_timeout: Duration,
+    /// How long ClickHouse's answer to an insert or a query may take.
+    pub end_timeout: Duration,
+    /// Inserts under way at once.
+    pub max_concurrent_inserts: usize,
+    /// Pause before the first retry; it doubles from there, with jitter.
+    pub retry_min: Duration,
+    /// The longest pause between two retries.
+    pub retry_max: Duration,
+    /// Whether `run` brings the schema up to date when it starts.
+    pub migrate: bool,
+    /// Rows are removed this long after their arrival; zero keeps them for ever.
+    pub retention: Duration,
+}
+
+/// How batches are compressed on their way to ClickHouse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// LZ4 frames.
+    Lz4,
+    /// As they are.
+    None,
+}
+
+/// When a batch closes: at the first bound it meets.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// Rows in a batch.
+    pub max_rows: usize,
+    /// Encoded bytes in a batch, before compression.
+    pub max_bytes: usize,
+    /// Time from a batch's first row until it closes.
+    pub max_wait: Duration,
+}
+
+/// The limits a signal has to keep.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Validation {
+    /// Bytes of a whole message.
+    pub max_signal_bytes: usize,
+    /// Characters of `source_id`.
+    pub source_id_max_chars: usize,
+    /// Characters of `event_type`.
+    pub event_type_max_chars: usize,
+    /// Characters of `user_id`.
+    pub user_id_max_chars: usize,
+    /// Characters of `wallet_address`.
+    pub wallet_address_max_chars: usize,
+    /// The highest `severity`; the lowest is 0.
+    pub severity_max: u8,
+}
+
+/// What is logged, and how. Logs go to standard error.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Log {
+    /// A filter in the syntax of tracing's `EnvFilter`, such as `info,risksignal=debug`.
+    pub filter: String,
+    /// The shape of a line.
+    pub format: LogFormat,
+    /// Above this many batches a second, a summary takes the place of one line a batch;
+    /// 0 always gives the summary.
+    pub batch_lines_per_second: u32,
+    /// How often the summary is written.
+    pub summary_interval: Duration,
+}
+
+/// The shape of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Pretty on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How the daemon stops.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shutdown {
+    /// How long the daemon may take, after the first signal, to commit and ack what it holds.
+    pub grace: Duration,
+}
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `text` from being printed.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the one place that sends it to a server.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is no text.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "unset" } else { "***" })
+    }
+}
