@@ -1,3 +1,6 @@
 //! Moves an application's risk signals from NATS JetStream into ClickHouse and never loses one.
 
+pub mod backoff;
+pub mod jetstream;
 pub mod settings;
+pub mod shutdown;

@@ -1,8 +1,12 @@
 //! What the operator may set: one typed struct, filled from defaults, a TOML file, a `.env`
 //! file and the environment, in that order, and checked as a whole before any server is touched.
 
+mod redact;
+
 use std::fmt;
 use std::time::Duration;
+
+pub use redact::redacted_url;
 
 /// Every setting of the daemon, checked.
 #[derive(Debug, Clone, PartialEq)]

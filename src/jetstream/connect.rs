@@ -1,0 +1,123 @@
+//! The connection to NATS, which reconnects by itself for as long as the process lives.
+
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event, ServerAddr, jetstream};
+use tracing::{debug, info, warn};
+
+use crate::settings::{self, redacted_url};
+
+/// Slots of a subscription's channel. A pull never asks for more than it has room for, so
+/// this is only the ceiling that `consumer.fetch_messages` is checked against.
+pub const SUBSCRIPTION_CAPACITY: usize = 128 * 1024;
+
+/// Why NATS cannot be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The URL is no server address.
+    #[error("nats.url: {url} is no NATS server address: {source}")]
+    Address {
+        /// The address, without its password.
+        url: String,
+        /// What the parser says.
+        source: std::io::Error,
+    },
+    /// The server did not accept the connection.
+    #[error(
+        "cannot connect to NATS at {url}: {source}; is the server running, and are nats.url, nats.user, nats.password and nats.token right?"
+    )]
+    Refused {
+        /// The addresses, without their passwords.
+        url: String,
+        /// What async-nats says.
+        source: async_nats::ConnectError,
+    },
+}
+
+/// Connects once. After that the client reconnects by itself, without limit; it reports
+/// every change of its state in the log.
+///
+/// `client_name` is what the server shows in its list of connections.
+///
+/// # Errors
+/// When an address is malformed, or no server accepts the connection within
+/// `nats.connect_timeout`.
+pub async fn connect(nats: &settings::Nats, client_name: &str) -> Result<Client, ConnectError> {
+    let servers = nats
+        .url
+        .split(',')
+        .map(|url| {
+            let url = url.trim();
+            url.parse::<ServerAddr>()
+                .map_err(|source| ConnectError::Address {
+                    url: redacted_url(url),
+                    source,
+                })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut options = ConnectOptions::new()
+        .name(client_name)
+        .connection_timeout(nats.connect_timeout)
+        .request_timeout(Some(nats.request_timeout))
+        .subscription_capacity(SUBSCRIPTION_CAPACITY)
+        .reconnect_delay_callback(reconnect_delay)
+        .event_callback(|event| async move { log_event(&event) });
+    if !nats.token.is_empty() {
+        options = options.token(nats.token.expose().to_owned());
+    }
+    if !nats.user.is_empty() {
+        options = options.user_and_password(nats.user.clone(), nats.password.expose().to_owned());
+    }
+    options
+        .connect(servers)
+        .await
+        .map_err(|source| ConnectError::Refused {
+            url: redacted_url(&nats.url),
+            source,
+        })
+}
+
+/// The JetStream context that shares the connection's request time-out.
+pub fn context(client: &Client, nats: &settings::Nats) -> jetstream::Context {
+    jetstream::ContextBuilder::new()
+        .timeout(nats.request_timeout)
+        .build(client.clone())
+}
+
+/// At once the first time, since a restarted server is often back within the second; then
+/// doubling up to 3.2 seconds.
+fn reconnect_delay(attempts: usize) -> Duration {
+    match attempts {
+        0 | 1 => Duration::ZERO,
+        n => Duration::from_millis(100 << (n - 2).min(5)),
+    }
+}
+
+fn log_event(event: &Event) {
+    match event {
+        Event::Connected => info!("Connected to NATS"),
+        Event::Disconnected => warn!("Connection to NATS lost; reconnecting"),
+        Event::SlowConsumer(sid) => {
+            warn!(
+                subscription = sid,
+                "NATS subscription is full; what was dropped is delivered again"
+            );
+        }
+        Event::ClientError(error) => debug!(%error, "NATS client"),
+        Event::ServerError(error) => warn!(%error, "NATS server reports an error"),
+        other => debug!(event = %other, "NATS client"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reconnect_delay_grows_to_its_cap() {
+        assert_eq!(reconnect_delay(1), Duration::ZERO);
+        assert_eq!(reconnect_delay(2), Duration::from_millis(100));
+        assert_eq!(reconnect_delay(4), Duration::from_millis(400));
+        assert_eq!(reconnect_delay(usize::MAX), Duration::from_millis(3200));
+    }
+}

@@ -1,0 +1,335 @@
+//! The streams and the consumer: created when absent, checked when present.
+//!
+//! What exists belongs to the operator. A stream is never changed; a consumer is updated only
+//! where that leaves its delivery state alone.
+
+use async_nats::jetstream::{
+    self, Context, ErrorCode,
+    consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, pull},
+    context::{ConsumerInfoErrorKind, GetStreamErrorKind},
+    stream::{Config, DiscardPolicy, StorageType},
+};
+
+use crate::settings::{self, Settings, Storage};
+
+/// Why the streams or the consumer are not as the daemon needs them.
+#[derive(Debug, thiserror::Error)]
+pub enum TopologyError {
+    /// The JetStream API gave no answer, or an error.
+    #[error("JetStream cannot {action}: {source}; is JetStream enabled on the server?")]
+    Api {
+        /// What was asked of the server.
+        action: String,
+        /// What it answered.
+        source: async_nats::Error,
+    },
+    /// A stream exists that does not take the subjects.
+    #[error(
+        "stream {stream} exists but takes the subjects {found:?} and not {wanted}; add the subject to the stream, or set another stream name or subject_prefix"
+    )]
+    StreamSubjects {
+        /// The stream.
+        stream: String,
+        /// Its subjects.
+        found: Vec<String>,
+        /// The subject it needs.
+        wanted: String,
+    },
+    /// A consumer exists whose delivery state would have to change.
+    #[error(
+        "consumer {consumer} of stream {stream} exists with {key} {found}, the daemon needs {wanted}; delete the consumer when its position may be lost, or set another consumer.name"
+    )]
+    ConsumerConflict {
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+        /// The consumer's setting that differs.
+        key: &'static str,
+        /// Its value.
+        found: String,
+        /// The value it must have.
+        wanted: String,
+    },
+}
+
+impl TopologyError {
+    fn api(action: impl Into<String>, source: impl Into<async_nats::Error>) -> Self {
+        Self::Api {
+            action: action.into(),
+            source: source.into(),
+        }
+    }
+}
+
+/// Gets the stream of signals, creating it when absent.
+///
+/// # Errors
+/// When the JetStream API fails, or the stream exists without `<subject_prefix>.>`.
+pub async fn ensure_stream(
+    context: &Context,
+    stream: &settings::Stream,
+) -> Result<jetstream::stream::Info, TopologyError> {
+    let config = Config {
+        name: stream.name.clone(),
+        subjects: vec![format!("{}.>", stream.subject_prefix)],
+        storage: storage(stream.storage),
+        num_replicas: stream.replicas,
+        max_age: stream.max_age,
+        max_bytes: unlimited_when_zero(stream.max_bytes),
+        duplicate_window: stream.duplicate_window,
+        // A full stream must refuse new signals, never drop stored ones that are not yet in
+        // ClickHouse.
+        discard: DiscardPolicy::New,
+        ..Config::default()
+    };
+    ensure(context, config).await
+}
+
+/// Gets the stream of dead letters, creating it when absent.
+///
+/// # Errors
+/// As [`ensure_stream`].
+pub async fn ensure_dead_letter_stream(
+    context: &Context,
+    settings: &Settings,
+) -> Result<jetstream::stream::Info, TopologyError> {
+    let letters = &settings.dead_letters;
+    let config = Config {
+        name: letters.name.clone(),
+        subjects: vec![format!(
+            "{}.{}.>",
+            letters.subject_prefix, settings.stream.subject_prefix
+        )],
+        storage: storage(settings.stream.storage),
+        num_replicas: settings.stream.replicas,
+        max_age: letters.max_age,
+        duplicate_window: settings.stream.duplicate_window,
+        discard: DiscardPolicy::New,
+        ..Config::default()
+    };
+    ensure(context, config).await
+}
+
+async fn ensure(
+    context: &Context,
+    config: Config,
+) -> Result<jetstream::stream::Info, TopologyError> {
+    let wanted = config.subjects.concat();
+    let found = match find_stream(context, &config.name).await? {
+        Some(info) => info,
+        None => {
+            let action = format!("create stream {}", config.name);
+            context
+                .create_stream(config)
+                .await
+                .map_err(|error| TopologyError::api(action, error))?
+                .cached_info()
+                .clone()
+        }
+    };
+    let covered = found
+        .config
+        .subjects
+        .iter()
+        .any(|subject| subject_covers(subject, &wanted));
+    if covered {
+        Ok(found)
+    } else {
+        Err(TopologyError::StreamSubjects {
+            stream: found.config.name,
+            found: found.config.subjects,
+            wanted,
+        })
+    }
+}
+
+/// The stream's configuration and state, or `None` when there is no such stream.
+///
+/// # Errors
+/// When the JetStream API fails.
+pub async fn find_stream(
+    context: &Context,
+    name: &str,
+) -> Result<Option<jetstream::stream::Info>, TopologyError> {
+    match context.get_stream(name).await {
+        Ok(stream) => Ok(Some(stream.cached_info().clone())),
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(source)
+                if source.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+            {
+                Ok(None)
+            }
+            _ => Err(TopologyError::api(format!("look up stream {name}"), error)),
+        },
+    }
+}
+
+/// Gets the durable pull consumer: created when absent, updated where only its time-out or
+/// its bounds differ from the settings.
+///
+/// # Errors
+/// When the JetStream API fails, or a consumer of that name exists whose delivery state
+/// would have to change.
+pub async fn ensure_consumer(
+    context: &Context,
+    stream: &str,
+    consumer: &settings::Consumer,
+) -> Result<jetstream::consumer::Info, TopologyError> {
+    let wanted = pull::Config {
+        durable_name: Some(consumer.name.clone()),
+        ack_policy: AckPolicy::Explicit,
+        deliver_policy: DeliverPolicy::All,
+        replay_policy: ReplayPolicy::Instant,
+        ack_wait: consumer.ack_wait,
+        max_ack_pending: i64::try_from(consumer.max_ack_pending).unwrap_or(i64::MAX),
+        max_deliver: -1,
+        ..pull::Config::default()
+    };
+    if let Some(found) = find_consumer(context, stream, &consumer.name).await? {
+        check_delivery_state(stream, &found)?;
+        let config = &found.config;
+        if config.ack_wait == wanted.ack_wait
+            && config.max_ack_pending == wanted.max_ack_pending
+            && config.max_deliver == wanted.max_deliver
+        {
+            return Ok(found);
+        }
+    }
+    context
+        .create_consumer_on_stream(wanted, stream)
+        .await
+        .map(|created| created.cached_info().clone())
+        .map_err(|error| {
+            TopologyError::api(
+                format!(
+                    "create or update consumer {} of stream {stream}",
+                    consumer.name
+                ),
+                error,
+            )
+        })
+}
+
+/// The consumer's configuration and state, or `None` when there is no such consumer.
+///
+/// # Errors
+/// When the JetStream API fails.
+pub async fn find_consumer(
+    context: &Context,
+    stream: &str,
+    name: &str,
+) -> Result<Option<jetstream::consumer::Info>, TopologyError> {
+    let api = |error: async_nats::Error| {
+        TopologyError::api(format!("look up consumer {name} of stream {stream}"), error)
+    };
+    let stream = context
+        .get_stream_no_info(stream)
+        .await
+        .map_err(|error| api(error.into()))?;
+    match stream.consumer_info(name).await {
+        Ok(info) => Ok(Some(info)),
+        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => Ok(None),
+        Err(error) => Err(api(error.into())),
+    }
+}
+
+/// Refuses a consumer that the settings do not describe and that an update would not make so.
+///
+/// # Errors
+/// [`TopologyError::ConsumerConflict`] with the first difference.
+pub fn check_delivery_state(
+    stream: &str,
+    found: &jetstream::consumer::Info,
+) -> Result<(), TopologyError> {
+    let config = &found.config;
+    let differs = |key, found: String, wanted: &str| {
+        Err(TopologyError::ConsumerConflict {
+            stream: stream.to_owned(),
+            consumer: config.name.clone().unwrap_or_default(),
+            key,
+            found,
+            wanted: wanted.to_owned(),
+        })
+    };
+    if let Some(subject) = &config.deliver_subject {
+        return differs("deliver_subject", subject.clone(), "none (a pull consumer)");
+    }
+    if config.ack_policy != AckPolicy::Explicit {
+        return differs("ack_policy", format!("{:?}", config.ack_policy), "Explicit");
+    }
+    if config.deliver_policy != DeliverPolicy::All {
+        let found = format!("{:?}", config.deliver_policy);
+        return differs("deliver_policy", found, "All");
+    }
+    if config.replay_policy != ReplayPolicy::Instant {
+        let found = format!("{:?}", config.replay_policy);
+        return differs("replay_policy", found, "Instant");
+    }
+    if !config.filter_subject.is_empty() || !config.filter_subjects.is_empty() {
+        let found = format!("{:?} {:?}", config.filter_subject, config.filter_subjects);
+        return differs("filter_subject", found, "none");
+    }
+    if config.headers_only {
+        return differs("headers_only", "true".to_owned(), "false");
+    }
+    if !config.backoff.is_empty() {
+        let found = format!("{:?}", config.backoff);
+        return differs("backoff", found, "none (ack_wait holds)");
+    }
+    Ok(())
+}
+
+/// Whether every subject that matches `wanted` matches `pattern` too; both may end in `>`.
+fn subject_covers(pattern: &str, wanted: &str) -> bool {
+    let mut wanted_tokens = wanted.split('.');
+    for token in pattern.split('.') {
+        match (token, wanted_tokens.next()) {
+            (">", Some(_)) => return true,
+            ("*", Some(other)) if other != ">" => {}
+            (token, Some(other)) if token == other => {}
+            _ => return false,
+        }
+    }
+    wanted_tokens.next().is_none()
+}
+
+fn storage(storage: Storage) -> StorageType {
+    match storage {
+        Storage::File => StorageType::File,
+        Storage::Memory => StorageType::Memory,
+    }
+}
+
+fn unlimited_when_zero(bytes: u64) -> i64 {
+    match bytes {
+        0 => -1,
+        bytes => i64::try_from(bytes).unwrap_or(i64::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_covered_token_by_token() {
+        for (pattern, wanted, covers) in [
+            ("signals.>", "signals.>", true),
+            (">", "signals.>", true),
+            ("signals.*", "signals.>", false),
+            ("signals.transaction", "signals.>", false),
+            ("*.>", "signals.>", true),
+            ("dlq.>", "dlq.signals.>", true),
+            ("dlq.*.>", "dlq.signals.>", true),
+            ("signal.>", "signals.>", false),
+            ("signals", "signals.>", false),
+        ] {
+            assert_eq!(
+                subject_covers(pattern, wanted),
+                covers,
+                "{pattern} {wanted}"
+            );
+        }
+    }
+}
