@@ -29,6 +29,11 @@ impl Backoff {
         step.mul_f64(rand::rng().random_range(0.5..=1.0))
     }
 
+    /// The longest pause, for what only the operator can mend.
+    pub fn longest(&self) -> Duration {
+        self.max
+    }
+
     /// Starts again at the shortest pause, after a success.
     pub fn reset(&mut self) {
         self.next = self.min;

@@ -2,5 +2,9 @@
 
 pub mod backoff;
 pub mod jetstream;
+pub mod pipeline;
 pub mod settings;
 pub mod shutdown;
+pub mod signal;
+pub mod store;
+pub mod telemetry;

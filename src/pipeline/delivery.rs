@@ -1,0 +1,96 @@
+//! One message as JetStream delivered it.
+
+use async_nats::Message;
+
+use super::in_flight::Lease;
+
+/// A message taken from the stream, not yet judged.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    /// Subject, headers and body, as published.
+    pub message: Message,
+    /// Where it stands in which stream.
+    pub position: Position,
+    /// When JetStream stored it: milliseconds since the epoch.
+    pub published_at_ms: i64,
+    /// How often it was delivered, this time included.
+    pub attempt: u64,
+    /// Its share of the memory bound, and what settles it.
+    pub lease: Lease,
+}
+
+/// What tells one message from every other, also when a stream is made anew under the same
+/// name and counts from one again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Position {
+    /// When the stream was created: nanoseconds since the epoch.
+    pub stream_created_ns: i128,
+    /// The sequence in the stream, from 1.
+    pub stream_seq: u64,
+}
+
+/// What the subject for the ack says of a delivery. Both forms of ADR-15:
+/// `$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<ns>.<pending>` and
+/// `$JS.ACK.<domain>.<account>.<the same>[.<token>]`,
+/// <https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-15.md>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct AckSubject {
+    /// How often the message was delivered, this time included.
+    pub delivered: u64,
+    /// The sequence in the stream.
+    pub stream_seq: u64,
+    /// When JetStream stored it: nanoseconds since the epoch.
+    pub published_ns: i64,
+}
+
+impl AckSubject {
+    /// Reads an ack subject; `None` when it is not one.
+    pub fn parse(subject: &str) -> Option<Self> {
+        let tokens = subject.strip_prefix("$JS.ACK.")?;
+        // Names of streams and consumers hold no dot, so the count tells the form.
+        let names = match tokens.split('.').count() {
+            7 => 2,
+            9.. => 4,
+            _ => return None,
+        };
+        let mut numbers = tokens.split('.').skip(names);
+        let delivered = numbers.next()?.parse().ok()?;
+        let stream_seq = numbers.next()?.parse().ok()?;
+        let _consumer_seq = numbers.next()?;
+        let published_ns = numbers.next()?.parse().ok()?;
+        Some(Self {
+            delivered,
+            stream_seq,
+            published_ns,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_are_read() {
+        let expected = Some(AckSubject {
+            delivered: 2,
+            stream_seq: 77,
+            published_ns: 1_683_029_999_000_000_123,
+        });
+        for subject in [
+            "$JS.ACK.SIGNALS.signals-to-clickhouse.2.77.5.1683029999000000123.9",
+            "$JS.ACK._.hash.SIGNALS.signals-to-clickhouse.2.77.5.1683029999000000123.9",
+            "$JS.ACK.hub.hash.SIGNALS.signals-to-clickhouse.2.77.5.1683029999000000123.9.x",
+        ] {
+            assert_eq!(AckSubject::parse(subject), expected, "{subject}");
+        }
+        for subject in [
+            "",
+            "_INBOX.x",
+            "$JS.ACK.SIGNALS.c.2.77.5.1",
+            "$JS.ACK.SIGNALS.c.x.77.5.1.2",
+        ] {
+            assert_eq!(AckSubject::parse(subject), None, "{subject}");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Messages out of the stream. A pull asks only for what there is room for, so that no
+//! delivered message waits unseen while its ack wait runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::jetstream::Context;
+use async_nats::{Client, Message, StatusCode, Subscriber};
+use futures_util::StreamExt;
+use serde_json::json;
+use tokio::sync::mpsc::Sender;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::backoff::Backoff;
+use crate::jetstream::topology::{self, TopologyError};
+use crate::settings::{Consumer, Settings};
+
+use super::delivery::{AckSubject, Delivery, Position};
+use super::in_flight::{InFlight, Reservation};
+use super::insert::Halt;
+
+/// Messages handed on at a time, when more are there.
+const CHUNK_MESSAGES: usize = 512;
+/// How long the last messages of a pull may take once the daemon stops.
+const DRAIN: Duration = Duration::from_secs(2);
+/// Between two looks at a connection that is lost.
+const RECONNECT_POLL: Duration = Duration::from_millis(100);
+
+/// Why a pull did not end as it should; a new subscription is made.
+#[derive(Debug, thiserror::Error)]
+enum PullError {
+    #[error("cannot subscribe: {0}")]
+    Subscribe(#[from] async_nats::SubscribeError),
+    #[error("cannot ask for messages: {0}")]
+    Request(#[from] async_nats::PublishError),
+    #[error("the server sent no heartbeat for {}", humantime::format_duration(*.0))]
+    Silent(Duration),
+    #[error("the server ended the pull: {0}")]
+    Ended(String),
+    #[error("the subscription was closed")]
+    Closed,
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
+}
+
+/// How a pull ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// It has all it asked for, or its time is over: ask again.
+    Done,
+    /// The daemon stops.
+    Stopped,
+}
+
+/// One of the tasks that pull side by side, so that one is under way while another ends.
+pub(super) struct Pull {
+    pub client: Client,
+    pub context: Context,
+    pub settings: Arc<Settings>,
+    /// When the stream was created: nanoseconds since the epoch.
+    pub stream_created_ns: i128,
+    pub in_flight: Arc<InFlight>,
+    pub deliveries: Sender<Vec<Delivery>>,
+    pub halt: watch::Receiver<Halt>,
+    pub shutdown: CancellationToken,
+}
+
+impl Pull {
+    /// Pulls until shutdown, whatever happens to the connection, the stream or the consumer.
+    pub async fn run(mut self) {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        while let Err(error) = self.session(&mut backoff).await {
+            let pause = backoff.pause();
+            warn!(%error, retry_in_ms = pause.as_millis() as u64, "Pull failed; it is made anew");
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.shutdown.cancelled() => return,
+            }
+            if let Err(error) = self.restore().await {
+                warn!(%error, "Stream or consumer not available");
+            }
+        }
+    }
+
+    /// Pulls over one subscription; `Ok` when the daemon stops.
+    async fn session(&mut self, backoff: &mut Backoff) -> Result<(), PullError> {
+        let inbox = self.client.new_inbox();
+        let mut messages = self.client.subscribe(inbox.clone()).await?;
+        loop {
+            let reservation = tokio::select! {
+                reservation = self.room() => reservation,
+                () = self.shutdown.cancelled() => return Ok(()),
+            };
+            self.request(&inbox).await?;
+            match self.receive(&mut messages, reservation).await? {
+                End::Done => backoff.reset(),
+                End::Stopped => return Ok(()),
+            }
+        }
+    }
+
+    /// Waits until there is a connection, inserts are not halted, and a pull has room.
+    async fn room(&self) -> Reservation {
+        while self.client.connection_state() != State::Connected {
+            // Requests made now would all go out, stale, after the reconnect.
+            sleep(RECONNECT_POLL).await;
+        }
+        if self.halt.borrow().is_some() {
+            // The sender lives as long as the insert stage, which outlives this one.
+            let _ = self.halt.clone().wait_for(Option::is_none).await;
+            info!("Pulling goes on");
+        }
+        let Consumer {
+            fetch_messages,
+            fetch_bytes,
+            ..
+        } = self.settings.consumer;
+        self.in_flight.reserve(fetch_messages, fetch_bytes).await
+    }
+
+    async fn request(&self, inbox: &str) -> Result<(), PullError> {
+        let consumer = &self.settings.consumer;
+        let subject = format!(
+            "$JS.API.CONSUMER.MSG.NEXT.{}.{}",
+            self.settings.stream.name, consumer.name
+        );
+        let request = json!({
+            "batch": consumer.fetch_messages,
+            "max_bytes": consumer.fetch_bytes,
+            "expires": nanos(consumer.fetch_expires),
+            "idle_heartbeat": nanos(heartbeat(consumer)),
+        });
+        self.client
+            .publish_with_reply(subject, inbox.to_owned(), request.to_string().into())
+            .await?;
+        Ok(())
+    }
+
+    /// Hands on the messages of one pull until it ends.
+    async fn receive(
+        &self,
+        messages: &mut Subscriber,
+        mut reservation: Reservation,
+    ) -> Result<End, PullError> {
+        let silence = heartbeat(&self.settings.consumer) * 2;
+        while reservation.messages() > 0 {
+            let chunk_size = reservation.messages().min(CHUNK_MESSAGES);
+            let mut chunks = messages.by_ref().ready_chunks(chunk_size);
+            let chunk = tokio::select! {
+                chunk = timeout(silence, chunks.next()) => chunk,
+                () = self.shutdown.cancelled() => {
+                    self.drain(messages, reservation).await;
+                    return Ok(End::Stopped);
+                }
+            };
+            let chunk = chunk
+                .map_err(|_| PullError::Silent(silence))?
+                .ok_or(PullError::Closed)?;
+            if let Some(ended) = self.hand_on(chunk, &mut reservation).await {
+                return ended;
+            }
+        }
+        Ok(End::Done)
+    }
+
+    /// Takes what the server had already sent when the daemon stops.
+    async fn drain(&self, messages: &mut Subscriber, mut reservation: Reservation) {
+        if let Err(error) = messages.drain().await {
+            debug!(%error, "Subscription not drained; its messages are delivered again");
+            return;
+        }
+        let all = async {
+            let mut chunks = messages.ready_chunks(CHUNK_MESSAGES);
+            while let Some(chunk) = chunks.next().await {
+                let _ = self.hand_on(chunk, &mut reservation).await;
+            }
+        };
+        if timeout(DRAIN, all).await.is_err() {
+            debug!("Subscription not drained in time; its messages are delivered again");
+        }
+    }
+
+    /// Sends deliveries to the next stage; says how the pull ended when a status tells.
+    async fn hand_on(
+        &self,
+        chunk: Vec<Message>,
+        reservation: &mut Reservation,
+    ) -> Option<Result<End, PullError>> {
+        let mut end = None;
+        let mut deliveries = Vec::with_capacity(chunk.len());
+        for message in chunk {
+            match message.status {
+                None => deliveries.extend(self.delivery(message, reservation)),
+                Some(status) => end = ending(status, &message).or(end),
+            }
+        }
+        if !deliveries.is_empty() && self.deliveries.send(deliveries).await.is_err() {
+            // Only when the pipeline is torn down; the leases drop.
+            return Some(Ok(End::Stopped));
+        }
+        end
+    }
+
+    fn delivery(&self, mut message: Message, reservation: &mut Reservation) -> Option<Delivery> {
+        let ack = message
+            .reply
+            .as_deref()
+            .and_then(AckSubject::parse)
+            .zip(message.reply.take());
+        let Some((ack, reply)) = ack else {
+            warn!(subject = %message.subject, "Message from outside JetStream on the pull's inbox; it is ignored");
+            return None;
+        };
+        Some(Delivery {
+            position: Position {
+                stream_created_ns: self.stream_created_ns,
+                stream_seq: ack.stream_seq,
+            },
+            published_at_ms: ack.published_ns / 1_000_000,
+            attempt: ack.delivered,
+            lease: reservation.lease(reply, message.length),
+            message,
+        })
+    }
+
+    /// Makes sure that the stream and the consumer are there after a failure.
+    async fn restore(&mut self) -> Result<(), TopologyError> {
+        let stream = topology::ensure_stream(&self.context, &self.settings.stream).await?;
+        self.stream_created_ns = stream.created.unix_timestamp_nanos();
+        topology::ensure_consumer(&self.context, &stream.config.name, &self.settings.consumer)
+            .await?;
+        Ok(())
+    }
+}
+
+/// What a status means for the pull; `None` for one that does not end it.
+fn ending(status: StatusCode, message: &Message) -> Option<Result<End, PullError>> {
+    let description = message.description.as_deref().unwrap_or_default();
+    match status {
+        StatusCode::IDLE_HEARTBEAT => None,
+        StatusCode::TIMEOUT | StatusCode::NOT_FOUND => Some(Ok(End::Done)),
+        // The next message does not fit into what is left of this pull's bytes. A pull has
+        // room for the largest message there can be, which is checked at the start.
+        _ if description.contains("Exceeds MaxBytes") => Some(Ok(End::Done)),
+        status => Some(Err(PullError::Ended(format!("{status} {description}")))),
+    }
+}
+
+/// How often the server shows that an idle pull is alive; at most half of its time.
+fn heartbeat(consumer: &Consumer) -> Duration {
+    (consumer.fetch_expires / 4).clamp(Duration::from_millis(250), Duration::from_secs(5))
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,112 @@
+//! A signal as applications send it: parsed from bytes, checked against the rules.
+//!
+//! Pure: no clock, no I/O, no server. What comes out borrows from the message.
+
+mod event_time;
+mod parse;
+mod rules;
+
+pub use rules::{Breach, Limits};
+
+use std::borrow::Cow;
+
+use uuid::Uuid;
+use validator::Validate;
+
+/// One valid signal, borrowing from the message that it came in.
+///
+/// Made only by [`Signal::parse`], so every value keeps the rules.
+#[derive(Debug, Clone, PartialEq, Validate)]
+#[validate(context = Limits)]
+pub struct Signal<'a> {
+    /// When it happened: milliseconds since the epoch, UTC.
+    #[validate(custom(function = "rules::event_time"))]
+    pub event_time_ms: i64,
+    /// What sent it.
+    #[validate(custom(function = "rules::source_id", use_context))]
+    pub source_id: Cow<'a, str>,
+    /// Its type; from the subject where the signal has none.
+    #[validate(custom(function = "rules::event_type", use_context))]
+    pub event_type: Cow<'a, str>,
+    /// A JSON object, byte for byte as it came.
+    pub payload: &'a str,
+    /// From 0 to the limit, 5 by default.
+    #[validate(custom(function = "rules::severity", use_context))]
+    pub severity: i64,
+    /// Identifies the signal throughout.
+    pub trace_id: Uuid,
+    /// Empty when there is none.
+    #[validate(custom(function = "rules::user_id", use_context))]
+    pub user_id: Cow<'a, str>,
+    /// Empty when there is none.
+    #[validate(custom(function = "rules::wallet_address", use_context))]
+    pub wallet_address: Cow<'a, str>,
+    /// The unknown top-level fields as a JSON object, each value byte for byte as it came;
+    /// empty when there are none.
+    pub extra: String,
+}
+
+/// Why a message is no valid signal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// The message is larger than the limit, so it was not looked at.
+    #[error("the message has {bytes} bytes; validation.max_signal_bytes is {max}")]
+    TooLarge {
+        /// The message's size in bytes.
+        bytes: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// The message is not text.
+    #[error("not UTF-8: invalid byte at offset {offset}")]
+    NotUtf8 {
+        /// Where the first invalid byte stands.
+        offset: usize,
+    },
+    /// The message is not JSON.
+    #[error("not JSON: {0}")]
+    NotJson(String),
+    /// The signal breaks one or more rules.
+    #[error("{}", rules::joined(.0))]
+    BreaksRules(Vec<Breach>),
+}
+
+impl Invalid {
+    /// The reason's code, as it stands in a dead letter's headers.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "too_large",
+            Self::NotUtf8 { .. } => "not_utf8",
+            Self::NotJson(_) => "not_json",
+            Self::BreaksRules(_) => "breaks_rules",
+        }
+    }
+}
+
+impl<'a> Signal<'a> {
+    /// Parses and checks the body of a message that was published on `subject`.
+    ///
+    /// # Errors
+    /// [`Invalid`], which names every rule that the signal breaks.
+    pub fn parse(body: &'a [u8], subject: &'a str, limits: &Limits) -> Result<Self, Invalid> {
+        if body.len() > limits.max_signal_bytes {
+            return Err(Invalid::TooLarge {
+                bytes: body.len(),
+                max: limits.max_signal_bytes,
+            });
+        }
+        let text = std::str::from_utf8(body).map_err(|error| Invalid::NotUtf8 {
+            offset: error.valid_up_to(),
+        })?;
+        let (signal, mut breaches) = parse::signal(text, subject)?;
+        rules::check(&signal, limits, &mut breaches);
+        if breaches.is_empty() {
+            Ok(signal)
+        } else {
+            Err(Invalid::BreaksRules(breaches))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

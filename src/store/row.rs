@@ -1,0 +1,147 @@
+//! One signal as a row of the table, in ClickHouse's RowBinary.
+//!
+//! The bytes are written here rather than by the clickhouse crate's serializer, because the
+//! crate hands a batch to the network and keeps nothing: a retry must send the same bytes.
+//! The schema validation of the crate's typed inserts is its `RowBinaryWithNamesAndTypes`
+//! header, with which the server checks every column's name and type. That header is sent
+//! here too: <https://clickhouse.com/docs/interfaces/formats/RowBinaryWithNamesAndTypes>.
+
+use bytes::BufMut;
+use uuid::Uuid;
+
+use crate::signal::Signal;
+
+/// A column of the table: its name and ClickHouse type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column {
+    /// The name.
+    pub name: &'static str,
+    /// The type, spelled as ClickHouse does.
+    pub data_type: &'static str,
+}
+
+const fn column(name: &'static str, data_type: &'static str) -> Column {
+    Column { name, data_type }
+}
+
+/// The columns that an insert fills, in the order in which [`encode`] writes them.
+pub const COLUMNS: [Column; 13] = [
+    column("event_time", "DateTime64(3, 'UTC')"),
+    column("source_id", "LowCardinality(String)"),
+    column("event_type", "LowCardinality(String)"),
+    column("payload", "String"),
+    column("severity", "UInt8"),
+    column("trace_id", "UUID"),
+    column("user_id", "String"),
+    column("wallet_address", "String"),
+    column("extra", "String"),
+    column("subject", "LowCardinality(String)"),
+    column("stream_seq", "UInt64"),
+    column("published_at", "DateTime64(3, 'UTC')"),
+    column("ingested_at", "DateTime64(3, 'UTC')"),
+];
+
+/// Where a signal came from: what the row holds besides the signal itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    /// The subject it was published on.
+    pub subject: &'a str,
+    /// Its sequence in the stream.
+    pub stream_seq: u64,
+    /// When JetStream stored it: milliseconds since the epoch.
+    pub published_at_ms: i64,
+    /// When the daemon decoded it: milliseconds since the epoch.
+    pub ingested_at_ms: i64,
+}
+
+/// Appends the header that declares every column's name and type.
+pub fn encode_header(buffer: &mut Vec<u8>) {
+    leb128(buffer, COLUMNS.len());
+    for column in COLUMNS {
+        string(buffer, column.name);
+    }
+    for column in COLUMNS {
+        string(buffer, column.data_type);
+    }
+}
+
+/// Appends one row, in the order of [`COLUMNS`].
+pub fn encode(buffer: &mut Vec<u8>, signal: &Signal<'_>, origin: &Origin<'_>) {
+    buffer.put_i64_le(signal.event_time_ms);
+    string(buffer, &signal.source_id);
+    string(buffer, &signal.event_type);
+    string(buffer, signal.payload);
+    // Within 0..=255 by the limit's own type, which the rules hold the signal to.
+    buffer.put_u8(signal.severity as u8);
+    uuid(buffer, signal.trace_id);
+    string(buffer, &signal.user_id);
+    string(buffer, &signal.wallet_address);
+    string(buffer, &signal.extra);
+    string(buffer, origin.subject);
+    buffer.put_u64_le(origin.stream_seq);
+    buffer.put_i64_le(origin.published_at_ms);
+    buffer.put_i64_le(origin.ingested_at_ms);
+}
+
+fn string(buffer: &mut Vec<u8>, text: &str) {
+    leb128(buffer, text.len());
+    buffer.extend_from_slice(text.as_bytes());
+}
+
+/// ClickHouse keeps a UUID as two little-endian halves.
+fn uuid(buffer: &mut Vec<u8>, uuid: Uuid) {
+    let (high, low) = uuid.as_u64_pair();
+    buffer.put_u64_le(high);
+    buffer.put_u64_le(low);
+}
+
+/// Unsigned LEB128: seven bits a byte, the lowest first.
+fn leb128(buffer: &mut Vec<u8>, mut value: usize) {
+    while value >= 0x80 {
+        buffer.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    buffer.push(value as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leb128_has_seven_bits_a_byte() {
+        for (value, bytes) in [
+            (0, &[0][..]),
+            (127, &[0x7f]),
+            (128, &[0x80, 1]),
+            (300, &[0xac, 2]),
+            (1 << 21, &[0x80, 0x80, 0x80, 1]),
+        ] {
+            let mut buffer = Vec::new();
+            leb128(&mut buffer, value);
+            assert_eq!(buffer, bytes, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_uuid_is_two_little_endian_halves() {
+        let mut buffer = Vec::new();
+        uuid(
+            &mut buffer,
+            Uuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff),
+        );
+        let expected = [
+            0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0x00, //
+            0xff, 0xee, 0xdd, 0xcc, 0xbb, 0xaa, 0x99, 0x88,
+        ];
+        assert_eq!(buffer, expected);
+    }
+
+    #[test]
+    fn the_header_names_each_column_and_then_each_type() {
+        let mut buffer = Vec::new();
+        encode_header(&mut buffer);
+        assert_eq!(buffer[..12], *b"\x0d\x0aevent_time");
+        assert!(buffer.ends_with(b"\x14DateTime64(3, 'UTC')"));
+    }
+}

@@ -1,0 +1,4 @@
+//! What the operator sees.
+
+pub mod events;
+pub mod log;
