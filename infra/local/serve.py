@@ -1,0 +1,128 @@
+"""Runs one server in this very process, so that its pid is the server's."""
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
+
+import fetch
+from paths import INFRA, StackError
+
+HOST = "127.0.0.1"
+NATS_CONFIG = INFRA / "nats" / "nats-server.conf"
+CLICKHOUSE_CONFIG_DIR = INFRA / "clickhouse" / "config.d"
+CLICKHOUSE_USERS = INFRA / "clickhouse" / "users.d" / "risksignal.xml"
+
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Has the kernel kill this process, and what it execs, when its parent ends."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the parent has ended")
+
+
+def nats(
+    data: Path, port: int, http_port: int, config: Path = NATS_CONFIG, max_payload: str | None = None
+) -> None:
+    """Becomes a nats-server. Monitoring is off when `http_port` is 0."""
+    program = fetch.nats_server()
+    data.mkdir(parents=True, exist_ok=True)
+    # What comes later wins. nats-server takes only relative paths in an include.
+    lines = [
+        f'include "{os.path.relpath(config, data)}"',
+        f"host: {HOST}",
+        f"port: {port}",
+        f"http_port: {http_port}",
+    ]
+    if max_payload:
+        lines.append(f"max_payload: {max_payload}")
+    own_config = data / "nats-server.conf"
+    own_config.write_text("\n".join(lines) + "\n")
+    _exec([program, "--config", own_config, "--store_dir", data])
+
+
+def clickhouse(data: Path, port: int, http_port: int, max_memory: int = 0) -> None:
+    """Becomes a ClickHouse. The native interface is off when `port` is 0; without
+    `max_memory` the bound is ClickHouse's own, 90 % of the machine's memory."""
+    engine = fetch.clickhouse()
+    data.mkdir(parents=True, exist_ok=True)
+    config = _write_clickhouse_config(data, port, http_port, max_memory)
+    if engine.is_library:
+        _run_libchdb(engine.path, config, data, native=port != 0)
+    _exec([engine.path, "server", "--config-file", config])
+
+
+def _exec(command: list) -> None:
+    sys.stdout.flush()
+    os.execv(command[0], [str(part) for part in command])
+
+
+def _write_clickhouse_config(data: Path, port: int, http_port: int, max_memory: int) -> Path:
+    """Writes what differs from server to server. ClickHouse merges the shared config.d next to
+    this file, and reads the shared users itself."""
+    values = {
+        "listen_host": HOST,
+        "http_port": http_port,
+        "tcp_port": port,
+        "path": f"{data}/data/",
+        "tmp_path": f"{data}/tmp/",
+        "user_files_path": f"{data}/user_files/",
+        "format_schema_path": f"{data}/format_schemas/",
+        "users_config": CLICKHOUSE_USERS,
+        "max_server_memory_usage": max_memory,
+    }
+    # ClickHouse takes a zero for a port, not for none.
+    lines = [
+        f"    <{key}>{escape(str(value))}</{key}>\n"
+        for key, value in values.items()
+        if value != 0
+    ]
+    config = data / "config.xml"
+    config.write_text(f"<clickhouse>\n{''.join(lines)}</clickhouse>\n")
+    shared = data / "config.d"
+    shared.unlink(missing_ok=True)
+    shared.symlink_to(CLICKHOUSE_CONFIG_DIR)
+    return config
+
+
+def startup_queries() -> list[str]:
+    """The statements which a ClickHouse server runs at start, and the library does not."""
+    return [
+        query.text
+        for file in sorted(CLICKHOUSE_CONFIG_DIR.glob("*.xml"))
+        for query in ElementTree.parse(file).findall("startup_scripts/scripts/query")
+    ]
+
+
+def _run_libchdb(library: Path, config: Path, data: Path, native: bool) -> None:
+    """Runs clickhouse-local with its listeners on, in a query that does not end."""
+    statements = [
+        *startup_queries(),
+        "SYSTEM START LISTEN HTTP",
+        *(["SYSTEM START LISTEN TCP"] if native else []),
+        "SELECT sleepEachRow(3) FROM numbers(1000000000) FORMAT Null SETTINGS"
+        " function_sleep_max_microseconds_per_block = 0, max_block_size = 1",
+    ]
+    arguments = [
+        "clickhouse-local",
+        f"--config-file={config}",
+        f"--path={data}/data",
+        f"--query={'; '.join(statements)}",
+    ]
+    # Python would keep an interrupt for when the call below returns.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    chdb = ctypes.CDLL(str(library))
+    chdb.chdb_query_cmdline.restype = ctypes.c_void_p
+    chdb.chdb_result_error.restype = ctypes.c_char_p
+    chdb.chdb_result_error.argtypes = [ctypes.c_void_p]
+    argv = (ctypes.c_char_p * (len(arguments) + 1))(*map(str.encode, arguments), None)
+    result = chdb.chdb_query_cmdline(len(arguments), argv)
+    # Without an error here, libchdb has written it to stderr itself.
+    error = chdb.chdb_result_error(result) or b"see above"
+    raise StackError(f"ClickHouse ended: {error.decode(errors='replace')}")
