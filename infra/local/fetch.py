@@ -3,8 +3,6 @@
 Everything goes into one folder; nothing on the system changes.
 """
 
-import contextlib
-import fcntl
 import os
 import platform
 import re
@@ -16,7 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from paths import StackError, downloads
+from common import StackError, downloads, locked
 
 NATS_MINIMUM = (2, 10)
 # Debian's releases that have a nats-server recent enough, the preferred one first: sid's moves
@@ -89,7 +87,6 @@ def _fetch(find, get):
             "use `docker compose up` here"
         )
     folder = downloads()
-    folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / "fetch.lock"):
         if found := find():
             return found
@@ -99,14 +96,6 @@ def _fetch(find, get):
         with tempfile.TemporaryDirectory(prefix="fetch-", dir=folder) as work:
             get(Path(work))
         return find()
-
-
-@contextlib.contextmanager
-def locked(path: Path):
-    """Holds an exclusive lock on the file, which the kernel releases with the process."""
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _move(source: Path, target: Path) -> None:

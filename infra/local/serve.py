@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 import fetch
-from paths import INFRA, StackError
+from common import INFRA, StackError
 
 HOST = "127.0.0.1"
 NATS_CONFIG = INFRA / "nats" / "nats-server.conf"

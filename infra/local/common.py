@@ -1,5 +1,7 @@
-"""Where the local stack keeps things, and the error it reports to its user."""
+"""Where the local stack keeps things, the lock on them, and the error it reports."""
 
+import contextlib
+import fcntl
 import os
 from pathlib import Path
 
@@ -21,3 +23,12 @@ def stack_dir() -> Path:
     return Path(
         os.environ.get("RISKSIGNAL_LOCAL_STACK_DIR") or REPOSITORY / ".local" / "stack"
     ).resolve()
+
+
+@contextlib.contextmanager
+def locked(path: Path):
+    """Holds an exclusive lock on the file, which the kernel releases with the process."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
