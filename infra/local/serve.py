@@ -55,7 +55,9 @@ def clickhouse(data: Path, port: int, http_port: int, max_memory: int = 0) -> No
     config = _write_clickhouse_config(data, port, http_port, max_memory)
     if engine.is_library:
         _run_libchdb(engine.path, config, data, native=port != 0)
-    _exec([engine.path, "server", "--config-file", config])
+    # On the command line, since libchdb must not see a <logger> in the configuration.
+    log = ["--", "--logger.console=1", "--logger.level=information"]
+    _exec([engine.path, "server", f"--config-file={config}", *log])
 
 
 def _exec(command: list) -> None:
