@@ -1,6 +1,8 @@
 //! Moves an application's risk signals from NATS JetStream into ClickHouse and never loses one.
 
 pub mod backoff;
+pub mod cli;
+pub mod command;
 pub mod jetstream;
 pub mod pipeline;
 pub mod settings;

@@ -1,3 +1,46 @@
-//! The `risksignal` command.
+//! The `risksignal` command: sequence and exit status; it decides nothing.
 
-fn main() {}
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use risksignal::cli::{Cli, Command};
+use risksignal::settings::Settings;
+use risksignal::{command, shutdown, telemetry};
+use tracing::error;
+
+/// EX_CONFIG of sysexits.h.
+const EXIT_CONFIG: u8 = 78;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let settings = match Settings::load(cli.config.as_deref()) {
+        Ok(settings) => settings,
+        Err(faults) => {
+            eprintln!("risksignal: the configuration has faults:\n{faults}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    if let Err(error) = telemetry::log::init(&settings.log) {
+        eprintln!("risksignal: {error}");
+        return ExitCode::from(EXIT_CONFIG);
+    }
+    match start(cli.command, settings) {
+        Ok(code) => code,
+        Err(error) => {
+            error!(error = format!("{error:#}"), "Failed");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn start(command: Command, settings: Settings) -> Result<ExitCode> {
+    let shutdown = shutdown::on_signals().context("cannot listen for signals")?;
+    match command {
+        Command::Run(args) => command::run::run(&args, settings, shutdown).await?,
+        Command::Migrate(args) => command::migrate::migrate(&args, &settings).await?,
+        Command::Check => return Ok(ExitCode::from(command::check::check(&settings).await)),
+    }
+    Ok(ExitCode::SUCCESS)
+}

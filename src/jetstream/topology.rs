@@ -3,11 +3,12 @@
 //! What exists belongs to the operator. A stream is never changed; a consumer is updated only
 //! where that leaves its delivery state alone.
 
+use async_nats::Client;
 use async_nats::jetstream::{
     self, Context, ErrorCode,
     consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, pull},
     context::{ConsumerInfoErrorKind, GetStreamErrorKind},
-    stream::{Config, DiscardPolicy, StorageType},
+    stream::{self, Config, DiscardPolicy, StorageType},
 };
 
 use crate::settings::{self, Settings, Storage};
@@ -34,6 +35,16 @@ pub enum TopologyError {
         found: Vec<String>,
         /// The subject it needs.
         wanted: String,
+    },
+    /// A pull could not take the largest message there may be.
+    #[error(
+        "consumer.fetch_bytes is {fetch_bytes}, but a message may have {needed} bytes (the server's max_payload and its subjects); raise consumer.fetch_bytes"
+    )]
+    FetchTooSmall {
+        /// The setting in bytes.
+        fetch_bytes: usize,
+        /// What it must at least be in bytes.
+        needed: usize,
     },
     /// A consumer exists whose delivery state would have to change.
     #[error(
@@ -69,7 +80,7 @@ impl TopologyError {
 pub async fn ensure_stream(
     context: &Context,
     stream: &settings::Stream,
-) -> Result<jetstream::stream::Info, TopologyError> {
+) -> Result<stream::Info, TopologyError> {
     let config = Config {
         name: stream.name.clone(),
         subjects: vec![format!("{}.>", stream.subject_prefix)],
@@ -93,7 +104,7 @@ pub async fn ensure_stream(
 pub async fn ensure_dead_letter_stream(
     context: &Context,
     settings: &Settings,
-) -> Result<jetstream::stream::Info, TopologyError> {
+) -> Result<stream::Info, TopologyError> {
     let letters = &settings.dead_letters;
     let config = Config {
         name: letters.name.clone(),
@@ -111,12 +122,9 @@ pub async fn ensure_dead_letter_stream(
     ensure(context, config).await
 }
 
-async fn ensure(
-    context: &Context,
-    config: Config,
-) -> Result<jetstream::stream::Info, TopologyError> {
+async fn ensure(context: &Context, config: Config) -> Result<stream::Info, TopologyError> {
     let wanted = config.subjects.concat();
-    let found = match find_stream(context, &config.name).await? {
+    let info = match find_stream(context, &config.name).await? {
         Some(info) => info,
         None => {
             let action = format!("create stream {}", config.name);
@@ -128,21 +136,58 @@ async fn ensure(
                 .clone()
         }
     };
-    let covered = found
-        .config
-        .subjects
-        .iter()
-        .any(|subject| subject_covers(subject, &wanted));
-    if covered {
-        Ok(found)
-    } else {
-        Err(TopologyError::StreamSubjects {
-            stream: found.config.name,
-            found: found.config.subjects,
-            wanted,
-        })
-    }
+    check_subjects(&info, &wanted)?;
+    Ok(info)
 }
+
+/// Both streams by name, each with the subject that it must take.
+pub fn wanted_streams(settings: &Settings) -> [(String, String); 2] {
+    let signals = format!("{}.>", settings.stream.subject_prefix);
+    let letters = format!("{}.{signals}", settings.dead_letters.subject_prefix);
+    [
+        (settings.stream.name.clone(), signals),
+        (settings.dead_letters.name.clone(), letters),
+    ]
+}
+
+/// Checks that a stream takes every subject that matches `wanted`.
+///
+/// # Errors
+/// [`TopologyError::StreamSubjects`].
+pub fn check_subjects(info: &stream::Info, wanted: &str) -> Result<(), TopologyError> {
+    let subjects = &info.config.subjects;
+    if subjects
+        .iter()
+        .any(|subject| subject_covers(subject, wanted))
+    {
+        return Ok(());
+    }
+    Err(TopologyError::StreamSubjects {
+        stream: info.config.name.clone(),
+        found: subjects.clone(),
+        wanted: wanted.to_owned(),
+    })
+}
+
+/// Checks that one pull has room for the largest message that the server takes; a larger one
+/// would never be delivered.
+///
+/// # Errors
+/// [`TopologyError::FetchTooSmall`].
+pub fn check_fetch(client: &Client, consumer: &settings::Consumer) -> Result<(), TopologyError> {
+    let needed = client.max_payload() + MESSAGE_OVERHEAD_BYTES;
+    if consumer.fetch_bytes >= needed {
+        return Ok(());
+    }
+    Err(TopologyError::FetchTooSmall {
+        fetch_bytes: consumer.fetch_bytes,
+        needed,
+    })
+}
+
+/// What JetStream counts for a message besides headers and body: its subjects, each at most a
+/// line of the protocol, which nats-server limits to 4 KiB (`max_control_line`).
+const MESSAGE_OVERHEAD_BYTES: usize = 8 * 1024;
 
 /// The stream's configuration and state, or `None` when there is no such stream.
 ///
@@ -151,7 +196,7 @@ async fn ensure(
 pub async fn find_stream(
     context: &Context,
     name: &str,
-) -> Result<Option<jetstream::stream::Info>, TopologyError> {
+) -> Result<Option<stream::Info>, TopologyError> {
     match context.get_stream(name).await {
         Ok(stream) => Ok(Some(stream.cached_info().clone())),
         Err(error) => match error.kind() {

@@ -1,11 +1,18 @@
 //! What the operator may set: one typed struct, filled from defaults, a TOML file, a `.env`
 //! file and the environment, in that order, and checked as a whole before any server is touched.
 
+mod fields;
+mod layers;
+mod load;
 mod redact;
+mod rules;
+mod typed;
+mod values;
 
 use std::fmt;
 use std::time::Duration;
 
+pub use load::{Fault, Faults};
 pub use redact::redacted_url;
 
 /// Every setting of the daemon, checked.
@@ -69,9 +76,10 @@ pub struct Stream {
 }
 
 /// Where JetStream keeps a stream's messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Storage {
     /// On disk.
+    #[default]
     File,
     /// In memory; gone when the server stops.
     Memory,
@@ -145,9 +153,10 @@ pub struct ClickHouse {
 }
 
 /// How batches are compressed on their way to ClickHouse.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Compression {
     /// LZ4 frames.
+    #[default]
     Lz4,
     /// As they are.
     None,
@@ -188,17 +197,18 @@ pub struct Log {
     pub filter: String,
     /// The shape of a line.
     pub format: LogFormat,
-    /// Above this many batches a second, a summary takes the place of one line a batch;
+    /// Lines a second for batches and dead letters; beyond, a summary takes their place.
     /// 0 always gives the summary.
-    pub batch_lines_per_second: u32,
+    pub lines_per_second: u32,
     /// How often the summary is written.
     pub summary_interval: Duration,
 }
 
 /// The shape of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// Pretty on a terminal, JSON elsewhere.
+    #[default]
     Auto,
     /// For people.
     Pretty,

@@ -67,7 +67,7 @@ impl EventLog {
     /// A log with the operator's bounds.
     pub fn new(log: &Log) -> Self {
         Self {
-            lines_per_second: log.batch_lines_per_second,
+            lines_per_second: log.lines_per_second,
             summary_interval: log.summary_interval,
             second_began: Instant::now(),
             lines_this_second: 0,

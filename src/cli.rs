@@ -1,0 +1,53 @@
+//! The command line. Types only; what a command does is in [`crate::command`].
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Moves an application's risk signals from NATS JetStream into ClickHouse and never loses
+/// one.
+#[derive(Debug, Parser)]
+#[command(
+    name = "risksignal",
+    version,
+    after_help = "Settings come from defaults, a TOML file, a .env file and the environment, in that order;\n.env.example lists them all. A configuration with faults ends with status 78."
+)]
+pub struct Cli {
+    /// The configuration file [default: risksignal.toml, where present]
+    #[arg(long, short, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon: move signals from JetStream into ClickHouse until SIGTERM or SIGINT
+    Run(RunArgs),
+    /// Create or upgrade the ClickHouse schema
+    Migrate(MigrateArgs),
+    /// Check the configuration, the servers, the stream, the consumer and the schema
+    #[command(
+        after_help = "Changes nothing. The exit status is 0 when all is well, 78 for a faulty configuration,\nand otherwise the sum of: 1 NATS, 2 stream, 4 consumer, 8 ClickHouse, 16 schema."
+    )]
+    Check,
+}
+
+/// Arguments of `risksignal run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Leave the ClickHouse schema as it is, whatever clickhouse.migrate says
+    #[arg(long)]
+    pub no_migrate: bool,
+}
+
+/// Arguments of `risksignal migrate`.
+#[derive(Debug, Args)]
+pub struct MigrateArgs {
+    /// Print the statements that would run, and run none
+    #[arg(long)]
+    pub dry_run: bool,
+}

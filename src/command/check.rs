@@ -1,0 +1,201 @@
+//! `risksignal check`: is everything as the daemon needs it? Changes nothing.
+
+use std::fmt::Display;
+
+use async_nats::Client;
+use async_nats::jetstream::Context;
+
+use crate::jetstream::topology::{self, TopologyError};
+use crate::jetstream::{self};
+use crate::settings::{Settings, redacted_url};
+use crate::store::Store;
+
+/// What is checked; a failure adds its number to the exit status.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Nats = 1,
+    Stream = 2,
+    Consumer = 4,
+    ClickHouse = 8,
+    Schema = 16,
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Nats => "nats",
+            Self::Stream => "stream",
+            Self::Consumer => "consumer",
+            Self::ClickHouse => "clickhouse",
+            Self::Schema => "schema",
+        }
+    }
+}
+
+/// Oldest servers that the daemon is tested with.
+const NATS_MIN: (i64, i64, i64) = (2, 10, 0);
+const CLICKHOUSE_MIN: (u32, u32) = (25, 3);
+
+/// The lines written so far, and the exit status they add up to.
+#[derive(Debug, Default)]
+struct Report {
+    status: u8,
+}
+
+impl Report {
+    fn ok(&self, part: Part, what: impl Display) {
+        println!("{:<11} ok     {what}", part.name());
+    }
+
+    fn wrong(&mut self, part: Part, what: impl Display) {
+        self.status |= part as u8;
+        println!("{:<11} WRONG  {what}", part.name());
+    }
+}
+
+/// Prints a line for each part, and returns the exit status: 0, or the sum of the numbers of
+/// the parts that are wrong.
+pub async fn check(settings: &Settings) -> u8 {
+    println!("{:<11} ok     no faults", "settings");
+    let mut report = Report::default();
+    match jetstream::connect(&settings.nats, "risksignal check").await {
+        Ok(client) => nats(&client, settings, &mut report).await,
+        Err(error) => {
+            report.wrong(Part::Nats, error);
+            for part in [Part::Stream, Part::Consumer] {
+                report.wrong(part, "not checked, since NATS is away");
+            }
+        }
+    }
+    clickhouse(settings, &mut report).await;
+    report.status
+}
+
+async fn nats(client: &Client, settings: &Settings, report: &mut Report) {
+    let server = client.server_info();
+    let url = redacted_url(&settings.nats.url);
+    let (major, minor, patch) = NATS_MIN;
+    if !client.is_server_compatible(major, minor, patch) {
+        report.wrong(
+            Part::Nats,
+            format!("{url} runs {}, older than {major}.{minor}", server.version),
+        );
+    } else if let Err(error) = topology::check_fetch(client, &settings.consumer) {
+        report.wrong(Part::Nats, error);
+    } else {
+        report.ok(Part::Nats, format!("{url}, nats-server {}", server.version));
+    }
+    let context = jetstream::context(client, &settings.nats);
+    streams(&context, settings, report).await;
+    consumer(&context, settings, report).await;
+}
+
+async fn streams(context: &Context, settings: &Settings, report: &mut Report) {
+    for (name, needed) in topology::wanted_streams(settings) {
+        match topology::find_stream(context, &name).await {
+            Ok(None) => report.wrong(
+                Part::Stream,
+                format!("{name} does not exist; `risksignal run` creates it"),
+            ),
+            Ok(Some(info)) => match topology::check_subjects(&info, &needed) {
+                Ok(()) => report.ok(
+                    Part::Stream,
+                    format!(
+                        "{name} takes {}, {} messages, {} bytes",
+                        info.config.subjects.join(" "),
+                        info.state.messages,
+                        info.state.bytes
+                    ),
+                ),
+                Err(error) => report.wrong(Part::Stream, error),
+            },
+            Err(error) => report.wrong(Part::Stream, error),
+        }
+    }
+}
+
+async fn consumer(context: &Context, settings: &Settings, report: &mut Report) {
+    let name = &settings.consumer.name;
+    let found = async {
+        let found = topology::find_consumer(context, &settings.stream.name, name).await?;
+        if let Some(info) = &found {
+            topology::check_delivery_state(&settings.stream.name, info)?;
+        }
+        Ok::<_, TopologyError>(found)
+    };
+    match found.await {
+        Ok(None) => report.wrong(
+            Part::Consumer,
+            format!("{name} does not exist; `risksignal run` creates it"),
+        ),
+        Ok(Some(info)) => report.ok(
+            Part::Consumer,
+            format!(
+                "{name}, {} pending, {} delivered and not acked, {} delivered again",
+                info.num_pending, info.num_ack_pending, info.num_redelivered
+            ),
+        ),
+        Err(error) => report.wrong(Part::Consumer, error),
+    }
+}
+
+async fn clickhouse(settings: &Settings, report: &mut Report) {
+    let store = Store::new(&settings.clickhouse);
+    let url = redacted_url(&settings.clickhouse.url);
+    match store.version().await {
+        Ok(version) if is_older(&version, CLICKHOUSE_MIN) => report.wrong(
+            Part::ClickHouse,
+            format!(
+                "{url} runs {version}, older than {}.{}",
+                CLICKHOUSE_MIN.0, CLICKHOUSE_MIN.1
+            ),
+        ),
+        Ok(version) => report.ok(Part::ClickHouse, format!("{url}, ClickHouse {version}")),
+        Err(error) => {
+            report.wrong(Part::ClickHouse, format!("{url}: {error}"));
+            report.wrong(Part::Schema, "not checked, since ClickHouse gave no answer");
+            return;
+        }
+    }
+    match store.verify().await {
+        Ok(()) => {
+            let version = match store.schema_version().await {
+                Ok(Some(version)) => format!("at version {version}"),
+                Ok(None) => "not made by `risksignal migrate`".to_owned(),
+                Err(error) => return report.wrong(Part::Schema, error),
+            };
+            report.ok(
+                Part::Schema,
+                format!("{} has every column, {version}", store.table()),
+            );
+        }
+        Err(error) => report.wrong(Part::Schema, error),
+    }
+}
+
+/// Whether a version such as `26.7.3.1` is older than `min`; one that cannot be read is not.
+fn is_older(version: &str, min: (u32, u32)) -> bool {
+    let mut numbers = version.split('.').map_while(|number| number.parse().ok());
+    match (numbers.next(), numbers.next()) {
+        (Some(major), Some(minor)) => (major, minor) < min,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        for (version, older) in [
+            ("25.3.1.1", false),
+            ("25.2.9.9", true),
+            ("26.1.1.1", false),
+            ("9.9", true),
+            ("head", false),
+        ] {
+            assert_eq!(is_older(version, CLICKHOUSE_MIN), older, "{version}");
+        }
+    }
+}

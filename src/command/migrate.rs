@@ -1,0 +1,30 @@
+//! `risksignal migrate`: the ClickHouse schema, created or upgraded.
+
+use anyhow::Result;
+
+use crate::cli::MigrateArgs;
+use crate::settings::Settings;
+use crate::store::Store;
+
+/// Brings the schema up to date, or prints what that would run.
+///
+/// # Errors
+/// When ClickHouse fails, or the table does not fit afterwards.
+pub async fn migrate(args: &MigrateArgs, settings: &Settings) -> Result<()> {
+    let store = Store::new(&settings.clickhouse);
+    if args.dry_run {
+        for statement in store.pending().await? {
+            println!("{};\n", statement.trim_end());
+        }
+        return Ok(());
+    }
+    let applied = store.migrate().await?;
+    for migration in &applied {
+        println!("applied {}: {}", migration.version, migration.name);
+    }
+    if applied.is_empty() {
+        println!("nothing to apply: the schema is up to date");
+    }
+    store.verify().await?;
+    Ok(())
+}

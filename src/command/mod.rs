@@ -1,0 +1,5 @@
+//! What each command of the command line does.
+
+pub mod check;
+pub mod migrate;
+pub mod run;

@@ -1,0 +1,153 @@
+//! `risksignal run`: the daemon.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use async_nats::Client;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::backoff::Backoff;
+use crate::cli::RunArgs;
+use crate::jetstream::{self, topology};
+use crate::pipeline::{self, Ends};
+use crate::settings::Settings;
+use crate::store::schema::SchemaError;
+use crate::store::{Remedy, Store};
+
+/// Moves signals until `shutdown`. It never gives up on a server: whatever is away or not as
+/// it should be is tried again until it is.
+///
+/// # Errors
+/// When what is held at the end cannot be committed within `shutdown.grace`.
+pub async fn run(args: &RunArgs, settings: Settings, shutdown: CancellationToken) -> Result<()> {
+    let settings = Arc::new(settings);
+    let prepared = tokio::select! {
+        ends = prepare(args, &settings) => Some(ends),
+        () = shutdown.cancelled() => None,
+    };
+    let Some(ends) = prepared else {
+        info!("Stopped before the start was complete");
+        return Ok(());
+    };
+    announce(&settings);
+    let totals = pipeline::run(ends, settings, shutdown).await?;
+    info!(
+        inserted = totals.inserted,
+        dead_lettered = totals.dead_lettered,
+        "Stopped; everything that was held is committed and acked"
+    );
+    Ok(())
+}
+
+async fn prepare(args: &RunArgs, settings: &Settings) -> Ends {
+    let retry = Backoff::new(settings.clickhouse.retry_min, settings.clickhouse.retry_max);
+    let store = store(args, settings, retry.clone()).await;
+    let client = client(settings, retry.clone()).await;
+    let context = jetstream::context(&client, &settings.nats);
+    let stream_created_ns = streams(&client, &context, settings, retry).await;
+    Ends {
+        client,
+        context,
+        stream_created_ns,
+        store,
+    }
+}
+
+/// The store, once its schema is up to date and fits.
+async fn store(args: &RunArgs, settings: &Settings, mut backoff: Backoff) -> Store {
+    let store = Store::new(&settings.clickhouse);
+    let migrate = settings.clickhouse.migrate && !args.no_migrate;
+    loop {
+        let Err(error) = schema(&store, migrate).await else {
+            return store;
+        };
+        let pause = match error.remedy() {
+            Remedy::Wait => {
+                let pause = backoff.pause();
+                warn!(%error, retry_in_ms = ms(pause), "ClickHouse is not ready");
+                pause
+            }
+            Remedy::Halt => {
+                let pause = backoff.longest();
+                error!(%error, retry_in_ms = ms(pause), "ClickHouse is not as it should be; no signal is pulled until it is");
+                pause
+            }
+        };
+        sleep(pause).await;
+    }
+}
+
+async fn schema(store: &Store, migrate: bool) -> Result<(), SchemaError> {
+    if migrate {
+        for migration in store.migrate().await? {
+            info!(
+                version = migration.version,
+                name = migration.name,
+                "Applied migration to ClickHouse"
+            );
+        }
+    }
+    store.verify().await
+}
+
+async fn client(settings: &Settings, mut backoff: Backoff) -> Client {
+    loop {
+        match jetstream::connect(&settings.nats, "risksignal run").await {
+            Ok(client) => return client,
+            Err(error) => {
+                let pause = backoff.pause();
+                warn!(%error, retry_in_ms = ms(pause), "NATS is not ready");
+                sleep(pause).await;
+            }
+        }
+    }
+}
+
+/// Makes sure of both streams and the consumer; returns when the stream was created.
+async fn streams(
+    client: &Client,
+    context: &async_nats::jetstream::Context,
+    settings: &Settings,
+    mut backoff: Backoff,
+) -> i128 {
+    loop {
+        let ensured = async {
+            let stream = topology::ensure_stream(context, &settings.stream).await?;
+            topology::ensure_dead_letter_stream(context, settings).await?;
+            topology::ensure_consumer(context, &settings.stream.name, &settings.consumer).await?;
+            topology::check_fetch(client, &settings.consumer)?;
+            Ok::<_, topology::TopologyError>(stream.created.unix_timestamp_nanos())
+        };
+        match ensured.await {
+            Ok(stream_created_ns) => return stream_created_ns,
+            Err(error) => {
+                let pause = backoff.pause();
+                error!(%error, retry_in_ms = ms(pause), "JetStream is not as it should be; no signal is pulled until it is");
+                sleep(pause).await;
+            }
+        }
+    }
+}
+
+fn announce(settings: &Settings) {
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        stream = settings.stream.name,
+        consumer = settings.consumer.name,
+        table = format!(
+            "{}.{}",
+            settings.clickhouse.database, settings.clickhouse.table
+        ),
+        batch_max_rows = settings.batch.max_rows,
+        batch_max_bytes = settings.batch.max_bytes,
+        batch_max_wait_ms = ms(settings.batch.max_wait),
+        "Starting signals consumer"
+    );
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,164 @@
+//! Every setting by name: its default and what it is for. The examples that ship are written
+//! from this table, and `typed` reads each entry of it.
+
+/// One setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Field {
+    /// `section.key`, as in the TOML file.
+    pub key: &'static str,
+    /// The default, as one would write it; empty means unset.
+    pub default: &'static str,
+    /// One line for the operator.
+    pub about: &'static str,
+    /// The conventional environment variable, where there is one.
+    pub alias: Option<&'static str>,
+}
+
+impl Field {
+    /// The setting's environment variable.
+    #[cfg(test)]
+    pub fn variable(&self) -> String {
+        let name = self.key.to_ascii_uppercase().replace('.', "__");
+        format!("{PREFIX}{name}")
+    }
+
+    /// The part of the key before the dot.
+    pub fn section(&self) -> &'static str {
+        self.key
+            .split_once('.')
+            .map_or(self.key, |(section, _)| section)
+    }
+}
+
+/// Begins the name of every environment variable that is a setting.
+pub(super) const PREFIX: &str = "RISKSIGNAL__";
+
+const fn field(key: &'static str, default: &'static str, about: &'static str) -> Field {
+    Field {
+        key,
+        default,
+        about,
+        alias: None,
+    }
+}
+
+const fn known_as(alias: &'static str, field: Field) -> Field {
+    Field {
+        alias: Some(alias),
+        ..field
+    }
+}
+
+/// Every setting, section by section.
+#[rustfmt::skip]
+pub(super) const FIELDS: &[Field] = &[
+    known_as("NATS_URL", field("nats.url", "nats://127.0.0.1:4222", "Servers to connect to, separated by commas")),
+    field("nats.user", "", "User; unset for none"),
+    field("nats.password", "", "The user's password"),
+    field("nats.token", "", "Token, instead of user and password"),
+    field("nats.connect_timeout", "5s", "How long one attempt to connect may take"),
+    field("nats.request_timeout", "5s", "How long an answer of JetStream may take"),
+
+    field("stream.name", "SIGNALS", "The stream that applications publish to; created when absent"),
+    field("stream.subject_prefix", "signals", "Its subjects are <prefix>.>"),
+    field("stream.storage", "file", "Where a stream that is created keeps its messages: file or memory"),
+    field("stream.replicas", "1", "Copies of a stream that is created, in a NATS cluster"),
+    field("stream.max_age", "0s", "Age at which messages are removed from a stream that is created; 0s keeps them for ever"),
+    field("stream.max_bytes", "0B", "Size at which a stream that is created refuses more; 0B is no bound"),
+    field("stream.duplicate_window", "2m", "How long a stream that is created remembers a Nats-Msg-Id"),
+
+    field("dead_letters.name", "SIGNALS_DLQ", "The stream that takes what cannot land; created when absent"),
+    field("dead_letters.subject_prefix", "dlq", "A letter's subject is <prefix>.<original subject>"),
+    field("dead_letters.max_age", "0s", "Age at which letters are removed from a stream that is created; 0s keeps them for ever"),
+    field("dead_letters.max_pending", "256", "Letters that are published and not yet acknowledged, at most"),
+
+    field("consumer.name", "signals-to-clickhouse", "The durable pull consumer; instances that share it share the work"),
+    field("consumer.ack_wait", "30s", "JetStream delivers again what is not acked for this long"),
+    field("consumer.max_ack_pending", "200000", "Messages delivered and not acked, over all instances"),
+    field("consumer.max_in_flight_messages", "50000", "Messages that one instance holds at once"),
+    field("consumer.max_in_flight_bytes", "64MiB", "Bytes of messages that one instance holds at once"),
+    field("consumer.fetch_messages", "5000", "Messages that one pull asks for"),
+    field("consumer.fetch_bytes", "8MiB", "Bytes that one pull asks for; more than the server's max_payload"),
+    field("consumer.fetch_expires", "5s", "How long a pull waits for messages"),
+    field("consumer.pulls", "2", "Pulls that are open at once"),
+
+    known_as("CLICKHOUSE_URL", field("clickhouse.url", "http://127.0.0.1:8123", "The HTTP interface")),
+    known_as("CLICKHOUSE_USER", field("clickhouse.user", "admin", "User")),
+    known_as("CLICKHOUSE_PASSWORD", field("clickhouse.password", "", "The user's password")),
+    known_as("CLICKHOUSE_DATABASE", field("clickhouse.database", "risksignal", "Database; created when absent")),
+    field("clickhouse.table", "raw_signals", "Table of signals; created when absent"),
+    field("clickhouse.compression", "lz4", "How batches are compressed on their way: lz4 or none"),
+    field("clickhouse.send_timeout", "5s", "How long sending a part of a batch may block"),
+    field("clickhouse.end_timeout", "15s", "How long the answer to an insert or a query may take"),
+    field("clickhouse.max_concurrent_inserts", "2", "Inserts under way at once"),
+    field("clickhouse.retry_min", "100ms", "Pause before the first retry; it doubles from there, with jitter"),
+    field("clickhouse.retry_max", "10s", "Longest pause between two retries"),
+    field("clickhouse.migrate", "true", "Whether `risksignal run` brings the schema up to date when it starts"),
+    field("clickhouse.retention", "0s", "Rows are removed this long after their arrival; 0s sets no TTL"),
+
+    field("batch.max_rows", "20000", "Rows at which a batch closes"),
+    field("batch.max_bytes", "16MiB", "Encoded bytes at which a batch closes"),
+    field("batch.max_wait", "250ms", "Time after its first row at which a batch closes"),
+
+    field("validation.max_signal_bytes", "1MiB", "Bytes of a message"),
+    field("validation.source_id_max_chars", "128", "Characters of source_id"),
+    field("validation.event_type_max_chars", "128", "Characters of event_type"),
+    field("validation.user_id_max_chars", "256", "Characters of user_id"),
+    field("validation.wallet_address_max_chars", "256", "Characters of wallet_address"),
+    field("validation.severity_max", "5", "Highest severity; the lowest is 0"),
+
+    known_as("RUST_LOG", field("log.filter", "info", "What is logged, such as info,risksignal=debug")),
+    field("log.format", "auto", "auto (pretty on a terminal, otherwise json), pretty or json"),
+    field("log.lines_per_second", "10", "Lines a second for batches and for dead letters; beyond, a summary takes their place"),
+    field("log.summary_interval", "5s", "How often the summary is written"),
+
+    field("shutdown.grace", "25s", "How long a stop may take to commit and ack what is held"),
+];
+
+/// `.env.example`: every variable with its default and its line.
+#[cfg(test)]
+pub(super) fn env_example() -> String {
+    let mut text = String::from(
+        "# Every environment variable of risksignal, with its default. Copy to .env and uncomment\n\
+         # what you change. A variable that is set and empty counts as unset. Where two names are\n\
+         # given for a setting, the RISKSIGNAL__ one wins.\n",
+    );
+    let mut section = "";
+    for field in FIELDS {
+        if field.section() != section {
+            section = field.section();
+            text += &format!("\n# --- {section}\n");
+        }
+        text += &format!("\n# {}\n", field.about);
+        if let Some(alias) = field.alias {
+            text += &format!("#{alias}={}\n", field.default);
+        }
+        text += &format!("#{}={}\n", field.variable(), field.default);
+    }
+    text
+}
+
+/// `risksignal.example.toml`: the same for the file.
+#[cfg(test)]
+pub(super) fn toml_example() -> String {
+    let mut text = String::from(
+        "# Every setting of risksignal, with its default. Copy to risksignal.toml, or name the copy\n\
+         # with --config, and uncomment what you change. The environment wins over this file.\n",
+    );
+    let mut section = "";
+    for field in FIELDS {
+        if field.section() != section {
+            section = field.section();
+            text += &format!("\n[{section}]\n");
+        }
+        let key = &field.key[section.len() + 1..];
+        let bare = field.default.parse::<u64>().is_ok() || field.default == "true";
+        let value = if bare {
+            field.default.to_owned()
+        } else {
+            format!("\"{}\"", field.default)
+        };
+        text += &format!("# {}\n#{key} = {value}\n", field.about);
+    }
+    text
+}

@@ -1,0 +1,185 @@
+//! From the text of one setting to its value, or to what it should have been.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use tracing_subscriber::EnvFilter;
+use url::Url;
+
+use super::{Secret, redacted_url};
+
+/// A value, or what is wrong with its text.
+pub(super) type Parsed<T> = Result<T, String>;
+
+/// A whole number within bounds.
+pub(super) fn number<T>(range: RangeInclusive<T>) -> impl Fn(&str) -> Parsed<T>
+where
+    T: FromStr + PartialOrd + Display,
+{
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| {
+            format!(
+                "must be a whole number from {} to {}",
+                range.start(),
+                range.end()
+            )
+        })
+    }
+}
+
+/// A duration as people write it, such as `250ms`, within bounds.
+pub(super) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&str) -> Parsed<Duration> {
+    move |text| {
+        let duration = humantime::parse_duration(text).ok();
+        duration
+            .filter(|duration| range.contains(duration))
+            .ok_or_else(|| {
+                format!(
+                    "must be a duration such as 250ms, 30s or 2m, from {} to {}",
+                    humantime::format_duration(*range.start()),
+                    humantime::format_duration(*range.end())
+                )
+            })
+    }
+}
+
+/// As [`duration`], or zero for none.
+pub(super) fn duration_or_zero(
+    range: RangeInclusive<Duration>,
+) -> impl Fn(&str) -> Parsed<Duration> {
+    let within = duration(range);
+    move |text| match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Ok(Duration::ZERO),
+        _ => within(text).map_err(|rule| format!("{rule}, or 0s for none")),
+    }
+}
+
+/// A size in bytes as people write it, such as `16MiB`, within bounds.
+pub(super) fn bytes(range: RangeInclusive<u64>) -> impl Fn(&str) -> Parsed<u64> {
+    move |text| {
+        let size = text.parse::<ByteSize>().ok().map(|size| size.as_u64());
+        size.filter(|size| range.contains(size)).ok_or_else(|| {
+            format!(
+                "must be a size such as 512KiB or 16MiB, from {} to {}",
+                ByteSize(*range.start()),
+                ByteSize(*range.end())
+            )
+        })
+    }
+}
+
+/// As [`bytes`], for what is held in memory.
+pub(super) fn memory(range: RangeInclusive<u64>) -> impl Fn(&str) -> Parsed<usize> {
+    let bytes = bytes(range);
+    move |text| {
+        usize::try_from(bytes(text)?).map_err(|_| "is more than can be addressed".to_owned())
+    }
+}
+
+/// One of a few words.
+pub(super) fn one_of<T: Copy>(words: &[(&'static str, T)]) -> impl Fn(&str) -> Parsed<T> {
+    move |text| {
+        let found = words.iter().find(|(word, _)| *word == text);
+        found.map(|(_, value)| *value).ok_or_else(|| {
+            let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+            format!("must be {}", words.join(" or "))
+        })
+    }
+}
+
+/// Any text.
+pub(super) fn text(text: &str) -> Parsed<String> {
+    Ok(text.to_owned())
+}
+
+/// A text that is not to be printed.
+pub(super) fn secret(text: &str) -> Parsed<Secret> {
+    Ok(Secret::new(text))
+}
+
+/// A name as JetStream takes it for streams and consumers:
+/// <https://docs.nats.io/running-a-nats-service/nats_admin/jetstream_admin/naming>.
+pub(super) fn jetstream_name(name: &str) -> Parsed<String> {
+    let forbidden = |c: char| c.is_whitespace() || c.is_control() || ".*>/\\".contains(c);
+    if name.is_empty() || name.chars().count() > 255 || name.contains(forbidden) {
+        return Err(
+            "must have 1 to 255 characters, none of them a space or one of . * > / \\".to_owned(),
+        );
+    }
+    Ok(name.to_owned())
+}
+
+/// The beginning of subjects: tokens separated by dots, without wildcards.
+pub(super) fn subject_prefix(prefix: &str) -> Parsed<String> {
+    let bad = |token: &str| {
+        token.is_empty()
+            || token.contains(|c: char| c.is_whitespace() || c.is_control() || "*>".contains(c))
+    };
+    if prefix.split('.').any(bad) || prefix.starts_with('$') {
+        return Err(
+            "must be tokens separated by dots, without spaces, * or >, not beginning with $"
+                .to_owned(),
+        );
+    }
+    Ok(prefix.to_owned())
+}
+
+/// A name that ClickHouse takes without quotes.
+pub(super) fn identifier(name: &str) -> Parsed<String> {
+    let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if !starts || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        return Err(
+            "must be letters, digits and underscores, not beginning with a digit".to_owned(),
+        );
+    }
+    Ok(name.to_owned())
+}
+
+/// One or several NATS servers.
+pub(super) fn nats_urls(urls: &str) -> Parsed<String> {
+    for url in urls.split(',').map(str::trim) {
+        let full = if url.contains("://") {
+            url.to_owned()
+        } else {
+            format!("nats://{url}")
+        };
+        let parsed = Url::parse(&full)
+            .ok()
+            .filter(|url| ["nats", "tls", "ws", "wss"].contains(&url.scheme()) && url.has_host());
+        if parsed.is_none() {
+            return Err(format!(
+                "{} is no NATS server; it must look like nats://host:4222 (or tls, ws, wss)",
+                redacted_url(url)
+            ));
+        }
+    }
+    Ok(urls.to_owned())
+}
+
+/// A URL of ClickHouse's HTTP interface.
+pub(super) fn http_url(url: &str) -> Parsed<String> {
+    let parsed = Url::parse(url).map_err(|error| format!("is no URL: {error}"))?;
+    if !["http", "https"].contains(&parsed.scheme()) || !parsed.has_host() {
+        return Err("must look like http://host:8123 or https://host:8443".to_owned());
+    }
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        return Err(
+            "must hold no user and no password; they have settings of their own".to_owned(),
+        );
+    }
+    Ok(url.to_owned())
+}
+
+/// A filter for the log.
+pub(super) fn log_filter(filter: &str) -> Parsed<String> {
+    match EnvFilter::builder().parse(filter) {
+        Ok(_) => Ok(filter.to_owned()),
+        Err(error) => Err(format!(
+            "must be a level, or a filter such as info,risksignal=debug: {error}"
+        )),
+    }
+}
