@@ -9,4 +9,5 @@ pub mod settings;
 pub mod shutdown;
 pub mod signal;
 pub mod store;
+pub mod synthetic;
 pub mod telemetry;
