@@ -2,4 +2,5 @@
 
 pub mod check;
 pub mod migrate;
+pub mod produce;
 pub mod run;

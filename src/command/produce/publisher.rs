@@ -1,0 +1,321 @@
+//! Publishes signals and keeps each one until JetStream has answered for it.
+//!
+//! All answers come to one inbox, the end of whose subjects names the signal. That is cheaper
+//! than a request a signal, and leaves nothing behind for an answer that never comes.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use async_nats::client::PublishErrorKind;
+use async_nats::connection::State;
+use async_nats::{Client, Message, StatusCode, Subscriber, jetstream};
+use futures_util::{FutureExt, StreamExt};
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::pace::Pace;
+use super::progress::Progress;
+use super::report::ProduceReport;
+use super::source::{Batch, Outgoing, SourceError};
+use super::window::{Pending, Ticket, Window};
+
+const TICK: Duration = Duration::from_millis(10);
+/// How often the window is looked through for late answers.
+const SWEEP: Duration = Duration::from_millis(100);
+/// Times that a signal is refused for the moment until it is for good: about 15 seconds.
+const REFUSALS_MAX: u32 = 8;
+
+/// Why publishing ends before its time.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The client has no connection and does not look for one.
+    #[error("the connection to NATS is closed")]
+    Closed,
+    /// The signals ended with an error.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+}
+
+/// An answer to a publish.
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    seq: u64,
+    #[serde(default)]
+    duplicate: bool,
+    error: Option<jetstream::Error>,
+}
+
+pub(super) struct Publisher {
+    client: Client,
+    answers: Subscriber,
+    inbox: String,
+    window: Window,
+    timeout: Duration,
+    swept_at: Instant,
+    progress: Progress,
+    report: ProduceReport,
+}
+
+impl Publisher {
+    /// A publisher with `window` signals unanswered at most, each of which is published again
+    /// when its answer takes longer than `timeout`.
+    pub(super) async fn new(
+        client: Client,
+        window: usize,
+        timeout: Duration,
+        progress: Progress,
+    ) -> Result<Self, async_nats::SubscribeError> {
+        let inbox = client.new_inbox();
+        let answers = client.subscribe(format!("{inbox}.*")).await?;
+        Ok(Self {
+            client,
+            answers,
+            inbox,
+            window: Window::new(window),
+            timeout,
+            swept_at: Instant::now(),
+            progress,
+            report: ProduceReport::default(),
+        })
+    }
+
+    /// Publishes all that comes, until its end or `shutdown`, and waits for the answers; after
+    /// `shutdown` no longer than `grace`.
+    pub(super) async fn run(
+        mut self,
+        mut batches: mpsc::Receiver<Result<Batch, SourceError>>,
+        per_second: u64,
+        shutdown: &CancellationToken,
+        grace: Duration,
+    ) -> (ProduceReport, Option<PublishError>) {
+        let start = Instant::now();
+        let ended = tokio::select! {
+            // Publishing waits inside for as long as NATS is away, which must not hold up
+            // a stop.
+            biased;
+            () = shutdown.cancelled() => None,
+            ended = self.publish_all(&mut batches, per_second) => Some(ended),
+        };
+        self.report.stopped = ended.is_none();
+        if !self.window.is_empty() {
+            let stop = async {
+                shutdown.cancelled().await;
+                tokio::time::sleep(grace).await;
+            };
+            tokio::select! {
+                biased;
+                ended = self.wait_for_answers() => {
+                    if let Err(error) = ended {
+                        warn!(%error, "Stopped waiting for answers");
+                    }
+                }
+                () = stop => {}
+            }
+        }
+        self.report.unconfirmed = self.window.len() as u64;
+        self.report.elapsed = start.elapsed();
+        self.progress.finish(&self.report);
+        (self.report, ended.and_then(Result::err))
+    }
+
+    async fn publish_all(
+        &mut self,
+        batches: &mut mpsc::Receiver<Result<Batch, SourceError>>,
+        per_second: u64,
+    ) -> Result<(), PublishError> {
+        let mut pace = Pace::new(per_second, Instant::now());
+        let mut queue: VecDeque<Outgoing> = VecDeque::new();
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            while let Some(answer) = self.answers.next().now_or_never() {
+                self.take_answer(answer)?;
+            }
+            while self.window.has_room()
+                && pace.allows()
+                && let Some(outgoing) = queue.pop_front()
+            {
+                pace.spend();
+                self.publish_first(outgoing).await?;
+            }
+            tokio::select! {
+                batch = batches.recv(), if queue.is_empty() => match batch {
+                    Some(batch) => self.take_batch(batch?, &mut queue),
+                    None => return Ok(()),
+                },
+                answer = self.answers.next() => self.take_answer(answer)?,
+                _ = tick.tick() => {
+                    pace.grant(Instant::now());
+                    self.sweep().await?;
+                }
+            }
+        }
+    }
+
+    async fn wait_for_answers(&mut self) -> Result<(), PublishError> {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !self.window.is_empty() {
+            tokio::select! {
+                answer = self.answers.next() => self.take_answer(answer)?,
+                _ = tick.tick() => self.sweep().await?,
+            }
+        }
+        Ok(())
+    }
+
+    fn take_batch(&mut self, batch: Batch, queue: &mut VecDeque<Outgoing>) {
+        self.report.blank_lines += batch.blank_lines;
+        for reason in batch.rejected {
+            self.reject(reason);
+        }
+        queue.extend(batch.messages);
+    }
+
+    async fn publish_first(&mut self, outgoing: Outgoing) -> Result<(), PublishError> {
+        let ticket = self.window.insert(outgoing.clone(), Instant::now());
+        self.send(ticket, outgoing).await
+    }
+
+    /// Publishes a signal that is in the window, and settles it when it never can be.
+    async fn send(&mut self, ticket: Ticket, outgoing: Outgoing) -> Result<(), PublishError> {
+        let reply = format!("{}.{}", self.inbox, ticket.to_token());
+        let Outgoing { subject, body, .. } = outgoing;
+        let sent = match outgoing.id.headers() {
+            Some(headers) => {
+                self.client
+                    .publish_with_reply_and_headers(subject, reply, headers, body)
+                    .await
+            }
+            None => self.client.publish_with_reply(subject, reply, body).await,
+        };
+        match sent {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == PublishErrorKind::Send => Err(PublishError::Closed),
+            Err(error) => {
+                if let Some(pending) = self.window.settle(ticket) {
+                    self.reject(format!("{}: {error}", pending.outgoing.origin));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn take_answer(&mut self, message: Option<Message>) -> Result<(), PublishError> {
+        let message = message.ok_or(PublishError::Closed)?;
+        let token = message.subject.rsplit('.').next().unwrap_or_default();
+        let Some(ticket) = Ticket::from_token(token) else {
+            return Ok(());
+        };
+        if message.status == Some(StatusCode::NO_RESPONDERS) {
+            self.refused(ticket, "no stream takes the subject");
+            return Ok(());
+        }
+        match serde_json::from_slice::<Answer>(&message.payload) {
+            Ok(Answer {
+                error: Some(error), ..
+            }) if is_momentary(&error) => {
+                self.refused(ticket, &error.to_string());
+            }
+            Ok(Answer {
+                error: Some(error), ..
+            }) => {
+                if let Some(pending) = self.window.settle(ticket) {
+                    self.reject(format!("{}: {error}", pending.outgoing.origin));
+                }
+            }
+            Ok(answer) if answer.seq > 0 => {
+                if let Some(pending) = self.window.settle(ticket) {
+                    self.accepted(&pending, &answer);
+                }
+            }
+            _ => self.refused(ticket, "the answer is no ack of JetStream"),
+        }
+        Ok(())
+    }
+
+    fn accepted(&mut self, pending: &Pending, answer: &Answer) {
+        let Outgoing {
+            subject,
+            id,
+            body,
+            invalid,
+            ..
+        } = &pending.outgoing;
+        debug!(
+            %subject,
+            sequence = answer.seq,
+            trace_id = %id,
+            duplicate = answer.duplicate,
+            "Published signal"
+        );
+        // At the second try, the duplicate is what the first one stored.
+        if answer.duplicate && pending.tries == 1 {
+            self.report.duplicates += 1;
+        } else {
+            self.report.accepted += 1;
+            self.report.bytes += body.len() as u64;
+            self.report.invalid += u64::from(*invalid);
+        }
+    }
+
+    /// The server may take it later; after several times it is asked no more.
+    fn refused(&mut self, ticket: Ticket, reason: &str) {
+        if !self.window.refuse(ticket, REFUSALS_MAX, Instant::now())
+            && let Some(pending) = self.window.settle(ticket)
+        {
+            self.reject(format!(
+                "{}: {reason}, {} times",
+                pending.outgoing.origin, pending.refusals
+            ));
+        } else {
+            debug!(reason, "JetStream refused a signal for the moment");
+        }
+    }
+
+    fn reject(&mut self, reason: String) {
+        if self.report.reasons.is_empty() {
+            warn!(reason, "Signal not accepted; further ones are only counted");
+        }
+        self.report.reject(reason);
+    }
+
+    /// Publishes again what is due, and shows how far it is.
+    async fn sweep(&mut self) -> Result<(), PublishError> {
+        let now = Instant::now();
+        if now.saturating_duration_since(self.swept_at) < SWEEP {
+            return Ok(());
+        }
+        self.swept_at = now;
+        self.progress.show(&self.report, self.window.len(), now);
+        let late = self.window.expire(self.timeout, now);
+        if late > 0 {
+            warn!(
+                signals = late,
+                timeout_ms = self.timeout.as_millis(),
+                "No answer from JetStream in time; publishing again"
+            );
+        }
+        // While NATS is away the client would only queue them, over and over.
+        if self.client.connection_state() != State::Connected {
+            return Ok(());
+        }
+        for ticket in self.window.due(now) {
+            if let Some(outgoing) = self.window.try_again(ticket, now) {
+                self.report.republished += 1;
+                self.send(ticket, outgoing).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the same publish may succeed a little later: the server or the stream is not
+/// available or full (503), or the same id is being stored at this moment (409).
+fn is_momentary(error: &jetstream::Error) -> bool {
+    matches!(error.code(), 409 | 503)
+}
