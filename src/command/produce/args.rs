@@ -34,8 +34,8 @@ pub struct ProduceArgs {
     #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = percent)]
     pub invalid: f64,
 
-    /// The same seed gives the same signals with the same ids, so JetStream drops those that
-    /// it has within its duplicate window [default: random, and logged]
+    /// The same seed gives the same signals, with the same ids, at a new time: JetStream drops
+    /// those that it took within its duplicate window [default: random, and logged]
     #[arg(long, value_name = "SEED")]
     pub seed: Option<u64>,
 

@@ -76,7 +76,12 @@ struct Fields<'a> {
 
 /// Looks at a line that may be anything.
 pub(super) fn glance(line: &[u8]) -> Glance {
-    let fields: Fields<'_> = serde_json::from_slice(line).unwrap_or_default();
+    // Serde would take an array for the fields in their order.
+    let object = line.trim_ascii_start().starts_with(b"{");
+    let fields: Fields<'_> = object
+        .then(|| serde_json::from_slice(line).ok())
+        .flatten()
+        .unwrap_or_default();
     let event_type = fields.event_type.and_then(text);
     Glance {
         token: subject_token(event_type.as_deref().unwrap_or_default()),

@@ -4,6 +4,7 @@
 //! than a request a signal, and leaves nothing behind for an answer that never comes.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use async_nats::client::PublishErrorKind;
@@ -56,6 +57,8 @@ pub(super) struct Publisher {
     window: Window,
     timeout: Duration,
     swept_at: Instant,
+    /// Connections so far, to see that there is a new one.
+    connects: u64,
     progress: Progress,
     report: ProduceReport,
 }
@@ -71,6 +74,7 @@ impl Publisher {
     ) -> Result<Self, async_nats::SubscribeError> {
         let inbox = client.new_inbox();
         let answers = client.subscribe(format!("{inbox}.*")).await?;
+        let connects = client.statistics().connects.load(Ordering::Relaxed);
         Ok(Self {
             client,
             answers,
@@ -78,6 +82,7 @@ impl Publisher {
             window: Window::new(window),
             timeout,
             swept_at: Instant::now(),
+            connects,
             progress,
             report: ProduceReport::default(),
         })
@@ -303,6 +308,11 @@ impl Publisher {
         // While NATS is away the client would only queue them, over and over.
         if self.client.connection_state() != State::Connected {
             return Ok(());
+        }
+        let connects = self.client.statistics().connects.load(Ordering::Relaxed);
+        if connects != self.connects {
+            self.connects = connects;
+            self.window.reconnected(now);
         }
         for ticket in self.window.due(now) {
             if let Some(outgoing) = self.window.try_again(ticket, now) {

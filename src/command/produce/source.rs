@@ -72,6 +72,10 @@ pub(super) enum MessageId {
 }
 
 impl MessageId {
+    pub(super) fn is_some(&self) -> bool {
+        !matches!(self, Self::None)
+    }
+
     pub(super) fn headers(&self) -> Option<HeaderMap> {
         let value = match self {
             Self::None => return None,

@@ -142,6 +142,16 @@ impl Window {
         expired
     }
 
+    /// Has those tried again soon that an old connection may have lost. Without an id the
+    /// server would store a second one, so these wait for their time-out.
+    pub(super) fn reconnected(&mut self, now: Instant) {
+        for (_, pending) in &mut self.slots {
+            if matches!(pending.state, State::Sent { .. }) && pending.outgoing.id.is_some() {
+                pending.rest(now);
+            }
+        }
+    }
+
     /// Those that have rested long enough.
     pub(super) fn due(&self, now: Instant) -> Vec<Ticket> {
         self.slots
@@ -182,6 +192,22 @@ mod tests {
 
     use super::super::source::{MessageId, Origin};
     use super::*;
+
+    #[test]
+    fn a_new_connection_tries_again_what_the_server_would_recognise() {
+        let now = Instant::now();
+        let mut window = Window::new(2);
+        window.insert(outgoing(1), now);
+        let known = window.insert(
+            Outgoing {
+                id: MessageId::Uuid(uuid::Uuid::nil()),
+                ..outgoing(1)
+            },
+            now,
+        );
+        window.reconnected(now);
+        assert_eq!(window.due(now + RETRY_MIN), [known]);
+    }
 
     fn outgoing(bytes: usize) -> Outgoing {
         Outgoing {

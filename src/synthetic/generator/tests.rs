@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::*;
+use crate::signal::Signal;
 
 const START_MS: i64 = 1_760_000_000_000;
 
@@ -168,6 +169,21 @@ fn bad_signals_break_the_rules_in_every_way_and_at_the_asked_rate() {
     assert_eq!(defects.len(), Defect::ALL.len(), "{defects:?}");
     let bad: i32 = defects.values().sum();
     assert!((2_350..2_650).contains(&bad), "{bad} bad signals");
+}
+
+#[test]
+fn the_daemon_takes_the_good_and_not_the_bad() {
+    let options = Options {
+        invalid_share: 0.25,
+        ..options(9)
+    };
+    let mut generator = generator(&options);
+    for _ in 0..2_000 {
+        let produced = generator.produce().unwrap();
+        let subject = format!("signals.{}", produced.kind.event_type());
+        let parsed = Signal::parse(produced.body, &subject, &options.limits);
+        assert_eq!(parsed.is_ok(), produced.defect.is_none(), "{parsed:?}");
+    }
 }
 
 #[test]
