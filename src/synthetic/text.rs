@@ -44,7 +44,7 @@ fn base58<const DIGITS: usize>(rng: &mut ChaCha8Rng, first: &[u8], out: &mut Str
     for (position, byte) in bytes.into_iter().enumerate() {
         let digits = if position == 0 { first } else { BASE58 };
         // Scaling a byte is not quite uniform, which no one can tell from an address.
-        out.push(char::from(digits[usize::from(byte) * digits.len() >> 8]));
+        out.push(char::from(digits[(usize::from(byte) * digits.len()) >> 8]));
     }
 }
 

@@ -107,9 +107,10 @@ fn subject_token(event_type: &str) -> String {
     if event_type.is_empty() {
         return UNKNOWN.to_owned();
     }
-    let end = event_type.floor_char_boundary(TOKEN_BYTES_MAX);
-    event_type[..end]
-        .chars()
+    event_type
+        .char_indices()
+        .take_while(|(start, character)| start + character.len_utf8() <= TOKEN_BYTES_MAX)
+        .map(|(_, character)| character)
         .map(|character| match character {
             '.' | '*' | '>' => '_',
             other if other.is_whitespace() || other.is_control() => '_',

@@ -1,6 +1,8 @@
 //! `risksignal produce`: publishes test signals, generated or from a file.
 
 mod args;
+mod file;
+mod generated;
 mod lines;
 mod pace;
 mod progress;
@@ -24,9 +26,11 @@ use crate::jetstream::topology::{self, TopologyError};
 use crate::jetstream::{self, ConnectError};
 use crate::settings::Settings;
 use crate::synthetic::{Generator, Options};
+use file::Lines;
+use generated::Synthetic;
 use progress::Progress;
 use publisher::Publisher;
-use source::{Batch, Lines, Synthetic};
+use source::Batch;
 
 /// What the server shows in its list of connections.
 const CLIENT_NAME: &str = "risksignal-produce";
@@ -117,7 +121,7 @@ fn open_source(
     let generator = Generator::new(&Options {
         mix: args.kind.into(),
         invalid_share: args.invalid / 100.0,
-        ..Options::new(seed, source::now_ms(), settings.validation.clone())
+        ..Options::new(seed, generated::now_ms(), settings.validation.clone())
     })?;
     source::spawn(Synthetic::new(generator, prefix, args.limit()), args.rate)
 }
