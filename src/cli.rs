@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::command::produce::ProduceArgs;
+
 /// Moves an application's risk signals from NATS JetStream into ClickHouse and never loses
 /// one.
 #[derive(Debug, Parser)]
@@ -27,6 +29,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the daemon: move signals from JetStream into ClickHouse until SIGTERM or SIGINT
     Run(RunArgs),
+    /// Publish test signals to JetStream, or the lines of a file
+    Produce(ProduceArgs),
     /// Create or upgrade the ClickHouse schema
     Migrate(MigrateArgs),
     /// Check the configuration, the servers, the stream, the consumer and the schema

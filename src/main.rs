@@ -39,6 +39,9 @@ async fn start(command: Command, settings: Settings) -> Result<ExitCode> {
     let shutdown = shutdown::on_signals().context("cannot listen for signals")?;
     match command {
         Command::Run(args) => command::run::run(&args, settings, shutdown).await?,
+        Command::Produce(args) => {
+            command::produce::produce(&args, &settings, shutdown).await?;
+        }
         Command::Migrate(args) => command::migrate::migrate(&args, &settings).await?,
         Command::Check => return Ok(ExitCode::from(command::check::check(&settings).await)),
     }

@@ -1,5 +1,6 @@
 //! The connection to NATS, which reconnects by itself for as long as the process lives.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, jetstream};
@@ -61,7 +62,7 @@ pub async fn connect(nats: &settings::Nats, client_name: &str) -> Result<Client,
         .request_timeout(Some(nats.request_timeout))
         .subscription_capacity(SUBSCRIPTION_CAPACITY)
         .reconnect_delay_callback(reconnect_delay)
-        .event_callback(|event| async move { log_event(&event) });
+        .event_callback(log_events());
     if !nats.token.is_empty() {
         options = options.token(nats.token.expose().to_owned());
     }
@@ -93,19 +94,24 @@ fn reconnect_delay(attempts: usize) -> Duration {
     }
 }
 
-fn log_event(event: &Event) {
-    match event {
-        Event::Connected => info!("Connected to NATS"),
-        Event::Disconnected => warn!("Connection to NATS lost; reconnecting"),
-        Event::SlowConsumer(sid) => {
-            warn!(
+/// Tells of every change of the connection; of the first connect only at debug, since the
+/// command that connects says what it connected for.
+fn log_events() -> impl Fn(Event) -> std::future::Ready<()> + Send + Sync + 'static {
+    let was_connected = AtomicBool::new(false);
+    move |event| {
+        match event {
+            Event::Connected if was_connected.swap(true, Ordering::Relaxed) => {
+                info!("Connected to NATS again");
+            }
+            Event::Disconnected => warn!("Connection to NATS lost; reconnecting"),
+            Event::SlowConsumer(sid) => warn!(
                 subscription = sid,
                 "NATS subscription is full; what was dropped is delivered again"
-            );
+            ),
+            Event::ServerError(error) => warn!(%error, "NATS server reports an error"),
+            other => debug!(event = %other, "NATS client"),
         }
-        Event::ClientError(error) => debug!(%error, "NATS client"),
-        Event::ServerError(error) => warn!(%error, "NATS server reports an error"),
-        other => debug!(event = %other, "NATS client"),
+        std::future::ready(())
     }
 }
 

@@ -274,7 +274,14 @@ pub async fn find_consumer(
         .map_err(|error| api(error.into()))?;
     match stream.consumer_info(name).await {
         Ok(info) => Ok(Some(info)),
-        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => Ok(None),
+        Err(error)
+            if matches!(
+                error.kind(),
+                ConsumerInfoErrorKind::NotFound | ConsumerInfoErrorKind::StreamNotFound
+            ) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(api(error.into())),
     }
 }

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! What is between a pull and its ack never exceeds `consumer.max_in_flight_messages` and
-//! `consumer.max_in_flight_bytes`: a pull takes its room from [`in_flight`] first.
+//! `consumer.max_in_flight_bytes`: a pull takes its room from `in_flight` first.
 
 mod ack;
 mod batch;

@@ -107,7 +107,7 @@ pub(super) const FIELDS: &[Field] = &[
     field("validation.wallet_address_max_chars", "256", "Characters of wallet_address"),
     field("validation.severity_max", "5", "Highest severity; the lowest is 0"),
 
-    known_as("RUST_LOG", field("log.filter", "info", "What is logged, such as info,risksignal=debug")),
+    known_as("RUST_LOG", field("log.filter", "info,async_nats=warn", "What is logged, such as info,risksignal=debug")),
     field("log.format", "auto", "auto (pretty on a terminal, otherwise json), pretty or json"),
     field("log.lines_per_second", "10", "Lines a second for batches and for dead letters; beyond, a summary takes their place"),
     field("log.summary_interval", "5s", "How often the summary is written"),

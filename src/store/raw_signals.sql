@@ -1,18 +1,18 @@
 CREATE TABLE IF NOT EXISTS {table}
 (
-    event_time     DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)) COMMENT 'when it happened',
+    event_time     DateTime64(3, 'UTC') COMMENT 'when it happened' CODEC(Delta(8), ZSTD(1)),
     source_id      LowCardinality(String) COMMENT 'what sent it',
     event_type     LowCardinality(String) COMMENT 'transaction, risk_event, wallet_snapshot, ...',
-    payload        String CODEC(ZSTD(3)) COMMENT 'a JSON object, byte for byte as it came',
-    severity       UInt8 CODEC(ZSTD(1)) COMMENT '0 to 5',
+    payload        String COMMENT 'a JSON object, byte for byte as it came' CODEC(ZSTD(3)),
+    severity       UInt8 COMMENT '0 to 5' CODEC(ZSTD(1)),
     trace_id       UUID COMMENT 'identifies the signal throughout',
-    user_id        String CODEC(ZSTD(1)) COMMENT 'empty when there is none',
-    wallet_address String CODEC(ZSTD(1)) COMMENT 'empty when there is none',
-    extra          String CODEC(ZSTD(1)) COMMENT 'unknown top-level fields as a JSON object; empty when there are none',
+    user_id        String COMMENT 'empty when there is none' CODEC(ZSTD(1)),
+    wallet_address String COMMENT 'empty when there is none' CODEC(ZSTD(1)),
+    extra          String COMMENT 'unknown top-level fields as a JSON object; empty when there are none' CODEC(ZSTD(1)),
     subject        LowCardinality(String) COMMENT 'the NATS subject',
-    stream_seq     UInt64 CODEC(Delta(8), ZSTD(1)) COMMENT 'the sequence in the JetStream stream',
-    published_at   DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)) COMMENT 'when JetStream stored it',
-    ingested_at    DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)) COMMENT 'when the daemon decoded it',
+    stream_seq     UInt64 COMMENT 'the sequence in the JetStream stream' CODEC(Delta(8), ZSTD(1)),
+    published_at   DateTime64(3, 'UTC') COMMENT 'when JetStream stored it' CODEC(Delta(8), ZSTD(1)),
+    ingested_at    DateTime64(3, 'UTC') COMMENT 'when the daemon decoded it' CODEC(Delta(8), ZSTD(1)),
     INDEX user_id_bloom user_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX trace_id_bloom trace_id TYPE bloom_filter(0.01) GRANULARITY 1
 )

@@ -1,0 +1,166 @@
+//! The side exit: original bytes and headers, and the reason.
+
+use async_nats::HeaderMap;
+
+use crate::harness::nats::{DEAD_LETTERS, header};
+use crate::harness::signals::signal;
+use crate::harness::{Stack, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_has_the_original_bytes_and_headers_and_the_reason() {
+    let stack = Stack::start().await;
+    let _daemon = stack.daemon(&[]).await;
+    let nats = stack.nats.jetstream().await;
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-Msg-Id", "the-applications-own");
+    headers.insert("traceparent", "00-abc-def-01");
+    headers.insert("Risksignal-Reason", "forged");
+    let mut broken = signal(1);
+    broken["severity"] = 9.into();
+    broken["source_id"] = "".into();
+    let body = broken.to_string();
+    let publish = nats.publish_with_headers("signals.risk_event", headers, body.clone().into());
+    let sequence = publish.await.unwrap().await.unwrap().sequence;
+    stack.settled().await;
+
+    let letters = stack.nats.messages(DEAD_LETTERS).await;
+    let [letter] = letters.as_slice() else {
+        panic!("{} letters", letters.len());
+    };
+    assert_eq!(letter.subject.as_str(), "dlq.signals.risk_event");
+    assert_eq!(letter.payload, body);
+    for (name, value) in [
+        ("Risksignal-Reason", "breaks_rules"),
+        (
+            "Risksignal-Error",
+            "source_id: must have 1 to 128 characters, has 0; severity: must be 0 to 5, is 9",
+        ),
+        ("Risksignal-Subject", "signals.risk_event"),
+        ("Risksignal-Stream", "SIGNALS"),
+        ("Risksignal-Sequence", &sequence.to_string()),
+        ("Risksignal-Attempts", "1"),
+        ("traceparent", "00-abc-def-01"),
+        ("Original-Nats-Msg-Id", "the-applications-own"),
+        ("Original-Risksignal-Reason", "forged"),
+    ] {
+        assert_eq!(header(letter, name), value, "{name}");
+    }
+    let published = header(letter, "Risksignal-Published");
+    assert!(
+        published.starts_with("20") && published.ends_with('Z'),
+        "{published}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_bad_message_has_its_reason_and_stops_no_other() {
+    let stack = Stack::start().await;
+    let mut daemon = stack.daemon(&[]).await;
+    let nats = stack.nats.jetstream().await;
+    let good = signal(1).to_string();
+    let with_bom = format!("\u{feff}{good}");
+    let cases: [(&[u8], &str); 6] = [
+        (b"", "not_json"),
+        (b"{\"event_time\":", "not_json"),
+        (with_bom.as_bytes(), "not_json"),
+        (b"{\"a\":\"\xff\"}", "not_utf8"),
+        (b"[]", "breaks_rules"),
+        (b"{}", "breaks_rules"),
+    ];
+    for (body, _) in cases {
+        let body = body.to_vec().into();
+        nats.publish("signals.x", body)
+            .await
+            .unwrap()
+            .await
+            .unwrap();
+        let good = good.clone().into();
+        nats.publish("signals.x", good)
+            .await
+            .unwrap()
+            .await
+            .unwrap();
+    }
+    stack.settled().await;
+    assert_eq!(stack.clickhouse.counts().await, (6, 6));
+    let letters = stack.nats.messages(DEAD_LETTERS).await;
+    let mut found: Vec<_> = letters
+        .iter()
+        .map(|letter| (letter.payload.to_vec(), header(letter, "Risksignal-Reason")))
+        .collect();
+    let mut expected: Vec<_> = cases
+        .iter()
+        .map(|(body, reason)| (body.to_vec(), reason.to_string()))
+        .collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+    daemon.assert_running();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_larger_than_a_message_may_be_comes_in_parts() {
+    let stack = Stack::start().await;
+    let _daemon = stack
+        .daemon(&[("RISKSIGNAL__VALIDATION__MAX_SIGNAL_BYTES", "64KiB")])
+        .await;
+    let nats = stack.nats.jetstream().await;
+    let max = nats.client().max_payload();
+    let body: Vec<u8> = (0..max).map(|at| (at % 251) as u8).collect();
+    let publish = nats
+        .publish("signals.x", body.clone().into())
+        .await
+        .unwrap();
+    publish.await.unwrap();
+    stack.settled().await;
+    let letters = stack.nats.messages(DEAD_LETTERS).await;
+    let parts: Vec<_> = letters
+        .iter()
+        .map(|part| header(part, "Risksignal-Part"))
+        .collect();
+    assert_eq!(parts, ["1/2", "2/2"]);
+    assert_eq!(header(&letters[0], "Risksignal-Reason"), "too_large");
+    let whole: Vec<u8> = letters
+        .iter()
+        .flat_map(|part| part.payload.to_vec())
+        .collect();
+    assert!(whole == body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_not_acked_while_its_letter_cannot_be_published() {
+    let stack = Stack::start().await;
+    let daemon = stack
+        .daemon(&[("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "200ms")])
+        .await;
+    let nats = stack.nats.jetstream().await;
+    nats.delete_stream(DEAD_LETTERS).await.unwrap();
+    nats.publish("signals.x", "bad".into())
+        .await
+        .unwrap()
+        .await
+        .unwrap();
+    let good = signal(1).to_string().into();
+    nats.publish("signals.x", good)
+        .await
+        .unwrap()
+        .await
+        .unwrap();
+    daemon
+        .logged("Dead letter not published; it is tried again")
+        .await;
+    eventually("the good one is acked, the bad one is not", async || {
+        let consumer = stack.nats.consumer().await?;
+        (consumer.num_pending == 0 && consumer.num_ack_pending == 1).then_some(())
+    })
+    .await;
+    assert_eq!(stack.clickhouse.counts().await, (1, 1));
+    let letters = async_nats::jetstream::stream::Config {
+        name: DEAD_LETTERS.to_owned(),
+        subjects: vec!["dlq.signals.>".to_owned()],
+        ..Default::default()
+    };
+    nats.create_stream(letters).await.unwrap();
+    stack.settled().await;
+    assert_eq!(stack.nats.messages(DEAD_LETTERS).await.len(), 1);
+}

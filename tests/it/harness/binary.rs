@@ -1,0 +1,106 @@
+//! The binary under test.
+
+use std::path::Path;
+use std::process::{Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::Value;
+
+use super::eventually;
+use super::process::Process;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_risksignal");
+
+fn command(arguments: &[&str], environment: &[(String, String)], dir: &Path) -> Command {
+    let mut command = Command::new(BINARY);
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().cloned())
+        .current_dir(dir);
+    command
+}
+
+/// Runs the binary to its end.
+pub async fn risksignal(
+    arguments: &[&str],
+    environment: &[(String, String)],
+    dir: &Path,
+) -> Output {
+    let mut command = command(arguments, environment, dir);
+    command.stdin(Stdio::null());
+    tokio::process::Command::from(command)
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap()
+}
+
+/// A running `risksignal`, killed when dropped.
+pub struct Daemon {
+    process: Process,
+}
+
+impl Daemon {
+    pub fn spawn(arguments: &[&str], environment: &[(String, String)], dir: &Path) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let log = dir.join(format!("risksignal-{number}.log"));
+        Self {
+            process: Process::spawn(command(arguments, environment, dir), &log),
+        }
+    }
+
+    /// The log lines until now.
+    pub fn lines(&self) -> Vec<Value> {
+        self.process
+            .output()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| Value::from(line)))
+            .collect()
+    }
+
+    /// Waits for a log line with this message, and returns it.
+    pub async fn logged(&self, message: &str) -> Value {
+        eventually(message, async || {
+            self.lines()
+                .into_iter()
+                .find(|line| line["message"] == message)
+        })
+        .await
+    }
+
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    pub fn assert_running(&mut self) {
+        self.process.assert_running();
+    }
+
+    pub async fn ended(&mut self) -> ExitStatus {
+        self.process.ended().await
+    }
+
+    /// SIGTERM, and the status that it ends with.
+    pub async fn stop(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.ended().await
+    }
+
+    /// The most memory that was resident at once, in MiB.
+    pub fn peak_mib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.process.pid());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let kib: u64 = line
+            .and_then(|line| line.split_whitespace().nth(1))
+            .and_then(|kib| kib.parse().ok())
+            .unwrap();
+        kib / 1024
+    }
+}

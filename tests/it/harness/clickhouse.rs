@@ -1,0 +1,91 @@
+//! A private ClickHouse.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use clickhouse::{Client, RowOwned, RowRead};
+
+use super::eventually;
+use super::process::{Process, accepts, free_port, stack_serve};
+
+pub const USER: &str = "admin";
+pub const PASSWORD: &str = "risksignal_dev_2026";
+
+pub struct ClickHouse {
+    process: Mutex<Process>,
+    arguments: Vec<String>,
+    log: PathBuf,
+    port: u16,
+}
+
+impl ClickHouse {
+    pub fn spawn(data: PathBuf) -> Self {
+        std::fs::create_dir_all(&data).unwrap();
+        let port = free_port();
+        let arguments = vec![
+            "clickhouse".to_owned(),
+            format!("--data={}", data.display()),
+            format!("--http-port={port}"),
+        ];
+        let log = data.join("output.log");
+        let process = Process::spawn(stack_serve(&arguments), &log);
+        Self {
+            process: Mutex::new(process),
+            arguments,
+            log,
+            port,
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub async fn ready(&self) {
+        accepts(self.port).await;
+        eventually("ClickHouse answers", async || {
+            self.client().query("SELECT 1").execute().await.ok()
+        })
+        .await;
+    }
+
+    pub fn kill(&self) {
+        self.process.lock().unwrap().kill();
+    }
+
+    /// Starts it again on the same data and port.
+    pub async fn restart(&self) {
+        let process = Process::spawn(stack_serve(&self.arguments), &self.log);
+        *self.process.lock().unwrap() = process;
+        self.ready().await;
+    }
+
+    pub fn client(&self) -> Client {
+        Client::default()
+            .with_url(self.url())
+            .with_user(USER)
+            .with_password(PASSWORD)
+            .with_database("risksignal")
+    }
+
+    pub async fn execute(&self, sql: &str) {
+        self.client().query_raw(sql).execute().await.unwrap();
+    }
+
+    /// The rows of a query.
+    pub async fn rows<T: RowOwned + RowRead>(&self, sql: &str) -> Vec<T> {
+        self.client().query_raw(sql).fetch_all().await.unwrap()
+    }
+
+    /// The one number that a query gives.
+    pub async fn number(&self, sql: &str) -> u64 {
+        self.client().query_raw(sql).fetch_one().await.unwrap()
+    }
+
+    /// Rows, and distinct sequences among them; zero while there is no table.
+    pub async fn counts(&self) -> (u64, u64) {
+        let sql = "SELECT count(), uniqExact(stream_seq) FROM raw_signals";
+        let counts = self.client().query_raw(sql).fetch_one().await;
+        counts.unwrap_or_default()
+    }
+}

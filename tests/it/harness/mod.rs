@@ -1,0 +1,123 @@
+//! Servers and daemons for one test, gone with it.
+
+mod binary;
+mod clickhouse;
+pub mod nats;
+mod process;
+pub mod signals;
+
+pub use binary::{Daemon, risksignal};
+use clickhouse::ClickHouse;
+use nats::Nats;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+/// Ends a test that waits for something that does not come. No test is about this time.
+const DEADLINE: Duration = Duration::from_secs(180);
+
+/// A private NATS and ClickHouse.
+pub struct Stack {
+    pub nats: Nats,
+    pub clickhouse: ClickHouse,
+    dir: TempDir,
+}
+
+impl Stack {
+    pub async fn start() -> Self {
+        Self::with_nats_options(&[]).await
+    }
+
+    /// `options` are further arguments of `stack serve nats`.
+    pub async fn with_nats_options(options: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let nats = Nats::spawn(dir.path().join("nats"), options);
+        let clickhouse = ClickHouse::spawn(dir.path().join("clickhouse"));
+        nats.ready().await;
+        clickhouse.ready().await;
+        Self {
+            nats,
+            clickhouse,
+            dir,
+        }
+    }
+
+    /// An empty folder for a process to run in.
+    pub fn work_dir(&self) -> PathBuf {
+        let dir = self.dir.path().join("work");
+        std::fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    /// The environment that points the binary at these servers, and `more`.
+    pub fn environment(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
+        let mut environment = vec![
+            ("NATS_URL".to_owned(), self.nats.url()),
+            ("CLICKHOUSE_URL".to_owned(), self.clickhouse.url()),
+            ("CLICKHOUSE_USER".to_owned(), clickhouse::USER.to_owned()),
+            (
+                "CLICKHOUSE_PASSWORD".to_owned(),
+                clickhouse::PASSWORD.to_owned(),
+            ),
+            ("RISKSIGNAL__LOG__FORMAT".to_owned(), "json".to_owned()),
+        ];
+        environment.extend(
+            more.iter()
+                .map(|(key, value)| (key.to_string(), value.to_string())),
+        );
+        environment
+    }
+
+    /// Starts `risksignal run` and waits until it pulls.
+    pub async fn daemon(&self, more: &[(&str, &str)]) -> Daemon {
+        let daemon = self.daemon_not_waited_for(more);
+        daemon.logged("Starting signals consumer").await;
+        daemon
+    }
+
+    /// Starts `risksignal run`.
+    pub fn daemon_not_waited_for(&self, more: &[(&str, &str)]) -> Daemon {
+        Daemon::spawn(&["run"], &self.environment(more), &self.work_dir())
+    }
+
+    /// Runs `risksignal` to its end.
+    pub async fn risksignal(&self, arguments: &[&str]) -> std::process::Output {
+        risksignal(arguments, &self.environment(&[]), &self.work_dir()).await
+    }
+
+    /// Publishes with `risksignal produce`, and expects it to succeed.
+    pub async fn produce(&self, arguments: &[&str]) {
+        let mut all = vec!["produce"];
+        all.extend(arguments);
+        let output = self.risksignal(&all).await;
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    /// Waits until the stream holds nothing that is not settled.
+    pub async fn settled(&self) {
+        eventually("nothing is pending", async || {
+            let consumer = self.nats.consumer().await?;
+            (consumer.num_pending == 0 && consumer.num_ack_pending == 0).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Waits until `look` finds something; fails the test when that takes for ever.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut look: impl FnMut() -> F,
+) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < end, "it did not come to this: {what}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}

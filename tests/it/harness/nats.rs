@@ -1,0 +1,122 @@
+//! A private nats-server.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use async_nats::jetstream::{self, consumer, stream};
+use futures_util::StreamExt;
+
+use super::eventually;
+use super::process::{Process, accepts, free_port, stack_serve};
+
+pub const STREAM: &str = "SIGNALS";
+pub const DEAD_LETTERS: &str = "SIGNALS_DLQ";
+pub const CONSUMER: &str = "signals-to-clickhouse";
+
+pub struct Nats {
+    process: Mutex<Process>,
+    arguments: Vec<String>,
+    log: PathBuf,
+    port: u16,
+}
+
+impl Nats {
+    pub fn spawn(data: PathBuf, options: &[&str]) -> Self {
+        std::fs::create_dir_all(&data).unwrap();
+        let port = free_port();
+        let mut arguments = vec![
+            "nats".to_owned(),
+            format!("--data={}", data.display()),
+            format!("--port={port}"),
+        ];
+        arguments.extend(options.iter().map(|option| option.to_string()));
+        let log = data.join("output.log");
+        let process = Process::spawn(stack_serve(&arguments), &log);
+        Self {
+            process: Mutex::new(process),
+            arguments,
+            log,
+            port,
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    pub async fn ready(&self) {
+        accepts(self.port).await;
+        eventually("JetStream answers", async || {
+            self.jetstream().await.query_account().await.ok()
+        })
+        .await;
+    }
+
+    pub fn kill(&self) {
+        self.process.lock().unwrap().kill();
+    }
+
+    /// Starts it again on the same data and port.
+    pub async fn restart(&self) {
+        let process = Process::spawn(stack_serve(&self.arguments), &self.log);
+        *self.process.lock().unwrap() = process;
+        self.ready().await;
+    }
+
+    pub async fn client(&self) -> async_nats::Client {
+        eventually("NATS accepts a client", async || {
+            async_nats::connect(self.url()).await.ok()
+        })
+        .await
+    }
+
+    pub async fn jetstream(&self) -> jetstream::Context {
+        jetstream::new(self.client().await)
+    }
+
+    /// The daemon's consumer; `None` while there is none.
+    pub async fn consumer(&self) -> Option<consumer::Info> {
+        let stream = self.jetstream().await.get_stream(STREAM).await.ok()?;
+        stream.consumer_info(CONSUMER).await.ok()
+    }
+
+    /// Creates the stream of signals as an application's own set-up would.
+    pub async fn create_stream(&self) {
+        let config = stream::Config {
+            name: STREAM.to_owned(),
+            subjects: vec!["signals.>".to_owned()],
+            ..Default::default()
+        };
+        self.jetstream().await.create_stream(config).await.unwrap();
+    }
+
+    /// Every message of a stream, in order.
+    pub async fn messages(&self, stream: &str) -> Vec<jetstream::Message> {
+        let mut stream = self.jetstream().await.get_stream(stream).await.unwrap();
+        let count = stream.info().await.unwrap().state.messages;
+        let reader = stream
+            .create_consumer(consumer::pull::OrderedConfig::default())
+            .await
+            .unwrap();
+        let messages = reader.messages().await.unwrap();
+        messages
+            .take(usize::try_from(count).unwrap())
+            .map(Result::unwrap)
+            .collect()
+            .await
+    }
+}
+
+/// The sequence of a message in its stream.
+pub fn sequence(message: &jetstream::Message) -> u64 {
+    message.info().unwrap().stream_sequence
+}
+
+/// A header that must be there.
+pub fn header(message: &jetstream::Message, name: &str) -> String {
+    let headers = message.headers.as_ref().unwrap();
+    headers
+        .get(name)
+        .unwrap_or_else(|| panic!("no header {name} in {headers:?}"))
+        .to_string()
+}

@@ -1,0 +1,114 @@
+//! Child processes that never outlive their test.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use super::eventually;
+
+/// A child process, killed when dropped, with its output in a file.
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` with its output appended to `log`.
+    pub fn spawn(mut command: Command, log: &Path) -> Self {
+        let output = File::options().create(true).append(true).open(log).unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .spawn()
+            .unwrap();
+        Self {
+            child,
+            log: log.to_owned(),
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has written until now.
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).into_owned()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// The status, once it has ended by itself.
+    pub async fn ended(&mut self) -> ExitStatus {
+        for _ in 0..180 * 20 {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the process did not end; it wrote:\n{}", self.output());
+    }
+
+    /// Fails the test when it has ended, which it should not have.
+    pub fn assert_running(&mut self) {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            panic!(
+                "the process ended with {status}; it wrote:\n{}",
+                self.output()
+            );
+        }
+    }
+
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let output = self.output();
+            let tail: Vec<_> = output.lines().rev().take(40).collect();
+            for line in tail.iter().rev() {
+                eprintln!("{}: {line}", self.log.display());
+            }
+        }
+    }
+}
+
+/// A server of the local stack, in a process of its own. `infra/local/stack serve` becomes the
+/// server, so that the pid is the server's.
+pub fn stack_serve(arguments: &[String]) -> Command {
+    let stack = Path::new(env!("CARGO_MANIFEST_DIR")).join("infra/local/stack");
+    let mut command = Command::new(stack);
+    command
+        .arg("serve")
+        .args(arguments)
+        .arg("--die-with-parent");
+    command
+}
+
+/// A port on loopback that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Waits until something accepts connections on a port.
+pub async fn accepts(port: u16) {
+    eventually("a server accepts connections", async || {
+        tokio::net::TcpStream::connect(("127.0.0.1", port))
+            .await
+            .ok()
+    })
+    .await;
+}

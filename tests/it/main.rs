@@ -1,0 +1,16 @@
+//! The binary against real servers. Every test starts its own NATS and ClickHouse on free
+//! ports, and sees only the binary and the wire.
+
+#![allow(clippy::unwrap_used)] // A test stops at the first surprise.
+
+mod harness;
+
+mod check;
+mod configuration;
+mod dead_letters;
+mod end_to_end;
+mod migrate;
+mod outages;
+mod sharing;
+mod shutdown;
+mod topology;
