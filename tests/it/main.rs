@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // A test stops at the first surprise.
 
+#[path = "../harness/mod.rs"]
 mod harness;
 
 mod check;
