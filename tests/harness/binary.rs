@@ -51,6 +51,11 @@ impl Daemon {
         }
     }
 
+    /// What it has written until now.
+    pub fn output(&self) -> String {
+        self.process.output()
+    }
+
     /// The log lines until now.
     pub fn lines(&self) -> Vec<Value> {
         self.process

@@ -12,6 +12,7 @@ mod dead_letters;
 mod end_to_end;
 mod migrate;
 mod outages;
+mod produce;
 mod sharing;
 mod shutdown;
 mod topology;
