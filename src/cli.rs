@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::produce::ProduceArgs;
+use crate::fault_point::FaultPoints;
 
 /// Moves an application's risk signals from NATS JetStream into ClickHouse and never loses
 /// one.
@@ -46,6 +47,21 @@ pub struct RunArgs {
     /// Leave the ClickHouse schema as it is, whatever clickhouse.migrate says
     #[arg(long)]
     pub no_migrate: bool,
+
+    /// Where a test stops the process, such as insert-answered:3.
+    #[cfg(feature = "fault-points")]
+    #[arg(long, hide = true)]
+    pub fault_point: Option<FaultPoints>,
+}
+
+impl RunArgs {
+    /// Where a test stops the process; nowhere but in a test.
+    pub fn fault_points(&self) -> FaultPoints {
+        #[cfg(feature = "fault-points")]
+        return self.fault_point.clone().unwrap_or_default();
+        #[cfg(not(feature = "fault-points"))]
+        FaultPoints::default()
+    }
 }
 
 /// Arguments of `risksignal migrate`.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use async_nats::Client;
+use async_nats::jetstream::Context;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -12,7 +13,7 @@ use tracing::{error, info, warn};
 use crate::backoff::Backoff;
 use crate::cli::RunArgs;
 use crate::jetstream::{self, topology};
-use crate::pipeline::{self, Ends};
+use crate::pipeline::{self, Ends, Source};
 use crate::settings::Settings;
 use crate::store::schema::SchemaError;
 use crate::store::{Remedy, Store};
@@ -36,6 +37,7 @@ pub async fn run(args: &RunArgs, settings: Settings, shutdown: CancellationToken
     let totals = pipeline::run(ends, settings, shutdown).await?;
     info!(
         inserted = totals.inserted,
+        already_stored = totals.already_stored,
         dead_lettered = totals.dead_lettered,
         "Stopped; everything that was held is committed and acked"
     );
@@ -47,30 +49,31 @@ async fn prepare(args: &RunArgs, settings: &Settings) -> Ends {
     let store = store(args, settings, retry.clone()).await;
     let client = client(settings, retry.clone()).await;
     let context = jetstream::context(&client, &settings.nats);
-    let stream_created_ns = streams(&client, &context, settings, retry).await;
+    let source = source(&client, &context, &store, settings, retry).await;
     Ends {
         client,
         context,
-        stream_created_ns,
+        source,
         store,
+        faults: args.fault_points(),
     }
 }
 
 /// The store, once its schema is up to date and fits.
 async fn store(args: &RunArgs, settings: &Settings, mut backoff: Backoff) -> Store {
-    let store = Store::new(&settings.clickhouse);
+    let store = Store::new(&settings.clickhouse).with_fault_points(args.fault_points());
     let migrate = settings.clickhouse.migrate && !args.no_migrate;
     loop {
         let Err(error) = schema(&store, migrate).await else {
             return store;
         };
         let pause = match error.remedy() {
-            Remedy::Wait => {
+            Remedy::Wait | Remedy::Renew => {
                 let pause = backoff.pause();
                 warn!(%error, retry_in_ms = ms(pause), "ClickHouse is not ready");
                 pause
             }
-            Remedy::Halt => {
+            Remedy::Halt | Remedy::Bisect => {
                 let pause = backoff.longest();
                 error!(%error, retry_in_ms = ms(pause), "ClickHouse is not as it should be; no signal is pulled until it is");
                 pause
@@ -90,6 +93,7 @@ async fn schema(store: &Store, migrate: bool) -> Result<(), SchemaError> {
             );
         }
     }
+    store.compare_clocks().await?;
     store.verify().await
 }
 
@@ -106,23 +110,22 @@ async fn client(settings: &Settings, mut backoff: Backoff) -> Client {
     }
 }
 
-/// Makes sure of both streams and the consumer; returns when the stream was created.
-async fn streams(
+/// Makes sure of both streams and the consumer.
+async fn source(
     client: &Client,
-    context: &async_nats::jetstream::Context,
+    context: &Context,
+    store: &Store,
     settings: &Settings,
     mut backoff: Backoff,
-) -> i128 {
+) -> Source {
     loop {
-        let ensured = async {
-            let stream = topology::ensure_stream(context, &settings.stream).await?;
+        let found = async {
             topology::ensure_dead_letter_stream(context, settings).await?;
-            topology::ensure_consumer(context, &settings.stream.name, &settings.consumer).await?;
             topology::check_fetch(client, &settings.consumer)?;
-            Ok::<_, topology::TopologyError>(stream.created.unix_timestamp_nanos())
+            Source::find(context, store, settings).await
         };
-        match ensured.await {
-            Ok(stream_created_ns) => return stream_created_ns,
+        match found.await {
+            Ok(source) => return source,
             Err(error) => {
                 let pause = backoff.pause();
                 error!(%error, retry_in_ms = ms(pause), "JetStream is not as it should be; no signal is pulled until it is");

@@ -1,19 +1,23 @@
 //! The only place that acks a message: after ClickHouse, or the stream of dead letters, has
 //! answered for it.
 
-use std::time::Duration;
+use std::sync::Arc;
 
+use async_nats::jetstream::Context;
 use async_nats::{Client, Subject};
 use bytes::Bytes;
 use tokio::sync::mpsc::Receiver;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
+use crate::fault_point::{FaultPoints, Point};
+use crate::jetstream::topology::{self, TopologyError};
+use crate::settings::Settings;
 use crate::telemetry::events::{EventLog, Inserted};
 
+use super::committed::{Answer, CommittedBatch};
 use super::dead_letter::DeadLettered;
 use super::in_flight::Lease;
-use super::insert::CommittedBatch;
 
 /// What may be acked.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub(super) enum Settled {
 pub struct Totals {
     /// Signals committed to ClickHouse and acked.
     pub inserted: u64,
+    /// Signals that were found in ClickHouse already, and acked.
+    pub already_stored: u64,
     /// Messages written to the stream of dead letters and acked.
     pub dead_lettered: u64,
 }
@@ -36,10 +42,11 @@ pub struct Totals {
 /// The last stage.
 pub(super) struct Ack {
     pub client: Client,
+    pub context: Context,
+    pub settings: Arc<Settings>,
     pub settled: Receiver<Settled>,
     pub log: EventLog,
-    /// How long the last acks may take to reach the server.
-    pub flush_timeout: Duration,
+    pub faults: FaultPoints,
 }
 
 impl Ack {
@@ -58,14 +65,8 @@ impl Ack {
             }
         }
         self.log.summarize();
-        match timeout(self.flush_timeout, self.client.flush()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                warn!(%error, "The last acks may be lost; their messages would be delivered again")
-            }
-            Err(_) => warn!(
-                "NATS did not confirm the last acks in time; their messages may be delivered again"
-            ),
+        if let Err(error) = self.last_acks().await {
+            warn!(%error, "NATS did not confirm the last acks; their messages may be delivered again");
         }
         totals
     }
@@ -73,16 +74,7 @@ impl Ack {
     async fn settle(&mut self, settled: Settled, totals: &mut Totals) {
         match settled {
             Settled::Committed(batch) => {
-                let receipt = batch.receipt();
-                totals.inserted += receipt.rows as u64;
-                self.log.inserted(&Inserted {
-                    count: receipt.rows,
-                    total: totals.inserted,
-                    bytes: receipt.bytes,
-                    duration: receipt.duration,
-                    oldest_published_ms: batch.oldest_published_ms(),
-                    close_reason: batch.close_reason().as_str(),
-                });
+                self.tell(&batch, totals);
                 for lease in batch.into_leases() {
                     self.ack(lease).await;
                 }
@@ -95,10 +87,45 @@ impl Ack {
         }
     }
 
+    fn tell(&mut self, batch: &CommittedBatch, totals: &mut Totals) {
+        match batch.answer() {
+            Answer::Inserted {
+                receipt,
+                close_reason,
+                oldest_published_ms,
+            } => {
+                totals.inserted += receipt.rows as u64;
+                self.log.inserted(&Inserted {
+                    count: receipt.rows,
+                    total: totals.inserted,
+                    bytes: receipt.bytes,
+                    duration: receipt.duration,
+                    oldest_published_ms: *oldest_published_ms,
+                    close_reason: close_reason.as_str(),
+                });
+            }
+            Answer::AlreadyStored => {
+                totals.already_stored += batch.len() as u64;
+                self.log.already_stored(batch.len());
+            }
+        }
+    }
+
+    /// Waits until the server has what was sent. It handles a connection's messages in order,
+    /// so the answer to a question that comes behind the acks stands for them.
+    async fn last_acks(&self) -> Result<(), TopologyError> {
+        let Settings {
+            stream, consumer, ..
+        } = self.settings.as_ref();
+        topology::find_consumer(&self.context, &stream.name, &consumer.name).await?;
+        Ok(())
+    }
+
     /// An ack is a publish without an answer: a lost one means that the message is
     /// delivered again.
     async fn ack(&self, lease: Lease) {
         const ACK: Bytes = Bytes::from_static(b"+ACK");
+        self.faults.reached(Point::BeforeAck);
         let Some(reply): Option<Subject> = lease.settle() else {
             return;
         };

@@ -43,19 +43,57 @@ impl CloseReason {
 #[derive(Debug)]
 pub(super) struct OpenBatch {
     bounds: Bounds,
-    encoded: Vec<u8>,
-    deliveries: Vec<Delivery>,
+    rows: Rows,
 }
 
 /// A batch that changes no more: a retry sends the same bytes with the same token.
 #[derive(Debug)]
 pub(super) struct ClosedBatch {
-    /// The rows.
-    pub block: Block,
-    /// The messages that the rows came in, in the rows' order.
-    pub deliveries: Vec<Delivery>,
-    /// Why it closed.
-    pub close_reason: CloseReason,
+    block: Block,
+    /// Where each row begins in the block.
+    starts: Vec<usize>,
+    deliveries: Vec<Delivery>,
+    close_reason: CloseReason,
+}
+
+/// Encoded rows behind their header, and the message that each came in.
+#[derive(Debug, Default)]
+struct Rows {
+    encoded: Vec<u8>,
+    starts: Vec<usize>,
+    deliveries: Vec<Delivery>,
+}
+
+impl Rows {
+    /// No rows, with room for as many as `other` has: the next batch is likely to be as
+    /// large as this one.
+    fn sized_like(other: &Self) -> Self {
+        Self {
+            encoded: Vec::with_capacity(other.encoded.len()),
+            starts: Vec::with_capacity(other.starts.len()),
+            deliveries: Vec::with_capacity(other.deliveries.len()),
+        }
+    }
+
+    fn push(&mut self, row: &[u8], delivery: Delivery) {
+        if self.deliveries.is_empty() {
+            row::encode_header(&mut self.encoded);
+        }
+        self.starts.push(self.encoded.len());
+        self.encoded.extend_from_slice(row);
+        self.deliveries.push(delivery);
+    }
+
+    /// `None` when there are no rows.
+    fn close(self, close_reason: CloseReason) -> Option<ClosedBatch> {
+        let rows = self.deliveries.len();
+        (rows > 0).then(|| ClosedBatch {
+            block: Block::new(rows, self.encoded),
+            starts: self.starts,
+            deliveries: self.deliveries,
+            close_reason,
+        })
+    }
 }
 
 impl OpenBatch {
@@ -63,26 +101,21 @@ impl OpenBatch {
     pub fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
-            encoded: Vec::new(),
-            deliveries: Vec::new(),
+            rows: Rows::default(),
         }
     }
 
     /// Whether it has no rows.
     pub fn is_empty(&self) -> bool {
-        self.deliveries.is_empty()
+        self.rows.deliveries.is_empty()
     }
 
     /// Adds a row, and returns the batch when that closed it.
     pub fn push(&mut self, accepted: Accepted<'_>) -> Option<ClosedBatch> {
-        if self.is_empty() {
-            row::encode_header(&mut self.encoded);
-        }
-        self.encoded.extend_from_slice(accepted.row);
-        self.deliveries.push(accepted.delivery);
-        if self.deliveries.len() >= self.bounds.max_rows {
+        self.rows.push(accepted.row, accepted.delivery);
+        if self.rows.deliveries.len() >= self.bounds.max_rows {
             self.close(CloseReason::MaxRows)
-        } else if self.encoded.len() >= self.bounds.max_bytes {
+        } else if self.rows.encoded.len() >= self.bounds.max_bytes {
             self.close(CloseReason::MaxBytes)
         } else {
             None
@@ -91,19 +124,72 @@ impl OpenBatch {
 
     /// Closes the batch, unless it is empty, and begins the next one.
     pub fn close(&mut self, close_reason: CloseReason) -> Option<ClosedBatch> {
-        if self.is_empty() {
-            return None;
+        let next = Rows::sized_like(&self.rows);
+        std::mem::replace(&mut self.rows, next).close(close_reason)
+    }
+}
+
+impl ClosedBatch {
+    /// What ClickHouse gets.
+    pub fn block(&self) -> &Block {
+        &self.block
+    }
+
+    /// The messages that the rows came in, in the rows' order.
+    pub fn deliveries(&self) -> &[Delivery] {
+        &self.deliveries
+    }
+
+    /// Rows, always at least one.
+    pub fn len(&self) -> usize {
+        self.deliveries.len()
+    }
+
+    /// Why it closed.
+    pub fn close_reason(&self) -> CloseReason {
+        self.close_reason
+    }
+
+    /// The messages, without the rows.
+    pub fn into_deliveries(self) -> Vec<Delivery> {
+        self.deliveries
+    }
+
+    /// Two batches: of the rows for whose index and message `is_first` holds, and of the
+    /// others. A batch that keeps all of its rows keeps its token too; otherwise each has a
+    /// new one, since a token stands for its very rows.
+    pub fn split(
+        self,
+        mut is_first: impl FnMut(usize, &Delivery) -> bool,
+    ) -> (Option<Self>, Option<Self>) {
+        let sides: Vec<bool> = self
+            .deliveries
+            .iter()
+            .enumerate()
+            .map(|(index, delivery)| is_first(index, delivery))
+            .collect();
+        match (sides.contains(&true), sides.contains(&false)) {
+            (true, false) => return (Some(self), None),
+            (false, true) => return (None, Some(self)),
+            _ => {}
         }
-        // The next batch is likely to be as large as this one.
-        let next = Vec::with_capacity(self.encoded.len());
-        let encoded = std::mem::replace(&mut self.encoded, next);
-        let next = Vec::with_capacity(self.deliveries.len());
-        let deliveries = std::mem::replace(&mut self.deliveries, next);
-        Some(ClosedBatch {
-            block: Block::new(deliveries.len(), encoded),
-            deliveries,
-            close_reason,
-        })
+        let mut ends = self.starts[1..].to_vec();
+        ends.push(self.block.bytes());
+        let mut first = Rows::default();
+        let mut second = Rows::default();
+        for (index, delivery) in self.deliveries.into_iter().enumerate() {
+            let row = &self.block.encoded()[self.starts[index]..ends[index]];
+            let side = if sides[index] {
+                &mut first
+            } else {
+                &mut second
+            };
+            side.push(row, delivery);
+        }
+        (
+            first.close(self.close_reason),
+            second.close(self.close_reason),
+        )
     }
 }
 
@@ -131,8 +217,27 @@ mod tests {
             },
             published_at_ms: 0,
             attempt: 1,
+            may_be_stored: false,
             lease: pull.lease("ack".into(), 1),
         }
+    }
+
+    fn sequences(batch: &ClosedBatch) -> Vec<u64> {
+        let deliveries = batch.deliveries().iter();
+        deliveries
+            .map(|delivery| delivery.position.stream_seq)
+            .collect()
+    }
+
+    /// The rows' bytes, without the header.
+    fn rows(batch: &ClosedBatch) -> &[u8] {
+        let mut header = Vec::new();
+        row::encode_header(&mut header);
+        batch
+            .block()
+            .encoded()
+            .strip_prefix(header.as_slice())
+            .unwrap()
     }
 
     async fn push(batch: &mut OpenBatch, row: &[u8], stream_seq: u64) -> Option<ClosedBatch> {
@@ -153,14 +258,10 @@ mod tests {
         assert!(push(&mut batch, b"a", 1).await.is_none());
         assert!(push(&mut batch, b"b", 2).await.is_none());
         let closed = push(&mut batch, b"c", 3).await.unwrap();
-        assert_eq!(closed.close_reason, CloseReason::MaxRows);
-        assert_eq!(closed.block.rows(), 3);
-        let order: Vec<_> = closed
-            .deliveries
-            .iter()
-            .map(|delivery| delivery.position.stream_seq)
-            .collect();
-        assert_eq!(order, [1, 2, 3]);
+        assert_eq!(closed.close_reason(), CloseReason::MaxRows);
+        assert_eq!(closed.block().rows(), 3);
+        assert_eq!(sequences(&closed), [1, 2, 3]);
+        assert_eq!(rows(&closed), b"abc");
         assert!(batch.is_empty());
     }
 
@@ -169,9 +270,9 @@ mod tests {
         let mut batch = OpenBatch::new(bounds(100, 1_000));
         assert!(push(&mut batch, &[0; 200], 1).await.is_none());
         let closed = push(&mut batch, &[0; 900], 2).await.unwrap();
-        assert_eq!(closed.close_reason, CloseReason::MaxBytes);
-        assert_eq!(closed.block.rows(), 2);
-        assert!(closed.block.bytes() > 1_100, "the header comes first");
+        assert_eq!(closed.close_reason(), CloseReason::MaxBytes);
+        assert_eq!(closed.block().rows(), 2);
+        assert!(closed.block().bytes() > 1_100, "the header comes first");
     }
 
     #[tokio::test]
@@ -180,7 +281,33 @@ mod tests {
         assert!(batch.close(CloseReason::MaxWait).is_none());
         assert!(push(&mut batch, b"a", 1).await.is_none());
         let closed = batch.close(CloseReason::Drain).unwrap();
-        assert_eq!(closed.close_reason, CloseReason::Drain);
+        assert_eq!(closed.close_reason(), CloseReason::Drain);
         assert!(batch.close(CloseReason::Drain).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_split_keeps_each_row_with_its_message() {
+        let mut batch = OpenBatch::new(bounds(4, 10_000));
+        let mut closed = None;
+        for (stream_seq, row) in [(1, &b"a"[..]), (2, b"bb"), (3, b"ccc"), (4, b"d")] {
+            closed = push(&mut batch, row, stream_seq).await;
+        }
+        let token = closed.as_ref().unwrap().block().token();
+        let is_even = |_, delivery: &Delivery| delivery.position.stream_seq.is_multiple_of(2);
+        let (even, odd) = closed.unwrap().split(is_even);
+        let (even, odd) = (even.unwrap(), odd.unwrap());
+        assert_eq!((sequences(&even), rows(&even)), (vec![2, 4], &b"bbd"[..]));
+        assert_eq!((sequences(&odd), rows(&odd)), (vec![1, 3], &b"accc"[..]));
+        assert_ne!(even.block().token(), token);
+        assert_ne!(even.block().token(), odd.block().token());
+
+        let token = even.block().token();
+        let (none, all) = even.split(|_, _| false);
+        assert!(none.is_none());
+        assert_eq!(
+            all.unwrap().block().token(),
+            token,
+            "all of its rows, the same token"
+        );
     }
 }

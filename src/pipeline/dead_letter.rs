@@ -17,6 +17,7 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use crate::backoff::Backoff;
+use crate::fault_point::{FaultPoints, Point};
 use crate::settings::Settings;
 use crate::signal::Invalid;
 use crate::telemetry::events;
@@ -40,12 +41,16 @@ pub(super) enum Reason {
     /// It is no valid signal.
     #[error(transparent)]
     Invalid(Invalid),
+    /// ClickHouse refuses one of its values; with ClickHouse's words.
+    #[error("{0}")]
+    Refused(String),
 }
 
 impl Reason {
     fn code(&self) -> &'static str {
         match self {
             Self::Invalid(invalid) => invalid.code(),
+            Self::Refused(_) => "refused_by_clickhouse",
         }
     }
 }
@@ -92,6 +97,7 @@ pub(super) struct DeadLetter {
     pub rejects: Receiver<Rejected>,
     pub settled: Sender<Settled>,
     pub backoff: Backoff,
+    pub faults: FaultPoints,
 }
 
 impl DeadLetter {
@@ -108,6 +114,7 @@ impl DeadLetter {
                             rejected,
                             self.context.clone(),
                             self.backoff.clone(),
+                            self.faults.clone(),
                         )),
                         None => more = false,
                     }
@@ -128,10 +135,14 @@ async fn publish(
     rejected: Rejected,
     context: Context,
     mut backoff: Backoff,
+    faults: FaultPoints,
 ) -> DeadLettered {
     loop {
         match letter.publish(&context).await {
-            Ok(publish_ack) => return DeadLettered::new(rejected, &publish_ack),
+            Ok(publish_ack) => {
+                faults.reached(Point::LetterPublished);
+                return DeadLettered::new(rejected, &publish_ack);
+            }
             Err(error) => {
                 let pause = backoff.pause();
                 warn!(subject = %letter.subject, %error, retry_in_ms = pause.as_millis() as u64, "Dead letter not published; it is tried again");

@@ -98,6 +98,7 @@ fn judge(delivery: &Delivery, limits: &Limits, row: &mut Vec<u8>) -> Result<(), 
     let signal = Signal::parse(payload, subject, limits).map_err(Reason::Invalid)?;
     let origin = Origin {
         subject,
+        stream_created_ns: delivery.position.stream_created_ns,
         stream_seq: delivery.position.stream_seq,
         published_at_ms: delivery.published_at_ms,
         ingested_at_ms: now_ms(),

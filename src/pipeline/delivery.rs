@@ -15,6 +15,8 @@ pub(super) struct Delivery {
     pub published_at_ms: i64,
     /// How often it was delivered, this time included.
     pub attempt: u64,
+    /// Whether its row may be in ClickHouse already: it was delivered before.
+    pub may_be_stored: bool,
     /// Its share of the memory bound, and what settles it.
     pub lease: Lease,
 }
@@ -24,7 +26,7 @@ pub(super) struct Delivery {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Position {
     /// When the stream was created: nanoseconds since the epoch.
-    pub stream_created_ns: i128,
+    pub stream_created_ns: i64,
     /// The sequence in the stream, from 1.
     pub stream_seq: u64,
 }
@@ -39,6 +41,8 @@ pub(super) struct AckSubject {
     pub delivered: u64,
     /// The sequence in the stream.
     pub stream_seq: u64,
+    /// Counts the consumer's deliveries, from 1.
+    pub consumer_seq: u64,
     /// When JetStream stored it: nanoseconds since the epoch.
     pub published_ns: i64,
 }
@@ -56,11 +60,12 @@ impl AckSubject {
         let mut numbers = tokens.split('.').skip(names);
         let delivered = numbers.next()?.parse().ok()?;
         let stream_seq = numbers.next()?.parse().ok()?;
-        let _consumer_seq = numbers.next()?;
+        let consumer_seq = numbers.next()?.parse().ok()?;
         let published_ns = numbers.next()?.parse().ok()?;
         Some(Self {
             delivered,
             stream_seq,
+            consumer_seq,
             published_ns,
         })
     }
@@ -75,6 +80,7 @@ mod tests {
         let expected = Some(AckSubject {
             delivered: 2,
             stream_seq: 77,
+            consumer_seq: 5,
             published_ns: 1_683_029_999_000_000_123,
         });
         for subject in [

@@ -1,12 +1,14 @@
 //! What this instance holds: the bound on messages and bytes, and every lease.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::Subject;
 use slab::Slab;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+
+use super::moment::Moment;
 
 /// Every message between its pull and its ack, within a fixed number of messages and bytes.
 #[derive(Debug)]
@@ -18,17 +20,29 @@ pub(super) struct InFlight {
 #[derive(Debug)]
 struct Inner {
     held: Slab<Held>,
+    /// Counts leases, so that a slot that was used again is told from its former holder.
+    next_id: u64,
     free_messages: usize,
     free_bytes: usize,
 }
 
 #[derive(Debug)]
 struct Held {
+    id: u64,
     /// Where the ack goes.
     reply: Subject,
-    /// When the ack wait last began anew.
-    renewed: Instant,
+    /// The ack wait began no earlier than this.
+    since: Moment,
     bytes: usize,
+}
+
+/// A lease whose time should be extended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Renewal {
+    /// Where to ask for more time.
+    pub reply: Subject,
+    slot: usize,
+    id: u64,
 }
 
 impl InFlight {
@@ -37,6 +51,7 @@ impl InFlight {
         Arc::new(Self {
             inner: Mutex::new(Inner {
                 held: Slab::new(),
+                next_id: 0,
                 free_messages: max_messages,
                 free_bytes: max_bytes,
             }),
@@ -54,6 +69,7 @@ impl InFlight {
             if self.lock().take(messages, bytes) {
                 return Reservation {
                     in_flight: Arc::clone(self),
+                    requested: Moment::now(),
                     messages,
                     bytes,
                 };
@@ -67,19 +83,33 @@ impl InFlight {
         self.lock().held.len()
     }
 
-    /// Where to ask for more time: every lease that was last renewed `age` or longer ago,
-    /// counted as renewed now.
-    pub fn renew_older_than(&self, age: Duration) -> Vec<Subject> {
-        let now = Instant::now();
+    /// Every lease whose age is within `ages`.
+    pub fn renewals_due(&self, ages: Range<Duration>) -> Vec<Renewal> {
+        let inner = self.lock();
+        let due = inner
+            .held
+            .iter()
+            .filter(|(_, held)| ages.contains(&held.since.age()));
+        due.map(|(slot, held)| Renewal {
+            reply: held.reply.clone(),
+            slot,
+            id: held.id,
+        })
+        .collect()
+    }
+
+    /// Counts leases as begun anew at `since`, now that the server has confirmed that: those
+    /// that are not older than the ack wait even now. The others may have run out before the
+    /// server saw the renewal, and are somebody else's.
+    pub fn renewed(&self, renewals: &[Renewal], since: Moment, ack_wait: Duration) {
         let mut inner = self.lock();
-        let mut replies = Vec::new();
-        for (_, held) in &mut inner.held {
-            if now.duration_since(held.renewed) >= age {
-                held.renewed = now;
-                replies.push(held.reply.clone());
+        for renewal in renewals {
+            let held = inner.held.get_mut(renewal.slot);
+            let is_held = |held: &&mut Held| held.id == renewal.id && held.since.age() < ack_wait;
+            if let Some(held) = held.filter(is_held) {
+                held.since = since;
             }
         }
-        replies
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -98,6 +128,17 @@ impl Inner {
         fits
     }
 
+    fn hold(&mut self, reply: Subject, since: Moment, bytes: usize) -> usize {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.held.insert(Held {
+            id,
+            reply,
+            since,
+            bytes,
+        })
+    }
+
     fn release(&mut self, slot: usize) -> Option<Subject> {
         let held = self.held.try_remove(slot)?;
         self.free_messages += 1;
@@ -111,6 +152,7 @@ impl Inner {
 #[must_use = "dropping a reservation gives its room back"]
 pub(super) struct Reservation {
     in_flight: Arc<InFlight>,
+    requested: Moment,
     messages: usize,
     bytes: usize,
 }
@@ -122,18 +164,17 @@ impl Reservation {
     }
 
     /// Moves one message's share from the reservation to a lease.
+    ///
+    /// The server began the ack wait when it sent the message, which is not known here; it
+    /// was not before the pull was made, so the lease counts from there. A message that
+    /// waited in a socket while this process was stopped is then known to be late.
     pub fn lease(&mut self, reply: Subject, bytes: usize) -> Lease {
         // The server holds a pull to its bounds, so that this never cuts anything off.
         let bytes = bytes.min(self.bytes);
         self.messages = self.messages.saturating_sub(1);
         self.bytes -= bytes;
-        let held = Held {
-            reply,
-            renewed: Instant::now(),
-            bytes,
-        };
         Lease {
-            slot: Some(self.in_flight.lock().held.insert(held)),
+            slot: Some(self.in_flight.lock().hold(reply, self.requested, bytes)),
             in_flight: Arc::clone(&self.in_flight),
         }
     }
@@ -160,6 +201,12 @@ pub(super) struct Lease {
 }
 
 impl Lease {
+    /// The ack wait began no earlier than this.
+    pub fn since(&self) -> Option<Moment> {
+        let inner = self.in_flight.lock();
+        inner.held.get(self.slot?).map(|held| held.since)
+    }
+
     /// Gives the room back and returns where the ack goes. Only the ack stage calls this.
     pub fn settle(mut self) -> Option<Subject> {
         self.release()
@@ -185,6 +232,12 @@ mod tests {
     fn free(in_flight: &InFlight) -> (usize, usize) {
         let inner = in_flight.lock();
         (inner.free_messages, inner.free_bytes)
+    }
+
+    const ACK_WAIT: Duration = Duration::from_secs(30);
+
+    fn due(in_flight: &InFlight, age_s: u64) -> Vec<Renewal> {
+        in_flight.renewals_due(Duration::from_secs(age_s)..ACK_WAIT)
     }
 
     #[tokio::test(start_paused = true)]
@@ -221,18 +274,51 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_lease_is_renewed_when_it_is_old_enough_and_only_then() {
+    async fn a_lease_counts_from_its_pull_and_is_due_when_it_is_old_enough() {
         let in_flight = InFlight::new(10, 1000);
-        let age = Duration::from_secs(15);
-        let mut pull = in_flight.reserve(2, 100).await;
-        let _old = pull.lease("old".into(), 1);
+        let mut pull = in_flight.reserve(1, 100).await;
         tokio::time::advance(Duration::from_secs(10)).await;
+        let old = pull.lease("old".into(), 1);
+        let mut pull = in_flight.reserve(1, 100).await;
         let _young = pull.lease("young".into(), 1);
-        assert!(in_flight.renew_older_than(age).is_empty());
+        assert!(old.since().unwrap().age() >= Duration::from_secs(10));
+        assert_eq!(due(&in_flight, 15), []);
         tokio::time::advance(Duration::from_secs(5)).await;
-        assert_eq!(in_flight.renew_older_than(age), ["old".into()]);
-        assert!(in_flight.renew_older_than(age).is_empty());
+        let renewals = due(&in_flight, 15);
+        assert_eq!(renewals.len(), 1);
+        assert_eq!(renewals[0].reply.as_str(), "old");
+        assert_eq!(due(&in_flight, 15), renewals, "until it is confirmed");
+        in_flight.renewed(&renewals, Moment::now(), ACK_WAIT);
+        assert_eq!(due(&in_flight, 15), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewal_does_not_count_for_the_next_holder_of_a_slot() {
+        let in_flight = InFlight::new(10, 1000);
+        let mut pull = in_flight.reserve(2, 100).await;
+        let first = pull.lease("first".into(), 1);
+        tokio::time::advance(Duration::from_secs(15)).await;
+        let renewals = due(&in_flight, 15);
+        drop(first);
+        let _second = pull.lease("second".into(), 1);
+        in_flight.renewed(&renewals, Moment::now(), ACK_WAIT);
+        assert_eq!(due(&in_flight, 15)[0].reply.as_str(), "second");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_ran_out_is_never_renewed() {
+        let in_flight = InFlight::new(10, 1000);
+        let mut pull = in_flight.reserve(1, 100).await;
+        let lease = pull.lease("a".into(), 1);
+        tokio::time::advance(Duration::from_secs(20)).await;
+        let renewals = due(&in_flight, 15);
+        let asked = Moment::now();
         tokio::time::advance(Duration::from_secs(10)).await;
-        assert_eq!(in_flight.renew_older_than(age), ["young".into()]);
+        in_flight.renewed(&renewals, asked, ACK_WAIT);
+        assert!(
+            lease.since().unwrap().age() >= ACK_WAIT,
+            "the answer came too late"
+        );
+        assert_eq!(due(&in_flight, 15), []);
     }
 }

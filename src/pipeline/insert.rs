@@ -1,118 +1,258 @@
 //! Batches into ClickHouse, several at once, each until it is committed.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::{Mutex, watch};
-use tokio::time::sleep;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
-use crate::backoff::Backoff;
-use crate::store::{Receipt, Remedy, Store};
+use crate::fault_point::{FaultPoints, Point};
+use crate::store::schema::SchemaError;
+use crate::store::{Remedy, Store, StoreError};
 
 use super::ack::Settled;
-use super::batch::{CloseReason, ClosedBatch};
-use super::in_flight::Lease;
-
-/// A batch that ClickHouse has answered for. Made only where that answer arrives, so that
-/// nothing else can be acked.
-#[derive(Debug)]
-pub(super) struct CommittedBatch {
-    leases: Vec<Lease>,
-    receipt: Receipt,
-    close_reason: CloseReason,
-    oldest_published_ms: i64,
-}
-
-impl CommittedBatch {
-    /// What the answer said.
-    pub fn receipt(&self) -> &Receipt {
-        &self.receipt
-    }
-
-    /// Why the batch had closed.
-    pub fn close_reason(&self) -> CloseReason {
-        self.close_reason
-    }
-
-    /// When JetStream stored its oldest message: milliseconds since the epoch.
-    pub fn oldest_published_ms(&self) -> i64 {
-        self.oldest_published_ms
-    }
-
-    /// The leases, to be settled.
-    pub fn into_leases(self) -> Vec<Lease> {
-        self.leases
-    }
-}
+use super::batch::ClosedBatch;
+use super::circuit::{Change, Circuit};
+use super::committed::CommittedBatch;
+use super::dead_letter::{Reason, Rejected};
+use super::delivery::Delivery;
 
 /// Why pulling is stopped; `None` while it goes on.
 pub(super) type Halt = Option<Arc<str>>;
 
 /// One of the workers that insert side by side, so that a slow batch stops no other.
+#[derive(Clone)]
 pub(super) struct Insert {
     pub store: Store,
+    pub circuit: Arc<Circuit>,
+    pub ack_wait: Duration,
     pub batches: Arc<Mutex<Receiver<ClosedBatch>>>,
     pub settled: Sender<Settled>,
+    pub rejects: Sender<Rejected>,
     pub halt: watch::Sender<Halt>,
-    pub backoff: Backoff,
+    pub faults: FaultPoints,
+}
+
+/// What became of a batch.
+enum Landed {
+    /// Every row is in ClickHouse, or its message is somebody else's by now.
+    Done,
+    /// ClickHouse refuses a value of at least one row.
+    Refused(ClosedBatch, StoreError),
 }
 
 impl Insert {
-    /// Inserts until no batch will come.
-    pub async fn run(mut self) {
+    /// Inserts until no batch will come. Ends early only by being dropped: then nothing more
+    /// is acked.
+    pub async fn run(self) {
         loop {
             let batch = self.batches.lock().await.recv().await;
             let Some(batch) = batch else { return };
-            let committed = self.commit(batch).await;
-            // The ack stage ends last; without it the messages are delivered again.
-            let _ = self.settled.send(Settled::Committed(committed)).await;
+            self.land(batch).await;
         }
     }
 
-    /// Sends the same bytes until ClickHouse has taken them. Ends early only by being
-    /// dropped: then nothing is acked.
-    async fn commit(&mut self, batch: ClosedBatch) -> CommittedBatch {
-        self.backoff.reset();
-        let receipt = loop {
-            let error = match self.store.insert(&batch.block).await {
-                Ok(receipt) => break receipt,
-                Err(error) => error,
+    /// Commits a batch. Rows that ClickHouse refuses are found by bisecting, and rejected;
+    /// when they are most of the batch, the table is at fault and not the rows.
+    async fn land(&self, batch: ClosedBatch) {
+        let rows = batch.len();
+        let mut open = vec![(batch, false)];
+        let mut refused = Vec::new();
+        while let Some((batch, unsure)) = open.pop() {
+            let Landed::Refused(batch, error) = self.commit(batch, unsure).await else {
+                continue;
             };
-            let pause = match error.remedy() {
-                Remedy::Wait => {
-                    let pause = self.backoff.pause();
-                    warn!(count = batch.block.rows(), retry_in_ms = ms(pause), %error, "Insert failed; the same batch is sent again");
-                    pause
-                }
-                Remedy::Halt => {
-                    let pause = self.backoff.longest();
-                    error!(count = batch.block.rows(), retry_in_ms = ms(pause), %error, "Insert refused; pulling stops until this is mended, nothing is acked");
-                    self.halt.send_replace(Some(error.to_string().into()));
-                    pause
+            if batch.len() > 1 {
+                let half = batch.len() / 2;
+                let (first, second) = batch.split(|index, _| index < half);
+                // A batch that spans partitions may have landed in part.
+                open.extend(second.into_iter().chain(first).map(|half| (half, true)));
+                continue;
+            }
+            if rows > 1 && (refused.len() + 1) * 2 > rows {
+                self.halted(&error, rows);
+                let again = refused.drain(..).map(|(batch, _)| batch).chain([batch]);
+                open.extend(again.map(|batch| (batch, true)));
+                continue;
+            }
+            refused.push((batch, error.to_string()));
+        }
+        for (batch, error) in refused {
+            for delivery in batch.into_deliveries() {
+                let reason = Reason::Refused(error.clone());
+                // The dead letter stage ends after this one; if it is gone all the same, the
+                // message is delivered again.
+                let _ = self.rejects.send(Rejected { delivery, reason }).await;
+            }
+        }
+    }
+
+    /// Tries until the rows are there or refused. What may be there already is looked up
+    /// first: rows of messages that were delivered before, and after a failure all, since an
+    /// insert may have been committed without an answer.
+    async fn commit(&self, mut batch: ClosedBatch, mut unsure: bool) -> Landed {
+        loop {
+            let _permit = self.circuit.permit().await;
+            match self.live(batch) {
+                Some(live) => batch = live,
+                None => return Landed::Done,
+            }
+            let stored = match self.stored(&batch, unsure).await {
+                Ok(stored) => stored,
+                Err(error) => {
+                    self.failed(&error, batch.len()).await;
+                    continue;
                 }
             };
-            sleep(pause).await;
+            if !stored.is_empty() {
+                let sequence = |delivery: &Delivery| delivery.position.stream_seq;
+                let (rest, known) =
+                    batch.split(|_, delivery| !stored.contains(&sequence(delivery)));
+                if let Some(known) = known {
+                    self.settle(CommittedBatch::already_stored(known)).await;
+                }
+                match rest {
+                    Some(rest) => batch = rest,
+                    None => return Landed::Done,
+                }
+            }
+            match self
+                .store
+                .insert(batch.block(), self.deadline(&batch))
+                .await
+            {
+                Ok(receipt) => {
+                    self.faults.reached(Point::InsertAnswered);
+                    self.succeeded();
+                    self.settle(CommittedBatch::inserted(batch, receipt)).await;
+                    return Landed::Done;
+                }
+                Err(error) if error.remedy() == Remedy::Bisect && self.table_fits().await => {
+                    return Landed::Refused(batch, error);
+                }
+                Err(error) => {
+                    unsure = true;
+                    self.failed(&error, batch.len()).await;
+                }
+            }
+        }
+    }
+
+    /// The part of a batch whose messages are still this instance's. The others are
+    /// delivered again, perhaps to another instance, and must not be inserted here.
+    fn live(&self, batch: ClosedBatch) -> Option<ClosedBatch> {
+        let is_live = |_, delivery: &Delivery| {
+            let since = delivery.lease.since();
+            since.is_some_and(|since| since.age() < self.ack_wait)
         };
-        self.halt.send_if_modified(|halt| halt.take().is_some());
-        CommittedBatch {
-            receipt,
-            close_reason: batch.close_reason,
-            oldest_published_ms: batch
-                .deliveries
+        let (live, late) = batch.split(is_live);
+        if let Some(late) = late {
+            warn!(
+                count = late.len(),
+                "The ack wait ran out on messages before their insert; they are delivered again"
+            );
+        }
+        live
+    }
+
+    /// When ClickHouse must have the whole block: an eighth of the ack wait is left for it to
+    /// write and commit the block then.
+    fn deadline(&self, batch: &ClosedBatch) -> SystemTime {
+        let until = self.ack_wait / 8 * 7;
+        let deliveries = batch.deliveries().iter();
+        let ends = deliveries.filter_map(|delivery| delivery.lease.since());
+        ends.map(|since| since.time_of_day(until))
+            .min()
+            .unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    /// The sequences of the batch that are in the table already.
+    async fn stored(&self, batch: &ClosedBatch, all: bool) -> Result<HashSet<u64>, StoreError> {
+        let mut stored = HashSet::new();
+        let mut asked = batch
+            .deliveries()
+            .iter()
+            .filter(|delivery| all || delivery.may_be_stored);
+        let Some(first) = asked.next() else {
+            return Ok(stored);
+        };
+        // All are of one stream, but for the moment in which a stream is made anew.
+        let created = first.position.stream_created_ns;
+        let (same, other): (Vec<_>, Vec<_>) = std::iter::once(first)
+            .chain(asked)
+            .map(|delivery| delivery.position)
+            .partition(|position| position.stream_created_ns == created);
+        for positions in [same, other] {
+            let Some(position) = positions.first() else {
+                continue;
+            };
+            let sequences: Vec<u64> = positions
                 .iter()
-                .map(|delivery| delivery.published_at_ms)
-                .min()
-                .unwrap_or_default(),
-            leases: batch
-                .deliveries
-                .into_iter()
-                .map(|delivery| delivery.lease)
-                .collect(),
+                .map(|position| position.stream_seq)
+                .collect();
+            stored.extend(
+                self.store
+                    .stored(position.stream_created_ns, &sequences)
+                    .await?,
+            );
+        }
+        Ok(stored)
+    }
+
+    /// Whether the table is as it should be. When it is not, that is told, and no row is to
+    /// blame.
+    async fn table_fits(&self) -> bool {
+        match self.store.verify().await {
+            Ok(()) => true,
+            Err(SchemaError::Store(_)) => false,
+            Err(error) => {
+                error!(%error, "The table does not fit");
+                false
+            }
         }
     }
-}
 
-fn ms(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    async fn settle(&self, committed: CommittedBatch) {
+        // The ack stage ends last; without it the messages are delivered again.
+        let _ = self.settled.send(Settled::Committed(committed)).await;
+    }
+
+    fn succeeded(&self) {
+        if self.circuit.succeeded() == Change::Closed {
+            info!("ClickHouse takes inserts again");
+        }
+        self.halt.send_if_modified(|halt| halt.take().is_some());
+    }
+
+    async fn failed(&self, error: &StoreError, count: usize) {
+        match error.remedy() {
+            // A refused value whose table does not fit is the operator's too.
+            Remedy::Halt | Remedy::Bisect => self.halted(error, count),
+            Remedy::Wait => {
+                warn!(count, %error, "Insert failed; the same batch is sent again");
+                self.pause(false);
+            }
+            Remedy::Renew => {
+                warn!(count, %error, "Insert came too late; it is tried again while its messages are held");
+                if let Err(error) = self.store.compare_clocks().await {
+                    warn!(%error, "The clocks were not compared");
+                }
+                self.pause(false);
+            }
+        }
+    }
+
+    fn halted(&self, error: &StoreError, count: usize) {
+        error!(count, %error, "Insert refused; pulling stops until this is mended, nothing is acked");
+        self.halt.send_replace(Some(error.to_string().into()));
+        self.pause(true);
+    }
+
+    fn pause(&self, longest: bool) {
+        if self.circuit.failed(longest) == Change::Opened {
+            warn!("ClickHouse fails again and again; one insert at a time asks whether it is back");
+        }
+    }
 }

@@ -3,29 +3,49 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Client;
+use async_nats::{Client, RequestError};
 use bytes::Bytes;
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::debug;
+use tracing::{debug, warn};
 
-use super::in_flight::InFlight;
+use super::in_flight::{InFlight, Renewal};
+use super::moment::Moment;
+
+const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
 
 /// Renews every lease that is older than half of the ack wait, until it is dropped.
 pub(super) async fn run(client: Client, in_flight: Arc<InFlight>, ack_wait: Duration) {
-    const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
     // A lease is renewed at the latest when five eighths of its time are over.
     let mut ticks = interval(ack_wait / 8);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let replies = in_flight.renew_older_than(ack_wait / 2);
-        if !replies.is_empty() {
-            debug!(count = replies.len(), "Asking JetStream for more time");
-        }
-        for reply in replies {
-            if let Err(error) = client.publish(reply, IN_PROGRESS).await {
-                debug!(%error, "JetStream was not asked for more time");
-            }
+        let due = in_flight.renewals_due(ack_wait / 2..ack_wait);
+        let since = Moment::now();
+        match renew(&client, &due).await {
+            Ok(()) => in_flight.renewed(&due, since, ack_wait),
+            Err(error) => warn!(
+                count = due.len(),
+                %error,
+                "JetStream did not confirm more time; what is held is delivered again if that lasts"
+            ),
         }
     }
+}
+
+/// Asks for more time for every lease. The last one is asked with a reply: the server handles
+/// what one connection sends in order, so its answer stands for all. Without that proof a
+/// lease must not count as renewed, since an instance may insert only what it holds.
+async fn renew(client: &Client, due: &[Renewal]) -> Result<(), RequestError> {
+    let Some((last, others)) = due.split_last() else {
+        return Ok(());
+    };
+    debug!(count = due.len(), "Asking JetStream for more time");
+    for renewal in others {
+        if let Err(error) = client.publish(renewal.reply.clone(), IN_PROGRESS).await {
+            debug!(%error, "Not sent");
+        }
+    }
+    client.request(last.reply.clone(), IN_PROGRESS).await?;
+    Ok(())
 }

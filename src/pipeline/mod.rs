@@ -14,15 +14,20 @@
 
 mod ack;
 mod batch;
+mod circuit;
+mod committed;
 mod dead_letter;
 mod decode;
 mod delivery;
 mod in_flight;
 mod insert;
 mod keep_alive;
+mod moment;
 mod pull;
+mod source;
 
 pub use ack::Totals;
+pub use source::{Source, SourceError};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,12 +40,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::backoff::Backoff;
+use crate::fault_point::FaultPoints;
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::telemetry::events::EventLog;
 
 use ack::Ack;
 use batch::{Bounds, OpenBatch};
+use circuit::Circuit;
 use dead_letter::DeadLetter;
 use decode::Decode;
 use in_flight::InFlight;
@@ -51,8 +58,6 @@ use pull::Pull;
 const WAITING_BATCHES: usize = 1;
 /// Committed batches and dead letters that wait for their acks.
 const WAITING_SETTLED: usize = 256;
-/// How long the last acks may take to reach the server.
-const LAST_ACKS: Duration = Duration::from_secs(5);
 
 /// Why the pipeline ended otherwise than by being told to.
 #[derive(Debug, thiserror::Error)]
@@ -74,15 +79,18 @@ pub enum PipelineError {
 }
 
 /// What the pipeline stands between.
+#[derive(Clone)]
 pub struct Ends {
     /// The connection to NATS.
     pub client: Client,
     /// JetStream over that connection.
     pub context: Context,
-    /// When the stream was created: nanoseconds since the epoch.
-    pub stream_created_ns: i128,
+    /// The stream and the consumer.
+    pub source: Source,
     /// The table of signals.
     pub store: Store,
+    /// Where a test stops the process.
+    pub faults: FaultPoints,
 }
 
 /// Runs the pipeline until `shutdown`, then commits and acks what it holds.
@@ -144,12 +152,6 @@ fn spawn(
     in_flight: &Arc<InFlight>,
     shutdown: &CancellationToken,
 ) -> Stages {
-    let Ends {
-        client,
-        context,
-        stream_created_ns,
-        store,
-    } = ends;
     // Whoever sends a delivery or a reject already holds its share of the memory bound, so
     // these two never fill: a pull is not kept from seeing its messages, nor a batch from
     // closing, by what comes behind.
@@ -159,22 +161,17 @@ fn spawn(
     let (batches_in, batches) = mpsc::channel(WAITING_BATCHES);
     let (settled_in, settled) = mpsc::channel(WAITING_SETTLED);
     let (halt, halted) = watch::channel(None);
-    let backoff = Backoff::new(settings.clickhouse.retry_min, settings.clickhouse.retry_max);
-    let mut before_ack = Vec::new();
 
-    for _ in 0..settings.consumer.pulls {
-        let pull = Pull {
-            client: client.clone(),
-            context: context.clone(),
-            settings: Arc::clone(settings),
-            stream_created_ns,
-            in_flight: Arc::clone(in_flight),
-            deliveries: deliveries_in.clone(),
-            halt: halted.clone(),
-            shutdown: shutdown.clone(),
-        };
-        before_ack.push(tokio::spawn(pull.run()));
-    }
+    let pull = Pull {
+        client: ends.client.clone(),
+        context: ends.context.clone(),
+        settings: Arc::clone(settings),
+        source: ends.source,
+        in_flight: Arc::clone(in_flight),
+        deliveries: deliveries_in,
+        halt: halted,
+        shutdown: shutdown.clone(),
+    };
     let decode = Decode {
         limits: settings.validation.clone(),
         max_wait: settings.batch.max_wait,
@@ -184,35 +181,54 @@ fn spawn(
         }),
         deliveries,
         batches: batches_in,
-        rejects: rejects_in,
+        rejects: rejects_in.clone(),
     };
-    before_ack.push(tokio::spawn(decode.run()));
-    let batches = Arc::new(Mutex::new(batches));
-    for _ in 0..settings.clickhouse.max_concurrent_inserts {
-        let insert = Insert {
-            store: store.clone(),
-            batches: Arc::clone(&batches),
-            settled: settled_in.clone(),
-            halt: halt.clone(),
-            backoff: backoff.clone(),
-        };
-        before_ack.push(tokio::spawn(insert.run()));
-    }
+    let backoff = Backoff::new(settings.clickhouse.retry_min, settings.clickhouse.retry_max);
+    let insert = Insert {
+        store: ends.store,
+        circuit: Arc::new(Circuit::new(backoff.clone())),
+        ack_wait: settings.consumer.ack_wait,
+        batches: Arc::new(Mutex::new(batches)),
+        settled: settled_in.clone(),
+        rejects: rejects_in,
+        halt,
+        faults: ends.faults.clone(),
+    };
     let dead_letter = DeadLetter {
-        max_payload: client.max_payload(),
-        context,
+        max_payload: ends.client.max_payload(),
+        context: ends.context.clone(),
         settings: Arc::clone(settings),
         rejects,
         settled: settled_in,
         backoff,
+        faults: ends.faults.clone(),
     };
-    before_ack.push(tokio::spawn(dead_letter.run()));
     let ack = Ack {
-        client,
+        client: ends.client,
+        context: ends.context,
+        settings: Arc::clone(settings),
         settled,
         log: EventLog::new(&settings.log),
-        flush_timeout: LAST_ACKS,
+        faults: ends.faults,
     };
+    start(settings, pull, decode, insert, dead_letter, ack)
+}
+
+/// Starts the stages, with as many pulls and inserts as are set.
+fn start(
+    settings: &Settings,
+    pull: Pull,
+    decode: Decode,
+    insert: Insert,
+    dead_letter: DeadLetter,
+    ack: Ack,
+) -> Stages {
+    let pulls = (0..settings.consumer.pulls).map(|_| tokio::spawn(pull.clone().run()));
+    let inserts =
+        (0..settings.clickhouse.max_concurrent_inserts).map(|_| tokio::spawn(insert.clone().run()));
+    let mut before_ack: Vec<_> = pulls.chain(inserts).collect();
+    before_ack.push(tokio::spawn(decode.run()));
+    before_ack.push(tokio::spawn(dead_letter.run()));
     Stages {
         before_ack,
         ack: tokio::spawn(ack.run()),

@@ -6,22 +6,23 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::Context;
-use async_nats::{Client, Message, StatusCode, Subscriber};
+use async_nats::{Client, Message, StatusCode, Subject, Subscriber};
 use futures_util::StreamExt;
 use serde_json::json;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
-use crate::jetstream::topology::{self, TopologyError};
+use crate::jetstream::topology::TopologyError;
 use crate::settings::{Consumer, Settings};
 
 use super::delivery::{AckSubject, Delivery, Position};
 use super::in_flight::{InFlight, Reservation};
 use super::insert::Halt;
+use super::source::{Source, connect_count};
 
 /// Messages handed on at a time, when more are there.
 const CHUNK_MESSAGES: usize = 512;
@@ -45,6 +46,10 @@ enum PullError {
     Closed,
     #[error(transparent)]
     Topology(#[from] TopologyError),
+    #[error("the consumer counts its deliveries from the start again")]
+    ConsumerAnew,
+    #[error("the connection was made anew")]
+    ConnectionAnew,
 }
 
 /// How a pull ended.
@@ -57,12 +62,12 @@ enum End {
 }
 
 /// One of the tasks that pull side by side, so that one is under way while another ends.
+#[derive(Clone)]
 pub(super) struct Pull {
     pub client: Client,
     pub context: Context,
     pub settings: Arc<Settings>,
-    /// When the stream was created: nanoseconds since the epoch.
-    pub stream_created_ns: i128,
+    pub source: Source,
     pub in_flight: Arc<InFlight>,
     pub deliveries: Sender<Vec<Delivery>>,
     pub halt: watch::Receiver<Halt>,
@@ -76,12 +81,10 @@ impl Pull {
         while let Err(error) = self.session(&mut backoff).await {
             let pause = backoff.pause();
             warn!(%error, retry_in_ms = pause.as_millis() as u64, "Pull failed; it is made anew");
+            self.source.is_current = false;
             tokio::select! {
                 () = sleep(pause) => {}
                 () = self.shutdown.cancelled() => return,
-            }
-            if let Err(error) = self.restore().await {
-                warn!(%error, "Stream or consumer not available");
             }
         }
     }
@@ -89,14 +92,29 @@ impl Pull {
     /// Pulls over one subscription; `Ok` when the daemon stops.
     async fn session(&mut self, backoff: &mut Backoff) -> Result<(), PullError> {
         let inbox = self.client.new_inbox();
+        let connects = connect_count(&self.client);
+        if !self.source.is_current || self.source.connects != connects {
+            self.source = Source::ensure(&self.context, &self.settings).await?;
+        }
         let mut messages = self.client.subscribe(inbox.clone()).await?;
+        let mut last_consumer_seq = 0;
         loop {
+            let without_pull = Instant::now();
             let reservation = tokio::select! {
                 reservation = self.room() => reservation,
                 () = self.shutdown.cancelled() => return Ok(()),
             };
+            // An open pull shows when a server has crashed and forgotten what it delivered;
+            // without one, that has to be asked.
+            if self.source.connects != connect_count(&self.client) {
+                return Err(PullError::ConnectionAnew);
+            }
+            if without_pull.elapsed() >= silence(&self.settings.consumer) {
+                self.source = Source::ensure(&self.context, &self.settings).await?;
+            }
             self.request(&inbox).await?;
-            match self.receive(&mut messages, reservation).await? {
+            let end = self.receive(&mut messages, reservation, &mut last_consumer_seq);
+            match end.await? {
                 End::Done => backoff.reset(),
                 End::Stopped => return Ok(()),
             }
@@ -131,7 +149,7 @@ impl Pull {
         let request = json!({
             "batch": consumer.fetch_messages,
             "max_bytes": consumer.fetch_bytes,
-            "expires": nanos(consumer.fetch_expires),
+            "expires": nanos(expires(consumer)),
             "idle_heartbeat": nanos(heartbeat(consumer)),
         });
         self.client
@@ -145,22 +163,24 @@ impl Pull {
         &self,
         messages: &mut Subscriber,
         mut reservation: Reservation,
+        last_consumer_seq: &mut u64,
     ) -> Result<End, PullError> {
-        let silence = heartbeat(&self.settings.consumer) * 2;
+        let silence = silence(&self.settings.consumer);
         while reservation.messages() > 0 {
             let chunk_size = reservation.messages().min(CHUNK_MESSAGES);
             let mut chunks = messages.by_ref().ready_chunks(chunk_size);
             let chunk = tokio::select! {
                 chunk = timeout(silence, chunks.next()) => chunk,
                 () = self.shutdown.cancelled() => {
-                    self.drain(messages, reservation).await;
+                    self.drain(messages, reservation, last_consumer_seq).await;
                     return Ok(End::Stopped);
                 }
             };
             let chunk = chunk
                 .map_err(|_| PullError::Silent(silence))?
                 .ok_or(PullError::Closed)?;
-            if let Some(ended) = self.hand_on(chunk, &mut reservation).await {
+            let ended = self.hand_on(chunk, &mut reservation, last_consumer_seq);
+            if let Some(ended) = ended.await {
                 return ended;
             }
         }
@@ -168,7 +188,12 @@ impl Pull {
     }
 
     /// Takes what the server had already sent when the daemon stops.
-    async fn drain(&self, messages: &mut Subscriber, mut reservation: Reservation) {
+    async fn drain(
+        &self,
+        messages: &mut Subscriber,
+        mut reservation: Reservation,
+        last_consumer_seq: &mut u64,
+    ) {
         if let Err(error) = messages.drain().await {
             debug!(%error, "Subscription not drained; its messages are delivered again");
             return;
@@ -176,7 +201,8 @@ impl Pull {
         let all = async {
             let mut chunks = messages.ready_chunks(CHUNK_MESSAGES);
             while let Some(chunk) = chunks.next().await {
-                let _ = self.hand_on(chunk, &mut reservation).await;
+                let ended = self.hand_on(chunk, &mut reservation, last_consumer_seq);
+                let _ = ended.await;
             }
         };
         if timeout(DRAIN, all).await.is_err() {
@@ -189,14 +215,25 @@ impl Pull {
         &self,
         chunk: Vec<Message>,
         reservation: &mut Reservation,
+        last_consumer_seq: &mut u64,
     ) -> Option<Result<End, PullError>> {
         let mut end = None;
         let mut deliveries = Vec::with_capacity(chunk.len());
         for message in chunk {
-            match message.status {
-                None => deliveries.extend(self.delivery(message, reservation)),
-                Some(status) => end = ending(status, &message).or(end),
+            if let Some(status) = message.status {
+                end = ending(status, &message).or(end);
+                continue;
             }
+            let Some((ack, reply)) = ack_subject(&message) else {
+                continue;
+            };
+            // One subscription sees them in order. When they count from the start again,
+            // what was acked through the old consumer comes again as if for the first time.
+            if ack.consumer_seq <= *last_consumer_seq {
+                return Some(Err(PullError::ConsumerAnew));
+            }
+            *last_consumer_seq = ack.consumer_seq;
+            deliveries.push(self.delivery(message, ack, reply, reservation));
         }
         if !deliveries.is_empty() && self.deliveries.send(deliveries).await.is_err() {
             // Only when the pipeline is torn down; the leases drop.
@@ -205,36 +242,40 @@ impl Pull {
         end
     }
 
-    fn delivery(&self, mut message: Message, reservation: &mut Reservation) -> Option<Delivery> {
-        let ack = message
-            .reply
-            .as_deref()
-            .and_then(AckSubject::parse)
-            .zip(message.reply.take());
-        let Some((ack, reply)) = ack else {
-            warn!(subject = %message.subject, "Message from outside JetStream on the pull's inbox; it is ignored");
-            return None;
-        };
-        Some(Delivery {
+    fn delivery(
+        &self,
+        message: Message,
+        ack: AckSubject,
+        reply: Subject,
+        reservation: &mut Reservation,
+    ) -> Delivery {
+        let Source {
+            stream_created_ns,
+            may_be_stored_to_seq,
+            ..
+        } = self.source;
+        Delivery {
             position: Position {
-                stream_created_ns: self.stream_created_ns,
+                stream_created_ns,
                 stream_seq: ack.stream_seq,
             },
             published_at_ms: ack.published_ns / 1_000_000,
             attempt: ack.delivered,
+            may_be_stored: ack.delivered > 1 || ack.stream_seq <= may_be_stored_to_seq,
             lease: reservation.lease(reply, message.length),
             message,
-        })
+        }
     }
+}
 
-    /// Makes sure that the stream and the consumer are there after a failure.
-    async fn restore(&mut self) -> Result<(), TopologyError> {
-        let stream = topology::ensure_stream(&self.context, &self.settings.stream).await?;
-        self.stream_created_ns = stream.created.unix_timestamp_nanos();
-        topology::ensure_consumer(&self.context, &stream.config.name, &self.settings.consumer)
-            .await?;
-        Ok(())
+/// What the reply says of a delivery, and the reply itself, where the ack goes.
+fn ack_subject(message: &Message) -> Option<(AckSubject, Subject)> {
+    let reply = message.reply.clone()?;
+    let ack = AckSubject::parse(&reply);
+    if ack.is_none() {
+        warn!(subject = %message.subject, "Message from outside JetStream on the pull's inbox; it is ignored");
     }
+    Some((ack?, reply))
 }
 
 /// What a status means for the pull; `None` for one that does not end it.
@@ -250,9 +291,19 @@ fn ending(status: StatusCode, message: &Message) -> Option<Result<End, PullError
     }
 }
 
+/// How long a pull waits. A lease counts from its pull, so a pull must not take much of it.
+fn expires(consumer: &Consumer) -> Duration {
+    consumer.fetch_expires.min(consumer.ack_wait / 4)
+}
+
 /// How often the server shows that an idle pull is alive; at most half of its time.
 fn heartbeat(consumer: &Consumer) -> Duration {
-    (consumer.fetch_expires / 4).clamp(Duration::from_millis(250), Duration::from_secs(5))
+    (expires(consumer) / 4).clamp(Duration::from_millis(100), Duration::from_secs(5))
+}
+
+/// How long no sign of an open pull means that it is lost.
+fn silence(consumer: &Consumer) -> Duration {
+    heartbeat(consumer) * 2
 }
 
 fn nanos(duration: Duration) -> u64 {

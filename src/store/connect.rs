@@ -1,10 +1,13 @@
 //! The connection to ClickHouse over its HTTP interface.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clickhouse::Client;
 
 use super::StoreError;
+use crate::fault_point::FaultPoints;
 use crate::settings::{ClickHouse, Compression};
 
 /// The table of signals in one ClickHouse database.
@@ -18,6 +21,9 @@ pub struct Store {
     pub(super) send_timeout: Duration,
     pub(super) end_timeout: Duration,
     pub(super) retention: Duration,
+    /// ClickHouse's clock less this machine's, in milliseconds.
+    clock_offset_ms: Arc<AtomicI64>,
+    pub(super) faults: FaultPoints,
 }
 
 impl Store {
@@ -40,7 +46,15 @@ impl Store {
             send_timeout: clickhouse.send_timeout,
             end_timeout: clickhouse.end_timeout,
             retention: clickhouse.retention,
+            clock_offset_ms: Arc::default(),
+            faults: FaultPoints::default(),
         }
+    }
+
+    /// The same store, with places where a test stops the process.
+    pub fn with_fault_points(mut self, faults: FaultPoints) -> Self {
+        self.faults = faults;
+        self
     }
 
     /// The table's full name, `database.table`. Both are identifiers by the settings' check.
@@ -57,6 +71,28 @@ impl Store {
             .await?
             .pop()
             .ok_or_else(|| StoreError::unexpected("the server gave no version"))
+    }
+
+    /// Learns by how much ClickHouse's clock differs from this machine's, and returns it in
+    /// milliseconds. Deadlines are told in ClickHouse's time.
+    ///
+    /// # Errors
+    /// When ClickHouse cannot be asked.
+    pub async fn compare_clocks(&self) -> Result<i64, StoreError> {
+        let asked = unix_ms(SystemTime::now());
+        let sql = "SELECT toUnixTimestamp64Milli(now64(3))";
+        let theirs = self.fetch_all::<i64>("ask for the time of", sql).await?;
+        let theirs = theirs.first().copied().unwrap_or(asked);
+        // The answer was given some time between asking and now.
+        let ours = asked.midpoint(unix_ms(SystemTime::now()));
+        self.clock_offset_ms.store(theirs - ours, Ordering::Relaxed);
+        Ok(theirs - ours)
+    }
+
+    /// A time of day in ClickHouse's whole seconds since the epoch, rounded down.
+    pub(super) fn clickhouse_seconds(&self, time: SystemTime) -> i64 {
+        let offset_ms = self.clock_offset_ms.load(Ordering::Relaxed);
+        (unix_ms(time) + offset_ms).div_euclid(1000)
     }
 
     /// Runs a statement that returns nothing.
@@ -88,4 +124,9 @@ impl Store {
             .unwrap_or(Err(clickhouse::error::Error::TimedOut))
             .map_err(|source| StoreError::new(doing, source))
     }
+}
+
+fn unix_ms(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -2,6 +2,8 @@
 
 use clickhouse::error::Error;
 
+use super::insert::DEADLINE_OVER;
+
 /// A ClickHouse operation that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {doing} ClickHouse: {source}")]
@@ -18,6 +20,10 @@ pub enum Remedy {
     /// The operator: credentials, grants, the table or its columns are not right. Pulling
     /// stops until an insert succeeds again.
     Halt,
+    /// To leave rows out: ClickHouse refuses one or more of the values. Bisecting finds them.
+    Bisect,
+    /// To look at the leases: the block came after its deadline.
+    Renew,
 }
 
 impl StoreError {
@@ -38,12 +44,14 @@ impl StoreError {
         }
     }
 
-    /// What helps. A failure that is not known to need the operator waits: nothing is ever
-    /// dropped because of a number.
+    /// What helps. A failure that is not known to need something else waits: nothing is ever
+    /// given up because of a number that is not known.
     pub fn remedy(&self) -> Remedy {
         match &self.source {
+            Error::BadResponse(text) if text.contains(DEADLINE_OVER) => Remedy::Renew,
             Error::BadResponse(_) => match self.code() {
                 Some(code) if NEEDS_OPERATOR.contains(&code) => Remedy::Halt,
+                Some(code) if REFUSES_VALUES.contains(&code) => Remedy::Bisect,
                 _ => Remedy::Wait,
             },
             Error::SchemaMismatch(_) | Error::InvalidParams(_) | Error::Unsupported(_) => {
@@ -55,22 +63,48 @@ impl StoreError {
 }
 
 /// The exceptions that waiting does not mend.
-const NEEDS_OPERATOR: [u32; 15] = [
+#[rustfmt::skip]
+const NEEDS_OPERATOR: [u32; 16] = [
     10,  // NOT_FOUND_COLUMN_IN_BLOCK
     16,  // NO_SUCH_COLUMN_IN_TABLE
     36,  // BAD_ARGUMENTS
+    46,  // UNKNOWN_FUNCTION
     47,  // UNKNOWN_IDENTIFIER
-    53,  // TYPE_MISMATCH
     60,  // UNKNOWN_TABLE
+    62,  // SYNTAX_ERROR
     81,  // UNKNOWN_DATABASE
     115, // UNKNOWN_SETTING
-    117, // INCORRECT_DATA: the types that the header declares are not those of the table
     164, // READONLY
     192, // UNKNOWN_USER
     193, // WRONG_PASSWORD
     194, // REQUIRED_PASSWORD
+    452, // SETTING_CONSTRAINT_VIOLATION
     497, // ACCESS_DENIED
     516, // AUTHENTICATION_FAILED
+];
+
+/// The exceptions that a value in a row may cause: by a constraint, a column's own type, or a
+/// materialized view. Where the table itself is at fault, its check tells before any row is
+/// left out.
+#[rustfmt::skip]
+const REFUSES_VALUES: [u32; 17] = [
+    6,   // CANNOT_PARSE_TEXT
+    26,  // CANNOT_PARSE_QUOTED_STRING
+    27,  // CANNOT_PARSE_INPUT_ASSERTION_FAILED
+    38,  // CANNOT_PARSE_DATE
+    41,  // CANNOT_PARSE_DATETIME
+    53,  // TYPE_MISMATCH
+    69,  // ARGUMENT_OUT_OF_BOUND
+    70,  // CANNOT_CONVERT_TYPE
+    72,  // CANNOT_PARSE_NUMBER
+    117, // INCORRECT_DATA
+    131, // TOO_LARGE_STRING_SIZE
+    321, // VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
+    349, // CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
+    376, // CANNOT_PARSE_UUID
+    395, // FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
+    407, // DECIMAL_OVERFLOW
+    469, // VIOLATED_CONSTRAINT
 ];
 
 /// The number behind `Code: ` at the start of an exception's text.
@@ -107,6 +141,12 @@ mod tests {
             (exception(60), Remedy::Halt),
             (exception(516), Remedy::Halt),
             (exception(16), Remedy::Halt),
+            (exception(469), Remedy::Bisect),
+            (exception(395), Remedy::Bisect),
+            (
+                Error::BadResponse(format!("Code: 395. DB::Exception: {DEADLINE_OVER}: while")),
+                Remedy::Renew,
+            ),
             (exception(252), Remedy::Wait), // TOO_MANY_PARTS
             (exception(241), Remedy::Wait), // MEMORY_LIMIT_EXCEEDED
             (exception(202), Remedy::Wait), // TOO_MANY_SIMULTANEOUS_QUERIES

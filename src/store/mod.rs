@@ -3,6 +3,7 @@
 mod connect;
 mod failure;
 mod insert;
+mod lookup;
 pub mod row;
 pub mod schema;
 

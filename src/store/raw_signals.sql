@@ -10,6 +10,7 @@ CREATE TABLE IF NOT EXISTS {table}
     wallet_address String COMMENT 'empty when there is none' CODEC(ZSTD(1)),
     extra          String COMMENT 'unknown top-level fields as a JSON object; empty when there are none' CODEC(ZSTD(1)),
     subject        LowCardinality(String) COMMENT 'the NATS subject',
+    stream_created_at DateTime64(9, 'UTC') COMMENT 'when the JetStream stream was created; with stream_seq it identifies the message' CODEC(ZSTD(1)),
     stream_seq     UInt64 COMMENT 'the sequence in the JetStream stream' CODEC(Delta(8), ZSTD(1)),
     published_at   DateTime64(3, 'UTC') COMMENT 'when JetStream stored it' CODEC(Delta(8), ZSTD(1)),
     ingested_at    DateTime64(3, 'UTC') COMMENT 'when the daemon decoded it' CODEC(Delta(8), ZSTD(1)),

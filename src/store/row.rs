@@ -2,9 +2,9 @@
 //!
 //! The bytes are written here rather than by the clickhouse crate's serializer, because the
 //! crate hands a batch to the network and keeps nothing: a retry must send the same bytes.
-//! The schema validation of the crate's typed inserts is its `RowBinaryWithNamesAndTypes`
-//! header, with which the server checks every column's name and type. That header is sent
-//! here too: <https://clickhouse.com/docs/interfaces/formats/RowBinaryWithNamesAndTypes>.
+//! As in the crate's validated inserts, a `RowBinaryWithNamesAndTypes` header goes before
+//! them, with which the server checks every column's name and type:
+//! <https://clickhouse.com/docs/interfaces/formats/RowBinaryWithNamesAndTypes>.
 
 use bytes::BufMut;
 use uuid::Uuid;
@@ -25,7 +25,7 @@ const fn column(name: &'static str, data_type: &'static str) -> Column {
 }
 
 /// The columns that an insert fills, in the order in which [`encode`] writes them.
-pub const COLUMNS: [Column; 13] = [
+pub const COLUMNS: [Column; 14] = [
     column("event_time", "DateTime64(3, 'UTC')"),
     column("source_id", "LowCardinality(String)"),
     column("event_type", "LowCardinality(String)"),
@@ -36,6 +36,7 @@ pub const COLUMNS: [Column; 13] = [
     column("wallet_address", "String"),
     column("extra", "String"),
     column("subject", "LowCardinality(String)"),
+    column("stream_created_at", "DateTime64(9, 'UTC')"),
     column("stream_seq", "UInt64"),
     column("published_at", "DateTime64(3, 'UTC')"),
     column("ingested_at", "DateTime64(3, 'UTC')"),
@@ -46,6 +47,9 @@ pub const COLUMNS: [Column; 13] = [
 pub struct Origin<'a> {
     /// The subject it was published on.
     pub subject: &'a str,
+    /// When its stream was created: nanoseconds since the epoch. Tells the sequences of a
+    /// stream that was made anew from those of the one before.
+    pub stream_created_ns: i64,
     /// Its sequence in the stream.
     pub stream_seq: u64,
     /// When JetStream stored it: milliseconds since the epoch.
@@ -78,6 +82,7 @@ pub fn encode(buffer: &mut Vec<u8>, signal: &Signal<'_>, origin: &Origin<'_>) {
     string(buffer, &signal.wallet_address);
     string(buffer, &signal.extra);
     string(buffer, origin.subject);
+    buffer.put_i64_le(origin.stream_created_ns);
     buffer.put_u64_le(origin.stream_seq);
     buffer.put_i64_le(origin.published_at_ms);
     buffer.put_i64_le(origin.ingested_at_ms);
@@ -141,7 +146,7 @@ mod tests {
     fn the_header_names_each_column_and_then_each_type() {
         let mut buffer = Vec::new();
         encode_header(&mut buffer);
-        assert_eq!(buffer[..12], *b"\x0d\x0aevent_time");
+        assert_eq!(buffer[..12], *b"\x0e\x0aevent_time");
         assert!(buffer.ends_with(b"\x14DateTime64(3, 'UTC')"));
     }
 }

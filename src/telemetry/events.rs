@@ -48,6 +48,7 @@ pub struct EventLog {
     second_began: Instant,
     lines_this_second: u32,
     batches: Batches,
+    already_stored: usize,
     dead_letters: BTreeMap<&'static str, u64>,
 }
 
@@ -72,6 +73,7 @@ impl EventLog {
             second_began: Instant::now(),
             lines_this_second: 0,
             batches: Batches::default(),
+            already_stored: 0,
             dead_letters: BTreeMap::new(),
         }
     }
@@ -97,6 +99,15 @@ impl EventLog {
             closed_by = batch.close_reason,
             "Inserted batch to ClickHouse"
         );
+    }
+
+    /// Tells of rows that were left out of an insert, since ClickHouse had them.
+    pub fn already_stored(&mut self, count: usize) {
+        if self.has_line() {
+            info!(count, "Acked signals that ClickHouse had already");
+        } else {
+            self.already_stored += count;
+        }
     }
 
     /// Tells of a dead letter, now or in the next summary.
@@ -129,6 +140,10 @@ impl EventLog {
                 oldest_age_ms_max = held.oldest_age_ms_max,
                 "Inserted batches to ClickHouse"
             );
+        }
+        match std::mem::take(&mut self.already_stored) {
+            0 => {}
+            count => info!(count, "Acked signals that ClickHouse had already"),
         }
         for (reason, count) in std::mem::take(&mut self.dead_letters) {
             warn!(reason, count, "Messages went to the dead letters");

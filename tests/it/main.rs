@@ -10,6 +10,7 @@ mod check;
 mod configuration;
 mod dead_letters;
 mod end_to_end;
+mod exactly_once;
 mod migrate;
 mod outages;
 mod produce;

@@ -1,0 +1,80 @@
+//! Named places where a test stops the process exactly there. Without the feature
+//! `fault-points`, which only tests turn on, all of it is empty.
+
+/// A place between two steps that a crash must not tear apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "fault-points", derive(clap::ValueEnum))]
+pub enum Point {
+    /// All bytes of an insert are sent, the answer has not come.
+    InsertSent,
+    /// ClickHouse has answered an insert, nothing is acked.
+    InsertAnswered,
+    /// The stream has a dead letter, the message is not acked.
+    LetterPublished,
+    /// A message is about to be acked.
+    BeforeAck,
+}
+
+/// Where to stop the process; by default nowhere.
+#[derive(Debug, Clone, Default)]
+pub struct FaultPoints {
+    #[cfg(feature = "fault-points")]
+    armed: Option<std::sync::Arc<Armed>>,
+}
+
+impl FaultPoints {
+    /// Ends the process, as a crash would, when this is the armed point.
+    pub fn reached(&self, point: Point) {
+        #[cfg(feature = "fault-points")]
+        if let Some(armed) = &self.armed {
+            armed.reached(point);
+        }
+        #[cfg(not(feature = "fault-points"))]
+        let _ = point;
+    }
+}
+
+#[cfg(feature = "fault-points")]
+pub use armed::Armed;
+
+#[cfg(feature = "fault-points")]
+mod armed {
+    use std::str::FromStr;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use clap::ValueEnum;
+
+    use super::{FaultPoints, Point};
+
+    /// A point, and how often it may still be reached.
+    #[derive(Debug)]
+    pub struct Armed {
+        point: Point,
+        left: AtomicU64,
+    }
+
+    impl Armed {
+        pub(super) fn reached(&self, point: Point) {
+            if point == self.point && self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
+                std::process::abort();
+            }
+        }
+    }
+
+    /// `insert-answered:3` ends the process when that point is reached for the third time.
+    impl FromStr for FaultPoints {
+        type Err = String;
+
+        fn from_str(text: &str) -> Result<Self, String> {
+            let (point, times) = text.split_once(':').unwrap_or((text, "1"));
+            let armed = Armed {
+                point: Point::from_str(point, false)?,
+                left: AtomicU64::new(times.parse().map_err(|_| "no number".to_owned())?),
+            };
+            Ok(Self {
+                armed: Some(Arc::new(armed)),
+            })
+        }
+    }
+}

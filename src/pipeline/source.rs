@@ -1,0 +1,81 @@
+//! The stream and the consumer as they were found, and what that says of their messages.
+
+use std::sync::atomic::Ordering;
+
+use async_nats::Client;
+use async_nats::jetstream::Context;
+use time::OffsetDateTime;
+
+use crate::jetstream::topology::{self, TopologyError};
+use crate::settings::Settings;
+use crate::store::{Store, StoreError};
+
+/// The stream and the consumer that messages come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    /// When the stream was created: nanoseconds since the epoch.
+    pub(super) stream_created_ns: i64,
+    /// Messages up to this sequence may have been delivered in a way that the server knows
+    /// nothing of: to a consumer that is gone, or before a crash of the server, which writes
+    /// down late what it delivered. Their rows may be in ClickHouse.
+    pub(super) may_be_stored_to_seq: u64,
+    /// How often the client had connected before all this was asked.
+    pub(super) connects: u64,
+    /// Whether no pull has failed since.
+    pub(super) is_current: bool,
+}
+
+impl Source {
+    /// Makes sure of the stream and the consumer, and asks ClickHouse whether it holds
+    /// anything of that stream.
+    ///
+    /// # Errors
+    /// When they are not as the settings have them, or a server fails.
+    pub async fn find(
+        context: &Context,
+        store: &Store,
+        settings: &Settings,
+    ) -> Result<Self, SourceError> {
+        let mut source = Self::ensure(context, settings).await?;
+        if !store.holds_stream(source.stream_created_ns).await? {
+            source.may_be_stored_to_seq = 0;
+        }
+        Ok(source)
+    }
+
+    /// Makes sure of the stream and the consumer. What is in the stream may be in ClickHouse.
+    pub(super) async fn ensure(
+        context: &Context,
+        settings: &Settings,
+    ) -> Result<Self, TopologyError> {
+        let connects = connect_count(&context.client());
+        let stream = topology::ensure_stream(context, &settings.stream).await?;
+        topology::ensure_consumer(context, &settings.stream.name, &settings.consumer).await?;
+        Ok(Self {
+            stream_created_ns: unix_nanos(stream.created),
+            may_be_stored_to_seq: stream.state.last_sequence,
+            connects,
+            is_current: true,
+        })
+    }
+}
+
+/// Why the source is not ready.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The stream or the consumer is not as it should be.
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
+    /// ClickHouse cannot be asked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// How often the client has connected.
+pub(super) fn connect_count(client: &Client) -> u64 {
+    client.statistics().connects.load(Ordering::Relaxed)
+}
+
+fn unix_nanos(time: OffsetDateTime) -> i64 {
+    i64::try_from(time.unix_timestamp_nanos()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,229 @@
+//! Every valid signal in ClickHouse exactly once, and every other one in the dead letters
+//! exactly once, wherever the daemon is stopped.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::harness::nats::{CONSUMER, DEAD_LETTERS, STREAM};
+use crate::harness::signals::signal;
+use crate::harness::{Daemon, Stack, eventually};
+
+/// Short leases, so that a crash is over soon, and a log line for everything.
+const SHORT: [(&str, &str); 6] = [
+    ("RISKSIGNAL__LOG__LINES_PER_SECOND", "1000000"),
+    ("RISKSIGNAL__CONSUMER__ACK_WAIT", "4s"),
+    ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "1s"),
+    ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
+    ("RISKSIGNAL__BATCH__MAX_ROWS", "500"),
+    ("RISKSIGNAL__BATCH__MAX_WAIT", "100ms"),
+];
+
+/// Starts a daemon that ends itself, as a crash would, at a fault point.
+fn doomed(stack: &Stack, fault_point: &str) -> Daemon {
+    let arguments = ["run", "--fault-point", fault_point];
+    Daemon::spawn(&arguments, &stack.environment(&SHORT), &stack.work_dir())
+}
+
+/// How many signals a log says were found in ClickHouse already.
+fn already_stored(daemon: &Daemon) -> u64 {
+    let lines = daemon.lines();
+    let told =
+        |line: &&serde_json::Value| line["message"] == "Acked signals that ClickHouse had already";
+    lines
+        .iter()
+        .filter(told)
+        .filter_map(|line| line["count"].as_u64())
+        .sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_anywhere_between_insert_and_ack_repeats_nothing() {
+    let stack = Stack::start().await;
+    let mut published = 0;
+    for (round, fault_point) in [
+        "insert-sent",
+        "insert-answered",
+        "insert-answered:2",
+        "before-ack",
+        "before-ack:700",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut crashing = doomed(&stack, fault_point);
+        let seed = format!("--seed={round}");
+        stack.produce(&["--count=2000", &seed]).await;
+        published += 2000;
+        assert!(
+            crashing.ended().await.code().is_none(),
+            "{fault_point} was reached"
+        );
+        let mut next = stack.daemon(&SHORT).await;
+        stack.settled().await;
+        assert_eq!(
+            stack.clickhouse.counts().await,
+            (published, published),
+            "{fault_point}"
+        );
+        assert!(next.stop().await.success());
+        if fault_point.starts_with("insert-answered") {
+            assert!(already_stored(&next) >= 500, "the look-up found them");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_between_a_dead_letter_and_its_ack_repeats_nothing() {
+    let stack = Stack::start().await;
+    let mut crashing = doomed(&stack, "letter-published:3");
+    stack
+        .produce(&["--count=200", "--invalid=100", "--seed=1"])
+        .await;
+    assert!(crashing.ended().await.code().is_none());
+    let _next = stack.daemon(&SHORT).await;
+    stack.settled().await;
+    assert_eq!(stack.nats.messages(DEAD_LETTERS).await.len(), 200);
+    assert_eq!(stack.clickhouse.counts().await, (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_was_stopped_for_longer_than_its_lease_inserts_nothing_late() {
+    let stack = Stack::start().await;
+    let mut sleeper = stack.daemon(&SHORT).await;
+    let load = stack.produce(&["--count=60000", "--rate=4000", "--seed=2"]);
+    let pauses = async {
+        for _ in 0..3 {
+            sleep(Duration::from_millis(700)).await;
+            sleeper.signal("STOP");
+            let _awake = stack.daemon(&SHORT).await;
+            sleep(Duration::from_secs(6)).await;
+            sleeper.signal("CONT");
+            sleep(Duration::from_millis(300)).await;
+        }
+    };
+    tokio::join!(load, pauses);
+    stack.settled().await;
+    assert_eq!(stack.clickhouse.counts().await, (60_000, 60_000));
+    assert!(sleeper.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_is_made_anew_repeats_nothing() {
+    let stack = Stack::start().await;
+    let mut daemon = stack.daemon(&SHORT).await;
+    stack.produce(&["--count=3000", "--seed=1"]).await;
+    stack.settled().await;
+    let stream = stack
+        .nats
+        .jetstream()
+        .await
+        .get_stream(STREAM)
+        .await
+        .unwrap();
+    stream.delete_consumer(CONSUMER).await.unwrap();
+    stack.produce(&["--count=1000", "--seed=2"]).await;
+    stack.settled().await;
+    assert_eq!(stack.clickhouse.counts().await, (4000, 4000));
+    assert_eq!(already_stored(&daemon), 3000);
+
+    assert!(daemon.stop().await.success());
+    stream.delete_consumer(CONSUMER).await.unwrap();
+    let _next = stack.daemon(&SHORT).await;
+    stack.settled().await;
+    assert_eq!(stack.clickhouse.counts().await, (4000, 4000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_made_anew_counts_from_one_and_lands() {
+    let stack = Stack::start().await;
+    let _daemon = stack.daemon(&SHORT).await;
+    stack.produce(&["--count=1000", "--seed=1"]).await;
+    stack.settled().await;
+    let nats = stack.nats.jetstream().await;
+    nats.delete_stream(STREAM).await.unwrap();
+    eventually(
+        "the daemon makes the stream and the consumer anew",
+        async || stack.nats.consumer().await,
+    )
+    .await;
+    stack.produce(&["--count=1500", "--seed=2"]).await;
+    stack.settled().await;
+    let distinct = "SELECT uniqExact(trace_id) FROM raw_signals";
+    assert_eq!(stack.clickhouse.number(distinct).await, 2500);
+    assert_eq!(stack.clickhouse.counts().await, (2500, 1500));
+
+    // A purge keeps the count, and what is stored stays known.
+    nats.get_stream(STREAM)
+        .await
+        .unwrap()
+        .purge()
+        .await
+        .unwrap();
+    stack.produce(&["--count=500", "--seed=3"]).await;
+    stack.settled().await;
+    assert_eq!(stack.clickhouse.number(distinct).await, 3000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_clickhouse_refuses_is_found_and_the_others_land() {
+    let stack = Stack::start().await;
+    stack.risksignal(&["migrate"]).await;
+    stack
+        .clickhouse
+        .execute("ALTER TABLE raw_signals ADD CONSTRAINT no_seven CHECK source_id != 'seven'")
+        .await;
+    stack.nats.create_stream().await;
+    let nats = stack.nats.jetstream().await;
+    for number in 0..300 {
+        let mut signal = signal(number);
+        if number % 100 == 7 {
+            signal["source_id"] = "seven".into();
+        }
+        let body = signal.to_string().into();
+        nats.publish("signals.risk_event", body)
+            .await
+            .unwrap()
+            .await
+            .unwrap();
+    }
+    let _daemon = stack.daemon(&SHORT).await;
+    stack.settled().await;
+    assert_eq!(stack.clickhouse.counts().await, (297, 297));
+    let letters = stack.nats.messages(DEAD_LETTERS).await;
+    assert_eq!(letters.len(), 3);
+    for letter in letters {
+        let header = |name| crate::harness::nats::header(&letter, name);
+        assert_eq!(header("Risksignal-Reason"), "refused_by_clickhouse");
+        assert!(header("Risksignal-Error").contains("no_seven"));
+        assert!(letter.payload.windows(5).any(|window| window == b"seven"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_refuses_everything_stops_the_pulling_and_no_letter_is_written() {
+    let stack = Stack::start().await;
+    stack.risksignal(&["migrate"]).await;
+    let alter = "ALTER TABLE raw_signals";
+    stack
+        .clickhouse
+        .execute(&format!(
+            "{alter} ADD CONSTRAINT nothing CHECK severity > 9"
+        ))
+        .await;
+    stack.produce(&["--count=20", "--seed=1"]).await;
+    let mut environment = SHORT.to_vec();
+    environment.push(("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "300ms"));
+    let daemon = stack.daemon(&environment).await;
+    daemon
+        .logged("Insert refused; pulling stops until this is mended, nothing is acked")
+        .await;
+    assert_eq!(stack.nats.messages(DEAD_LETTERS).await.len(), 0);
+    stack
+        .clickhouse
+        .execute(&format!("{alter} DROP CONSTRAINT nothing"))
+        .await;
+    stack.settled().await;
+    assert_eq!(stack.clickhouse.counts().await, (20, 20));
+    assert_eq!(stack.nats.messages(DEAD_LETTERS).await.len(), 0);
+}
