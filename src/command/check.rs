@@ -1,6 +1,7 @@
 //! `risksignal check`: is everything as the daemon needs it? Changes nothing.
 
 use std::fmt::Display;
+use std::io::{self, Write};
 
 use async_nats::Client;
 use async_nats::jetstream::Context;
@@ -44,19 +45,24 @@ struct Report {
 
 impl Report {
     fn ok(&self, part: Part, what: impl Display) {
-        println!("{:<11} ok     {what}", part.name());
+        print(part.name(), "ok", what);
     }
 
     fn wrong(&mut self, part: Part, what: impl Display) {
         self.status |= part as u8;
-        println!("{:<11} WRONG  {what}", part.name());
+        print(part.name(), "WRONG", what);
     }
+}
+
+/// Prints a line. Where nobody reads it any more, the exit status is still of use.
+fn print(name: &str, verdict: &str, what: impl Display) {
+    let _ = writeln!(io::stdout(), "{name:<11} {verdict:<6} {what}");
 }
 
 /// Prints a line for each part, and returns the exit status: 0, or the sum of the numbers of
 /// the parts that are wrong.
 pub async fn check(settings: &Settings) -> u8 {
-    println!("{:<11} ok     no faults", "settings");
+    print("settings", "ok", "no faults");
     let mut report = Report::default();
     match jetstream::connect(&settings.nats, "risksignal check").await {
         Ok(client) => nats(&client, settings, &mut report).await,

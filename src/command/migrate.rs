@@ -1,5 +1,7 @@
 //! `risksignal migrate`: the ClickHouse schema, created or upgraded.
 
+use std::io::{self, Write};
+
 use anyhow::Result;
 
 use crate::cli::MigrateArgs;
@@ -11,19 +13,20 @@ use crate::store::Store;
 /// # Errors
 /// When ClickHouse fails, or the table does not fit afterwards.
 pub async fn migrate(args: &MigrateArgs, settings: &Settings) -> Result<()> {
+    let mut stdout = io::stdout();
     let store = Store::new(&settings.clickhouse);
     if args.dry_run {
         for statement in store.pending().await? {
-            println!("{};\n", statement.trim_end());
+            writeln!(stdout, "{};\n", statement.trim_end())?;
         }
         return Ok(());
     }
     let applied = store.migrate().await?;
     for migration in &applied {
-        println!("applied {}: {}", migration.version, migration.name);
+        writeln!(stdout, "applied {}: {}", migration.version, migration.name)?;
     }
     if applied.is_empty() {
-        println!("nothing to apply: the schema is up to date");
+        writeln!(stdout, "nothing to apply: the schema is up to date")?;
     }
     store.verify().await?;
     Ok(())

@@ -17,7 +17,7 @@ use crate::settings::{self, Settings, Storage};
 #[derive(Debug, thiserror::Error)]
 pub enum TopologyError {
     /// The JetStream API gave no answer, or an error.
-    #[error("JetStream cannot {action}: {source}; is JetStream enabled on the server?")]
+    #[error("JetStream cannot {action}: {source}")]
     Api {
         /// What was asked of the server.
         action: String,

@@ -283,6 +283,9 @@ fn ending(status: StatusCode, message: &Message) -> Option<Result<End, PullError
     let description = message.description.as_deref().unwrap_or_default();
     match status {
         StatusCode::IDLE_HEARTBEAT => None,
+        // Comes behind the last message of a pull with a bound on bytes; that message has
+        // ended the pull.
+        _ if description.contains("Batch Completed") => None,
         StatusCode::TIMEOUT | StatusCode::NOT_FOUND => Some(Ok(End::Done)),
         // The next message does not fit into what is left of this pull's bytes. A pull has
         // room for the largest message there can be, which is checked at the start.

@@ -69,7 +69,7 @@ pub struct Stream {
     pub replicas: usize,
     /// Messages older than this are removed; zero keeps them for ever.
     pub max_age: Duration,
-    /// The stream's size in bytes, the oldest messages go first; zero is no bound.
+    /// The stream's size in bytes, at which it refuses more; zero is no bound.
     pub max_bytes: u64,
     /// How long JetStream remembers a `Nats-Msg-Id`.
     pub duplicate_window: Duration,

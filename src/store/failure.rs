@@ -1,15 +1,31 @@
 //! What went wrong in ClickHouse, and what helps.
 
+use std::error::Error as _;
+
 use clickhouse::error::Error;
 
 use super::insert::DEADLINE_OVER;
 
 /// A ClickHouse operation that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {doing} ClickHouse: {source}")]
+#[error("cannot {doing} ClickHouse: {}", with_causes(.failure))]
 pub struct StoreError {
     doing: &'static str,
-    source: Error,
+    failure: Error,
+}
+
+/// An error and what caused it, since "network error" alone helps nobody.
+fn with_causes(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 /// What helps against a failure.
@@ -28,7 +44,10 @@ pub enum Remedy {
 
 impl StoreError {
     pub(super) fn new(doing: &'static str, source: Error) -> Self {
-        Self { doing, source }
+        Self {
+            doing,
+            failure: source,
+        }
     }
 
     pub(super) fn unexpected(what: &str) -> Self {
@@ -38,7 +57,7 @@ impl StoreError {
     /// ClickHouse's number for the failure, when it gave one:
     /// <https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp>.
     pub fn code(&self) -> Option<u32> {
-        match &self.source {
+        match &self.failure {
             Error::BadResponse(text) => exception_code(text),
             _ => None,
         }
@@ -47,7 +66,7 @@ impl StoreError {
     /// What helps. A failure that is not known to need something else waits: nothing is ever
     /// given up because of a number that is not known.
     pub fn remedy(&self) -> Remedy {
-        match &self.source {
+        match &self.failure {
             Error::BadResponse(text) if text.contains(DEADLINE_OVER) => Remedy::Renew,
             Error::BadResponse(_) => match self.code() {
                 Some(code) if NEEDS_OPERATOR.contains(&code) => Remedy::Halt,

@@ -17,7 +17,7 @@ pub enum SchemaError {
     Store(#[from] StoreError),
     /// The table is absent, or its columns are not those that the daemon fills.
     #[error(
-        "table {table} does not fit: {}; run `risksignal migrate`, or ALTER the table by hand; nothing is acked meanwhile",
+        "table {table} does not fit: {}; nothing is inserted until it does",
         .faults.join("; ")
     )]
     Mismatch {
@@ -156,7 +156,10 @@ impl Store {
             .map(|column| (column.name, column.r#type))
             .collect();
         let faults = if found.is_empty() {
-            vec!["it does not exist, or the user may not see it".to_owned()]
+            vec![
+                "it does not exist, or the user may not see it (`risksignal migrate` creates it)"
+                    .to_owned(),
+            ]
         } else {
             differences(&found)
         };
@@ -240,7 +243,7 @@ fn differences(found: &HashMap<String, String>) -> Vec<String> {
         .iter()
         .filter_map(|column| match found.get(column.name) {
             None => Some(format!(
-                "column {} {} is missing",
+                "column {0} {1} is missing (ALTER TABLE … ADD COLUMN {0} {1})",
                 column.name, column.data_type
             )),
             Some(data_type) if data_type != column.data_type => Some(format!(
@@ -270,7 +273,7 @@ mod tests {
             differences(&found),
             [
                 "column severity is String and must be UInt8",
-                "column trace_id UUID is missing"
+                "column trace_id UUID is missing (ALTER TABLE … ADD COLUMN trace_id UUID)"
             ]
         );
     }

@@ -54,6 +54,14 @@ async fn every_valid_signal_lands_once_and_every_other_one_is_a_dead_letter() {
     assert_eq!(reasons, BTreeSet::from(known));
 
     assert!(daemon.stop().await.success());
+    let levels: Vec<_> = daemon
+        .lines()
+        .iter()
+        .map(|line| line["level"].clone())
+        .collect();
+    assert!(!levels.contains(&"ERROR".into()));
+    let failed = |line: &Value| line["message"] == "Pull failed; it is made anew";
+    assert!(!daemon.lines().iter().any(failed), "nothing went wrong");
     let stopped = daemon
         .logged("Stopped; everything that was held is committed and acked")
         .await;

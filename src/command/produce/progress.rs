@@ -75,7 +75,7 @@ impl Progress {
                 duplicates = report.duplicates,
                 rejected = report.rejected,
                 unconfirmed = report.unconfirmed,
-                elapsed_ms = report.elapsed.as_millis(),
+                elapsed_ms = report.elapsed.as_millis() as u64,
                 "Published signals"
             ),
         }
