@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod cli;
 pub mod command;
+pub mod dead_letter;
 pub mod fault_point;
 pub mod jetstream;
 pub mod pipeline;

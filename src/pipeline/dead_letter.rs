@@ -3,20 +3,17 @@
 use std::sync::Arc;
 
 use async_nats::HeaderMap;
-use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::Context;
-use async_nats::jetstream::context::PublishError;
 use async_nats::jetstream::publish::PublishAck;
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::sleep;
 use tracing::warn;
 
 use crate::backoff::Backoff;
+use crate::dead_letter::{Letter, Original, Verdict};
 use crate::fault_point::{FaultPoints, Point};
 use crate::settings::Settings;
 use crate::signal::Invalid;
@@ -110,7 +107,7 @@ impl DeadLetter {
                 rejected = self.rejects.recv(), if more && pending.len() < self.settings.dead_letters.max_pending => {
                     match rejected {
                         Some(rejected) => pending.push(publish(
-                            Letter::new(&rejected, &self.settings, self.max_payload),
+                            letter(&rejected, &self.settings, self.max_payload),
                             rejected,
                             self.context.clone(),
                             self.backoff.clone(),
@@ -145,139 +142,32 @@ async fn publish(
             }
             Err(error) => {
                 let pause = backoff.pause();
-                warn!(subject = %letter.subject, %error, retry_in_ms = pause.as_millis() as u64, "Dead letter not published; it is tried again");
+                warn!(subject = %letter.subject(), %error, retry_in_ms = pause.as_millis() as u64, "Dead letter not published; it is tried again");
                 sleep(pause).await;
             }
         }
     }
 }
 
-/// Longest value of a header in bytes; what is longer is cut.
-const HEADER_BYTES_MAX: usize = 1024;
-/// Room for the header lines of the protocol and the number of a part.
-const HEADER_OVERHEAD_BYTES: usize = 256;
-
-/// A dead letter as it is published: one message, or several where the headers and the body
-/// together are larger than the server takes.
-struct Letter {
-    subject: String,
-    message_id: String,
-    headers: HeaderMap,
-    parts: Vec<Bytes>,
-}
-
-impl Letter {
-    fn new(rejected: &Rejected, settings: &Settings, max_payload: usize) -> Self {
-        let Rejected { delivery, reason } = rejected;
-        let message = &delivery.message;
-        let mut headers = message.headers.as_ref().map(kept).unwrap_or_default();
-        let published = OffsetDateTime::from_unix_timestamp(delivery.published_at_ms / 1000)
-            .ok()
-            .and_then(|time| {
-                let ms = u16::try_from(delivery.published_at_ms % 1000).ok()?;
-                time.replace_millisecond(ms).ok()?.format(&Rfc3339).ok()
-            })
-            .unwrap_or_default();
-        for (name, value) in [
-            ("Risksignal-Reason", reason.code().to_owned()),
-            ("Risksignal-Error", header_text(&reason.to_string())),
-            ("Risksignal-Subject", message.subject.to_string()),
-            ("Risksignal-Stream", settings.stream.name.clone()),
-            (
-                "Risksignal-Sequence",
-                delivery.position.stream_seq.to_string(),
-            ),
-            ("Risksignal-Published", published),
-            ("Risksignal-Attempts", delivery.attempt.to_string()),
-            ("Risksignal-Version", env!("CARGO_PKG_VERSION").to_owned()),
-        ] {
-            headers.insert(name, value.as_str());
-        }
-        let room = max_payload.saturating_sub(header_bytes(&headers) + HEADER_OVERHEAD_BYTES);
-        Self {
-            subject: format!(
-                "{}.{}",
-                settings.dead_letters.subject_prefix, message.subject
-            ),
-            message_id: format!(
-                "{}-{}-{}",
-                settings.stream.name,
-                delivery.position.stream_created_ns,
-                delivery.position.stream_seq
-            ),
-            headers,
-            parts: parts(&message.payload, room.max(1)),
-        }
-    }
-
-    /// Publishes every part and returns the ack of the first. A try that follows another
-    /// publishes no part twice: the stream knows their ids.
-    async fn publish(&self, context: &Context) -> Result<PublishAck, PublishError> {
-        let mut first = None;
-        for (index, part) in self.parts.iter().enumerate() {
-            let mut headers = self.headers.clone();
-            let mut id = self.message_id.clone();
-            if self.parts.len() > 1 {
-                let number = format!("{}/{}", index + 1, self.parts.len());
-                id = format!("{id}-{}", index + 1);
-                headers.insert("Risksignal-Part", number.as_str());
-            }
-            headers.insert(NATS_MESSAGE_ID, id.as_str());
-            let ack = context
-                .publish_with_headers(self.subject.clone(), headers, part.clone())
-                .await?
-                .await?;
-            first.get_or_insert(ack);
-        }
-        // There is always a first part, if an empty one.
-        Ok(first.unwrap_or_default())
-    }
-}
-
-fn parts(payload: &Bytes, room: usize) -> Vec<Bytes> {
-    let mut rest = payload.clone();
-    let mut parts = vec![rest.split_to(rest.len().min(room))];
-    while !rest.is_empty() {
-        parts.push(rest.split_to(rest.len().min(room)));
-    }
-    parts
-}
-
-/// The headers that the message came with. Those of NATS would steer the dead letter's own
-/// publish, and those of a dead letter would be taken for this one's, so both are renamed.
-fn kept(original: &HeaderMap) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, values) in original.iter() {
-        let lower = name.to_string().to_ascii_lowercase();
-        let name = if lower.starts_with("nats-") || lower.starts_with("risksignal-") {
-            format!("Original-{name}")
-        } else {
-            name.to_string()
-        };
-        for value in values {
-            headers.append(name.as_str(), value.as_str());
-        }
-    }
-    headers
-}
-
-fn header_bytes(headers: &HeaderMap) -> usize {
-    headers
-        .iter()
-        .flat_map(|(name, values)| {
-            let name_bytes = name.to_string().len();
-            values
-                .iter()
-                .map(move |value| name_bytes + value.as_str().len() + 4)
-        })
-        .sum()
-}
-
-/// A text on one line, of bounded length.
-fn header_text(text: &str) -> String {
-    let mut end = text.len().min(HEADER_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].replace(['\r', '\n'], " ")
+/// The letter for a message.
+fn letter(rejected: &Rejected, settings: &Settings, max_payload: usize) -> Letter {
+    let Rejected { delivery, reason } = rejected;
+    let none = HeaderMap::new();
+    let original = Original {
+        subject: &delivery.message.subject,
+        headers: Ok(delivery.message.headers.as_ref().unwrap_or(&none)),
+        body: &delivery.message.payload,
+        stream: &settings.stream.name,
+        stream_created_ns: delivery.position.stream_created_ns,
+        sequence: delivery.position.stream_seq,
+        published_at_ms: delivery.published_at_ms,
+        attempts: delivery.attempt,
+    };
+    let verdict = Verdict {
+        code: reason.code(),
+        error: reason.to_string(),
+        at: OffsetDateTime::now_utc(),
+    };
+    let prefix = &settings.dead_letters.subject_prefix;
+    Letter::new(&original, &verdict, prefix, max_payload)
 }

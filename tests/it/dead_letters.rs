@@ -39,17 +39,33 @@ async fn a_letter_has_the_original_bytes_and_headers_and_the_reason() {
         ("Risksignal-Stream", "SIGNALS"),
         ("Risksignal-Sequence", &sequence.to_string()),
         ("Risksignal-Attempts", "1"),
+        ("Risksignal-Version", env!("CARGO_PKG_VERSION")),
         ("traceparent", "00-abc-def-01"),
         ("Original-Nats-Msg-Id", "the-applications-own"),
         ("Original-Risksignal-Reason", "forged"),
     ] {
         assert_eq!(header(letter, name), value, "{name}");
     }
-    let published = header(letter, "Risksignal-Published");
-    assert!(
-        published.starts_with("20") && published.ends_with('Z'),
-        "{published}"
+    let stream = nats.get_stream("SIGNALS").await.unwrap();
+    let created = stream.cached_info().created.unix_timestamp_nanos();
+    assert_eq!(
+        header(letter, "Risksignal-Stream-Created"),
+        created.to_string()
     );
+    assert_eq!(
+        header(letter, "Nats-Msg-Id"),
+        format!("SIGNALS-{created}-{sequence}")
+    );
+    let published = header(letter, "Risksignal-Published");
+    let first_seen = header(letter, "Risksignal-First-Seen");
+    for time in [&published, &first_seen] {
+        let ms = time.split_once('.').unwrap().1;
+        assert!(
+            time.starts_with("20") && ms.len() == 4 && ms.ends_with('Z'),
+            "{time}"
+        );
+    }
+    assert!(published <= first_seen, "{published} {first_seen}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,12 +135,41 @@ async fn a_letter_larger_than_a_message_may_be_comes_in_parts() {
         .map(|part| header(part, "Risksignal-Part"))
         .collect();
     assert_eq!(parts, ["1/2", "2/2"]);
+    assert_eq!(header(&letters[1], "Risksignal-First-Part"), "1");
     assert_eq!(header(&letters[0], "Risksignal-Reason"), "too_large");
     let whole: Vec<u8> = letters
         .iter()
         .flat_map(|part| part.payload.to_vec())
         .collect();
     assert!(whole == body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_that_leave_no_room_for_the_letters_own_go_into_its_body() {
+    let stack = Stack::start().await;
+    let _daemon = stack.daemon(&[]).await;
+    let nats = stack.nats.jetstream().await;
+    let mut headers = HeaderMap::new();
+    // JetStream stores up to 64 KiB of headers.
+    let large = "x".repeat(65_500);
+    headers.insert("large", large.as_str());
+    let body = "bad".repeat(300_000);
+    let publish = nats.publish_with_headers("signals.x", headers, body.clone().into());
+    publish.await.unwrap().await.unwrap();
+    stack.settled().await;
+    let letters = stack.nats.messages(DEAD_LETTERS).await;
+    assert_eq!(header(&letters[0], "Risksignal-Reason"), "not_json");
+    let whole: Vec<u8> = letters
+        .iter()
+        .flat_map(|part| part.payload.to_vec())
+        .collect();
+    let bytes: usize = header(&letters[0], "Risksignal-Header-Bytes")
+        .parse()
+        .unwrap();
+    let (block, rest) = whole.split_at(bytes);
+    let expected = format!("NATS/1.0\r\nlarge: {large}\r\n\r\n");
+    assert!(block == expected.as_bytes());
+    assert!(rest == body.as_bytes());
 }
 
 #[tokio::test(flavor = "multi_thread")]
