@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::command::dead_letters::DeadLettersCommand;
 use crate::command::produce::ProduceArgs;
 use crate::fault_point::FaultPoints;
 
@@ -32,6 +33,9 @@ pub enum Command {
     Run(RunArgs),
     /// Publish test signals to JetStream, or the lines of a file
     Produce(ProduceArgs),
+    /// Look at the messages that could not land, and replay, remove or export them
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
     /// Create or upgrade the ClickHouse schema
     Migrate(MigrateArgs),
     /// Check the configuration, the servers, the stream, the consumer and the schema

@@ -42,6 +42,9 @@ async fn start(command: Command, settings: Settings) -> Result<ExitCode> {
         Command::Produce(args) => {
             command::produce::produce(&args, &settings, shutdown).await?;
         }
+        Command::DeadLetters(args) => {
+            command::dead_letters::dead_letters(&args, &settings, shutdown).await?;
+        }
         Command::Migrate(args) => command::migrate::migrate(&args, &settings).await?,
         Command::Check => return Ok(ExitCode::from(command::check::check(&settings).await)),
     }

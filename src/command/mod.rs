@@ -1,6 +1,7 @@
 //! What each command of the command line does.
 
 pub mod check;
+pub mod dead_letters;
 pub mod migrate;
 pub mod produce;
 pub mod run;

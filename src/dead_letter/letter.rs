@@ -10,8 +10,10 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
+use crate::jetstream::HeaderBlock;
+
 use super::history::{History, of_application};
-use super::{HeaderBlock, name, strip_prefix_ignoring_case};
+use super::{name, strip_prefix_ignoring_case};
 
 /// Longest value of a header that the daemon words, in bytes; what is longer is cut.
 const HEADER_BYTES_MAX: usize = 1024;

@@ -5,15 +5,17 @@
 //! kept under [`name::ORIGINAL_PREFIX`]. What does not fit into one message is published in
 //! parts, each with the number of the letter's first part.
 
-mod header_block;
 mod history;
 mod letter;
 mod read;
+mod scan;
+mod stream;
 
-pub use header_block::HeaderBlock;
 pub use history::History;
 pub use letter::{Letter, Original, Verdict};
-pub use read::{Body, Head, PartNumber, join};
+pub use read::{Body, Head, PartNumber};
+pub use scan::{Scan, Scanned};
+pub use stream::{Letters, LettersError, Range, Whole};
 
 /// The names of the headers.
 pub mod name {

@@ -4,8 +4,10 @@ use async_nats::HeaderMap;
 use bytes::{Bytes, BytesMut};
 use time::OffsetDateTime;
 
+use crate::jetstream::HeaderBlock;
+
 use super::history::{number, reasons, replay_headers, text};
-use super::{HeaderBlock, name, strip_prefix_ignoring_case};
+use super::{name, strip_prefix_ignoring_case};
 
 /// Which part of its letter a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,7 +129,7 @@ pub struct Body {
 
 /// The original message of a letter, from the headers of its first part and the bodies of all
 /// its parts in order.
-pub fn join(head: &Head, headers: &HeaderMap, parts: &[Bytes]) -> Body {
+pub(super) fn join(head: &Head, headers: &HeaderMap, parts: &[Bytes]) -> Body {
     let mut whole = match parts {
         [only] => only.clone(),
         parts => {

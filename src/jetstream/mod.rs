@@ -1,6 +1,9 @@
 //! NATS and JetStream: the connection, and the stream and consumer that the daemon needs.
 
 mod connect;
+mod header_block;
+pub mod stored;
 pub mod topology;
 
 pub use connect::{ConnectError, connect, context};
+pub use header_block::HeaderBlock;

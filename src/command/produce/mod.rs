@@ -28,6 +28,7 @@ use crate::settings::Settings;
 use crate::synthetic::{Generator, Options};
 use file::Lines;
 use generated::Synthetic;
+pub(crate) use pace::Pace;
 use progress::Progress;
 use publisher::Publisher;
 use source::Batch;

@@ -7,7 +7,7 @@ const BURST: Duration = Duration::from_secs(1);
 
 /// Credits that time grants, one a signal.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// `None` is no limit.
     per_second: Option<f64>,
     credits: f64,
@@ -16,7 +16,7 @@ pub(super) struct Pace {
 
 impl Pace {
     /// `per_second` 0 is no limit.
-    pub(super) fn new(per_second: u64, now: Instant) -> Self {
+    pub(crate) fn new(per_second: u64, now: Instant) -> Self {
         Self {
             per_second: (per_second > 0).then_some(per_second as f64),
             credits: 0.0,
@@ -25,7 +25,7 @@ impl Pace {
     }
 
     /// Grants what the time since the last grant is worth.
-    pub(super) fn grant(&mut self, now: Instant) {
+    pub(crate) fn grant(&mut self, now: Instant) {
         if let Some(per_second) = self.per_second {
             let elapsed = now.saturating_duration_since(self.granted_at);
             let most = (per_second * BURST.as_secs_f64()).max(1.0);
@@ -35,12 +35,12 @@ impl Pace {
     }
 
     /// Whether one more may go out.
-    pub(super) fn allows(&self) -> bool {
+    pub(crate) fn allows(&self) -> bool {
         self.per_second.is_none() || self.credits >= 1.0
     }
 
     /// Spends the credit of one signal.
-    pub(super) fn spend(&mut self) {
+    pub(crate) fn spend(&mut self) {
         self.credits -= 1.0;
     }
 }

@@ -1,0 +1,118 @@
+//! `dead-letters purge`.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use async_nats::jetstream::Context;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use crate::dead_letter::{Letters, LettersError};
+
+use super::select::{Chosen, Found};
+use super::{DeadLettersError, PurgeArgs, Selection, list};
+
+/// Removals under way at once.
+const REMOVALS: usize = 64;
+
+/// Removes letters, once that is confirmed.
+pub(super) async fn purge(
+    args: &PurgeArgs,
+    letters: &Letters,
+    context: &Context,
+) -> Result<(), DeadLettersError> {
+    if args.dry_run {
+        let count = list::table(letters, &args.selection).await?;
+        println!("would remove {count} letters");
+        return Ok(());
+    }
+    if !args.yes {
+        confirm(&args.selection, letters)?;
+    }
+    if args.selection.is_by_subject_at_most() {
+        let messages = at_once(&args.selection, letters, context).await?;
+        println!(
+            "removed {messages} messages of the stream {}",
+            letters.stream()
+        );
+        return Ok(());
+    }
+    let count = one_by_one(&args.selection, letters).await?;
+    println!("removed {count} letters");
+    Ok(())
+}
+
+fn confirm(selection: &Selection, letters: &Letters) -> Result<(), DeadLettersError> {
+    if !io::stdin().is_terminal() {
+        return Err(DeadLettersError::NotConfirmed);
+    }
+    let which = if selection.is_everything() {
+        "every dead letter"
+    } else {
+        "the chosen dead letters (--dry-run shows them)"
+    };
+    print!(
+        "Remove {which} of stream {} for good? [y/N] ",
+        letters.stream()
+    );
+    io::stdout().flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    match answer.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(DeadLettersError::Declined),
+    }
+}
+
+/// Lets the server remove all letters, or all on a subject, that were there when the stream
+/// was opened; returns how many messages that were.
+async fn at_once(
+    selection: &Selection,
+    letters: &Letters,
+    context: &Context,
+) -> Result<u64, DeadLettersError> {
+    let failed = |source| DeadLettersError::Purge {
+        stream: letters.stream().to_owned(),
+        source,
+    };
+    let stream = context.get_stream_no_info(letters.stream()).await;
+    let stream = stream.map_err(|error| {
+        failed(async_nats::jetstream::stream::PurgeError::with_source(
+            async_nats::jetstream::stream::PurgeErrorKind::Request,
+            error,
+        ))
+    })?;
+    let purge = stream.purge().sequence(letters.last_sequence() + 1);
+    let purged = match &selection.subject {
+        Some(pattern) => purge.filter(letters.letter_subject(pattern)).await,
+        None => purge.await,
+    };
+    Ok(purged.map_err(failed)?.purged)
+}
+
+async fn one_by_one(selection: &Selection, letters: &Letters) -> Result<u64, LettersError> {
+    let mut chosen = Chosen::new(letters, selection);
+    let mut removals = FuturesUnordered::new();
+    let mut count = 0;
+    loop {
+        while removals.len() < REMOVALS
+            && let Some(found) = chosen.next().await?
+        {
+            removals.push(remove(letters, found));
+        }
+        match removals.next().await {
+            Some(removed) => count += u64::from(removed?),
+            None => return Ok(count),
+        }
+    }
+}
+
+/// Removes what was found; `true` for a letter, `false` for what had no letter any more.
+async fn remove(letters: &Letters, found: Found) -> Result<bool, LettersError> {
+    match found {
+        Found::Letter(head) => letters.remove(&head).await,
+        Found::LaterPart(part) => {
+            letters.remove_orphan(part.sequence, &part.head).await?;
+            Ok(false)
+        }
+    }
+}
