@@ -9,6 +9,7 @@ mod harness;
 mod check;
 mod configuration;
 mod dead_letters;
+mod dead_letters_commands;
 mod end_to_end;
 mod exactly_once;
 mod migrate;
