@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 
 use crate::backoff::Backoff;
 use crate::cli::RunArgs;
-use crate::jetstream::{self, topology};
+use crate::jetstream::{self, advisories, topology};
 use crate::pipeline::{self, Ends, Source};
 use crate::settings::Settings;
 use crate::store::schema::SchemaError;
@@ -121,6 +121,8 @@ async fn source(
     loop {
         let found = async {
             topology::ensure_dead_letter_stream(context, settings).await?;
+            // Before the consumer, which may give up on a message from then on.
+            advisories::ensure(context, settings).await?;
             topology::check_fetch(client, &settings.consumer)?;
             Source::find(context, store, settings).await
         };

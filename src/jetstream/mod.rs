@@ -1,5 +1,6 @@
 //! NATS and JetStream: the connection, and the stream and consumer that the daemon needs.
 
+pub mod advisories;
 mod connect;
 mod header_block;
 pub mod stored;

@@ -65,7 +65,7 @@ pub enum TopologyError {
 }
 
 impl TopologyError {
-    fn api(action: impl Into<String>, source: impl Into<async_nats::Error>) -> Self {
+    pub(super) fn api(action: impl Into<String>, source: impl Into<async_nats::Error>) -> Self {
         Self::Api {
             action: action.into(),
             source: source.into(),
@@ -115,14 +115,18 @@ pub async fn ensure_dead_letter_stream(
         storage: storage(settings.stream.storage),
         num_replicas: settings.stream.replicas,
         max_age: letters.max_age,
-        duplicate_window: settings.stream.duplicate_window,
+        duplicate_window: letters.duplicate_window,
         discard: DiscardPolicy::New,
         ..Config::default()
     };
     ensure(context, config).await
 }
 
-async fn ensure(context: &Context, config: Config) -> Result<stream::Info, TopologyError> {
+/// Gets a stream, creating it when absent.
+pub(super) async fn ensure(
+    context: &Context,
+    config: Config,
+) -> Result<stream::Info, TopologyError> {
     let wanted = config.subjects.concat();
     let info = match find_stream(context, &config.name).await? {
         Some(info) => info,
@@ -228,7 +232,10 @@ pub async fn ensure_consumer(
         replay_policy: ReplayPolicy::Instant,
         ack_wait: consumer.ack_wait,
         max_ack_pending: i64::try_from(consumer.max_ack_pending).unwrap_or(i64::MAX),
-        max_deliver: -1,
+        max_deliver: match consumer.max_deliver {
+            0 => -1,
+            times => i64::from(times),
+        },
         ..pull::Config::default()
     };
     if let Some(found) = find_consumer(context, stream, &consumer.name).await? {
@@ -346,7 +353,7 @@ fn subject_covers(pattern: &str, wanted: &str) -> bool {
     wanted_tokens.next().is_none()
 }
 
-fn storage(storage: Storage) -> StorageType {
+pub(super) fn storage(storage: Storage) -> StorageType {
     match storage {
         Storage::File => StorageType::File,
         Storage::Memory => StorageType::Memory,

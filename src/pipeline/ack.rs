@@ -17,6 +17,7 @@ use crate::telemetry::events::{EventLog, Inserted};
 
 use super::committed::{Answer, CommittedBatch};
 use super::dead_letter::DeadLettered;
+use super::exhausted::NoLetterNeeded;
 use super::in_flight::Lease;
 
 /// What may be acked.
@@ -26,6 +27,8 @@ pub(super) enum Settled {
     Committed(CommittedBatch),
     /// The dead letter is in its stream.
     DeadLettered(DeadLettered),
+    /// A message that was delivered too often has landed all the same, or is gone.
+    NoLetterNeeded(NoLetterNeeded),
 }
 
 /// What one run of the pipeline did.
@@ -82,7 +85,18 @@ impl Ack {
             Settled::DeadLettered(letter) => {
                 totals.dead_lettered += 1;
                 self.log.dead_lettered(letter.event());
-                self.ack(letter.into_lease()).await;
+                let (lease, given_up) = letter.into_parts();
+                if let Some(given_up) = given_up {
+                    self.send_ack(given_up).await;
+                }
+                self.ack(lease).await;
+            }
+            Settled::NoLetterNeeded(advisory) => {
+                let (lease, given_up) = advisory.into_parts();
+                if let Some(given_up) = given_up {
+                    self.send_ack(given_up).await;
+                }
+                self.ack(lease).await;
             }
         }
     }
@@ -124,11 +138,15 @@ impl Ack {
     /// An ack is a publish without an answer: a lost one means that the message is
     /// delivered again.
     async fn ack(&self, lease: Lease) {
-        const ACK: Bytes = Bytes::from_static(b"+ACK");
         self.faults.reached(Point::BeforeAck);
         let Some(reply): Option<Subject> = lease.settle() else {
             return;
         };
+        self.send_ack(reply).await;
+    }
+
+    async fn send_ack(&self, reply: Subject) {
+        const ACK: Bytes = Bytes::from_static(b"+ACK");
         if let Err(error) = self.client.publish(reply, ACK).await {
             debug!(%error, "Ack not sent; the message is delivered again");
         }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::publish::PublishAck;
+use async_nats::{HeaderMap, Subject};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use time::OffsetDateTime;
@@ -21,6 +21,7 @@ use crate::telemetry::events;
 
 use super::ack::Settled;
 use super::delivery::Delivery;
+use super::exhausted::GivenUp;
 use super::in_flight::Lease;
 
 /// A message that cannot land, and why.
@@ -41,6 +42,12 @@ pub(super) enum Reason {
     /// ClickHouse refuses one of its values; with ClickHouse's words.
     #[error("{0}")]
     Refused(String),
+    /// JetStream delivered it as often as it may, and nobody acked it.
+    #[error(
+        "it was delivered {} times and never acked (consumer.max_deliver); it may be what ends the process",
+        .0.deliveries
+    )]
+    MaxDeliveries(Box<GivenUp>),
 }
 
 impl Reason {
@@ -48,6 +55,7 @@ impl Reason {
         match self {
             Self::Invalid(invalid) => invalid.code(),
             Self::Refused(_) => "refused_by_clickhouse",
+            Self::MaxDeliveries(_) => "max_deliveries",
         }
     }
 }
@@ -57,6 +65,7 @@ impl Reason {
 #[derive(Debug)]
 pub(super) struct DeadLettered {
     lease: Lease,
+    given_up: Option<Subject>,
     event: events::DeadLettered,
 }
 
@@ -72,6 +81,10 @@ impl DeadLettered {
                 dead_letter_seq: publish_ack.sequence,
             },
             lease: delivery.lease,
+            given_up: match reason {
+                Reason::MaxDeliveries(given_up) => Some(given_up.ack),
+                Reason::Invalid(_) | Reason::Refused(_) => None,
+            },
         }
     }
 
@@ -80,9 +93,10 @@ impl DeadLettered {
         &self.event
     }
 
-    /// The lease, to be settled.
-    pub fn into_lease(self) -> Lease {
-        self.lease
+    /// The lease, to be settled. Where it is that of an advisory, the message itself is acked
+    /// too.
+    pub fn into_parts(self) -> (Lease, Option<Subject>) {
+        (self.lease, self.given_up)
     }
 }
 
@@ -155,7 +169,14 @@ fn letter(rejected: &Rejected, settings: &Settings, max_payload: usize) -> Lette
     let none = HeaderMap::new();
     let original = Original {
         subject: &delivery.message.subject,
-        headers: Ok(delivery.message.headers.as_ref().unwrap_or(&none)),
+        headers: match reason {
+            Reason::MaxDeliveries(given_up) => given_up.unreadable_headers.as_ref(),
+            Reason::Invalid(_) | Reason::Refused(_) => None,
+        }
+        .map_or_else(
+            || Ok(delivery.message.headers.as_ref().unwrap_or(&none)),
+            Err,
+        ),
         body: &delivery.message.payload,
         stream: &settings.stream.name,
         stream_created_ns: delivery.position.stream_created_ns,

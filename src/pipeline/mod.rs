@@ -7,6 +7,7 @@
 //! pull ──deliveries──▶ decode+batch ──batches──▶ insert ──settled──▶ ack
 //!                            │                                        ▲
 //!                            └──rejects──▶ dead letter ──settled──────┘
+//!               exhausted ──────rejects──────────┘
 //! ```
 //!
 //! What is between a pull and its ack never exceeds `consumer.max_in_flight_messages` and
@@ -19,6 +20,7 @@ mod committed;
 mod dead_letter;
 mod decode;
 mod delivery;
+mod exhausted;
 mod in_flight;
 mod insert;
 mod keep_alive;
@@ -46,10 +48,12 @@ use crate::store::Store;
 use crate::telemetry::events::EventLog;
 
 use ack::Ack;
-use batch::{Bounds, OpenBatch};
+use batch::{Bounds, ClosedBatch, OpenBatch};
 use circuit::Circuit;
-use dead_letter::DeadLetter;
+use dead_letter::{DeadLetter, Rejected};
 use decode::Decode;
+use delivery::Delivery;
+use exhausted::Exhausted;
 use in_flight::InFlight;
 use insert::Insert;
 use pull::Pull;
@@ -172,18 +176,17 @@ fn spawn(
         halt: halted,
         shutdown: shutdown.clone(),
     };
-    let decode = Decode {
-        limits: settings.validation.clone(),
-        max_wait: settings.batch.max_wait,
-        batch: OpenBatch::new(Bounds {
-            max_rows: settings.batch.max_rows,
-            max_bytes: settings.batch.max_bytes,
-        }),
-        deliveries,
-        batches: batches_in,
-        rejects: rejects_in.clone(),
-    };
+    let decode = decode(settings, deliveries, batches_in, rejects_in.clone());
     let backoff = Backoff::new(settings.clickhouse.retry_min, settings.clickhouse.retry_max);
+    let exhausted = Exhausted {
+        ends: ends.clone(),
+        settings: Arc::clone(settings),
+        in_flight: Arc::clone(in_flight),
+        rejects: rejects_in.clone(),
+        settled: settled_in.clone(),
+        backoff: backoff.clone(),
+        shutdown: shutdown.clone(),
+    };
     let insert = Insert {
         store: ends.store,
         circuit: Arc::new(Circuit::new(backoff.clone())),
@@ -211,7 +214,26 @@ fn spawn(
         log: EventLog::new(&settings.log),
         faults: ends.faults,
     };
-    start(settings, pull, decode, insert, dead_letter, ack)
+    start(settings, pull, decode, insert, exhausted, dead_letter, ack)
+}
+
+fn decode(
+    settings: &Settings,
+    deliveries: mpsc::Receiver<Vec<Delivery>>,
+    batches: mpsc::Sender<ClosedBatch>,
+    rejects: mpsc::Sender<Rejected>,
+) -> Decode {
+    Decode {
+        limits: settings.validation.clone(),
+        max_wait: settings.batch.max_wait,
+        batch: OpenBatch::new(Bounds {
+            max_rows: settings.batch.max_rows,
+            max_bytes: settings.batch.max_bytes,
+        }),
+        deliveries,
+        batches,
+        rejects,
+    }
 }
 
 /// Starts the stages, with as many pulls and inserts as are set.
@@ -220,6 +242,7 @@ fn start(
     pull: Pull,
     decode: Decode,
     insert: Insert,
+    exhausted: Exhausted,
     dead_letter: DeadLetter,
     ack: Ack,
 ) -> Stages {
@@ -228,6 +251,7 @@ fn start(
         (0..settings.clickhouse.max_concurrent_inserts).map(|_| tokio::spawn(insert.clone().run()));
     let mut before_ack: Vec<_> = pulls.chain(inserts).collect();
     before_ack.push(tokio::spawn(decode.run()));
+    before_ack.push(tokio::spawn(exhausted.run()));
     before_ack.push(tokio::spawn(dead_letter.run()));
     Stages {
         before_ack,

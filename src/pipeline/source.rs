@@ -76,6 +76,7 @@ pub(super) fn connect_count(client: &Client) -> u64 {
     client.statistics().connects.load(Ordering::Relaxed)
 }
 
-fn unix_nanos(time: OffsetDateTime) -> i64 {
+/// Nanoseconds since the epoch.
+pub(super) fn unix_nanos(time: OffsetDateTime) -> i64 {
     i64::try_from(time.unix_timestamp_nanos()).unwrap_or(i64::MAX)
 }

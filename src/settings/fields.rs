@@ -70,10 +70,12 @@ pub(super) const FIELDS: &[Field] = &[
     field("dead_letters.name", "SIGNALS_DLQ", "The stream that takes what cannot land; created when absent"),
     field("dead_letters.subject_prefix", "dlq", "A letter's subject is <prefix>.<original subject>"),
     field("dead_letters.max_age", "0s", "Age at which letters are removed from a stream that is created; 0s keeps them for ever"),
+    field("dead_letters.duplicate_window", "1h", "How long a stream that is created remembers a letter, so that one published again is dropped"),
     field("dead_letters.max_pending", "256", "Letters that are published and not yet acknowledged, at most"),
 
     field("consumer.name", "signals-to-clickhouse", "The durable pull consumer; instances that share it share the work"),
     field("consumer.ack_wait", "30s", "JetStream delivers again what is not acked for this long"),
+    field("consumer.max_deliver", "20", "Deliveries after which a message that is never acked goes to the dead letters, such as one that ends the process; 0 is no bound"),
     field("consumer.max_ack_pending", "200000", "Messages delivered and not acked, over all instances"),
     field("consumer.max_in_flight_messages", "50000", "Messages that one instance holds at once"),
     field("consumer.max_in_flight_bytes", "64MiB", "Bytes of messages that one instance holds at once"),

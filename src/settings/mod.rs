@@ -94,6 +94,8 @@ pub struct DeadLetters {
     pub subject_prefix: String,
     /// Letters older than this are removed; zero keeps them for ever.
     pub max_age: Duration,
+    /// How long JetStream remembers a letter's id.
+    pub duplicate_window: Duration,
     /// Letters published at once without an ack yet.
     pub max_pending: usize,
 }
@@ -105,6 +107,8 @@ pub struct Consumer {
     pub name: String,
     /// JetStream delivers a message again when it is not acked for this long.
     pub ack_wait: Duration,
+    /// Deliveries after which JetStream gives up on a message; 0 is no bound.
+    pub max_deliver: u32,
     /// Messages delivered and not acked, over all instances; JetStream stops there.
     pub max_ack_pending: usize,
     /// Messages that this instance holds at once, from the pull to the ack.

@@ -85,6 +85,12 @@ pub(super) fn contradictions(settings: &Settings) -> Vec<Contradiction> {
             "JetStream does not remember ids for longer than it keeps messages",
         ),
         (
+            dead_letters.max_age.is_zero()
+                || dead_letters.duplicate_window <= dead_letters.max_age,
+            ["dead_letters.duplicate_window", "dead_letters.max_age"],
+            "JetStream does not remember ids for longer than it keeps messages",
+        ),
+        (
             stream.name != dead_letters.name,
             ["dead_letters.name", "stream.name"],
             "dead letters need a stream of their own",

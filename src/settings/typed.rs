@@ -101,6 +101,10 @@ impl Reader {
             name: self.read("dead_letters.name", to::jetstream_name),
             subject_prefix: self.read("dead_letters.subject_prefix", to::subject_prefix),
             max_age: self.read("dead_letters.max_age", to::duration_or_zero(SECOND..=YEARS)),
+            duplicate_window: self.read(
+                "dead_letters.duplicate_window",
+                to::duration(ms(100)..=24 * HOUR),
+            ),
             max_pending: self.read("dead_letters.max_pending", to::number(1..=10_000)),
         }
     }
@@ -109,6 +113,7 @@ impl Reader {
         Consumer {
             name: self.read("consumer.name", to::jetstream_name),
             ack_wait: self.read("consumer.ack_wait", to::duration(SECOND..=HOUR)),
+            max_deliver: self.read("consumer.max_deliver", to::number(0..=1_000_000)),
             max_ack_pending: self.read("consumer.max_ack_pending", to::number(1..=100_000_000)),
             max_in_flight_messages: self.read(
                 "consumer.max_in_flight_messages",

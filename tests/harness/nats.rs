@@ -90,6 +90,12 @@ impl Nats {
         self.jetstream().await.create_stream(config).await.unwrap();
     }
 
+    /// How many messages a stream holds.
+    pub async fn messages_left(&self, stream: &str) -> u64 {
+        let mut stream = self.jetstream().await.get_stream(stream).await.unwrap();
+        stream.info().await.unwrap().state.messages
+    }
+
     /// Every message of a stream, in order.
     pub async fn messages(&self, stream: &str) -> Vec<jetstream::Message> {
         let mut stream = self.jetstream().await.get_stream(stream).await.unwrap();

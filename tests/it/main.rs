@@ -10,6 +10,7 @@ mod check;
 mod configuration;
 mod dead_letters;
 mod dead_letters_commands;
+mod dead_letters_exhausted;
 mod end_to_end;
 mod exactly_once;
 mod migrate;

@@ -48,15 +48,19 @@ async fn a_consumer_whose_bounds_differ_is_updated_and_keeps_its_position() {
     let mut daemon = stack.daemon(&[]).await;
     stack.produce(&["--count=100", "--seed=1"]).await;
     stack.settled().await;
+    let consumer = stack.nats.consumer().await.unwrap();
+    assert_eq!(consumer.config.max_deliver, 20);
     assert!(daemon.stop().await.success());
     let bounds = [
         ("RISKSIGNAL__CONSUMER__ACK_WAIT", "60s"),
         ("RISKSIGNAL__CONSUMER__MAX_ACK_PENDING", "150000"),
+        ("RISKSIGNAL__CONSUMER__MAX_DELIVER", "0"),
     ];
     let _daemon = stack.daemon(&bounds).await;
     let consumer = stack.nats.consumer().await.unwrap();
     assert_eq!(consumer.config.ack_wait, Duration::from_secs(60));
     assert_eq!(consumer.config.max_ack_pending, 150_000);
+    assert_eq!(consumer.config.max_deliver, -1);
     assert_eq!(consumer.ack_floor.stream_sequence, 100);
     stack.produce(&["--count=100", "--seed=2"]).await;
     stack.settled().await;

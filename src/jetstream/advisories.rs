@@ -1,0 +1,94 @@
+//! Advisories on messages that were delivered as often as they may be. The server sends each
+//! once, to whoever listens; a stream of its own keeps them for when a daemon is up again, as
+//! it may be just such a message that ends the process.
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
+use async_nats::jetstream::stream::{Config, RetentionPolicy};
+use serde::Deserialize;
+use time::OffsetDateTime;
+
+use super::topology::{self, TopologyError};
+use crate::settings::Settings;
+
+/// What the server says of such a message.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Advisory {
+    /// The message's sequence in the stream of signals.
+    pub stream_seq: u64,
+    /// How often it was delivered.
+    pub deliveries: u64,
+    /// When the server gave up on it.
+    #[serde(with = "time::serde::rfc3339")]
+    pub timestamp: OffsetDateTime,
+}
+
+/// The stream of the consumer's advisories. Each consumer has its own, since no two streams
+/// may take one subject.
+pub fn stream_name(settings: &Settings) -> String {
+    format!(
+        "{}_ADVISORIES_{}",
+        settings.dead_letters.name, settings.consumer.name
+    )
+}
+
+/// Gets the stream of advisories and its consumer, which all instances share; creates what is
+/// absent.
+///
+/// # Errors
+/// When the JetStream API fails, or the stream exists without the advisories' subject.
+pub async fn ensure(
+    context: &Context,
+    settings: &Settings,
+) -> Result<Consumer<pull::Config>, TopologyError> {
+    let stream = topology::ensure(context, config(settings))
+        .await?
+        .config
+        .name;
+    let name = &settings.consumer.name;
+    let consumer = pull::Config {
+        durable_name: Some(name.clone()),
+        ack_policy: AckPolicy::Explicit,
+        deliver_policy: DeliverPolicy::All,
+        // Twice the ack wait of signals: a lease on an advisory begins late, and is renewed
+        // as if it were one on a signal.
+        ack_wait: settings.consumer.ack_wait * 2,
+        max_deliver: -1,
+        ..pull::Config::default()
+    };
+    let created = context.create_consumer_on_stream(consumer, &stream).await;
+    created.map_err(|error| {
+        TopologyError::api(
+            format!("create or update consumer {name} of stream {stream}"),
+            error,
+        )
+    })
+}
+
+fn config(settings: &Settings) -> Config {
+    Config {
+        name: stream_name(settings),
+        subjects: vec![format!(
+            "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{}.{}",
+            settings.stream.name, settings.consumer.name
+        )],
+        retention: RetentionPolicy::WorkQueue,
+        storage: topology::storage(settings.stream.storage),
+        num_replicas: settings.stream.replicas,
+        ..Config::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_advisory_is_read() {
+        let json = r#"{"type":"io.nats.jetstream.advisory.v1.max_deliver","id":"7se1",
+            "timestamp":"2026-11-24T18:23:11.952921668Z","stream":"S","consumer":"c",
+            "stream_seq":1,"deliveries":2}"#;
+        let advisory: Advisory = serde_json::from_str(json).unwrap();
+        assert_eq!((advisory.stream_seq, advisory.deliveries), (1, 2));
+    }
+}
