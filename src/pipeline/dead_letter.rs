@@ -15,6 +15,7 @@ use tracing::warn;
 use crate::backoff::Backoff;
 use crate::dead_letter::{Letter, Original, Verdict};
 use crate::fault_point::{FaultPoints, Point};
+use crate::jetstream::topology::ensure_dead_letter_stream;
 use crate::settings::Settings;
 use crate::signal::Invalid;
 use crate::telemetry::events;
@@ -123,6 +124,7 @@ impl DeadLetter {
                         Some(rejected) => pending.push(publish(
                             letter(&rejected, &self.settings, self.max_payload),
                             rejected,
+                            Arc::clone(&self.settings),
                             self.context.clone(),
                             self.backoff.clone(),
                             self.faults.clone(),
@@ -140,10 +142,11 @@ impl DeadLetter {
     }
 }
 
-/// Publishes one letter until its stream has it.
+/// Publishes one letter until its stream has it, and makes the stream where it is gone.
 async fn publish(
     letter: Letter,
     rejected: Rejected,
+    settings: Arc<Settings>,
     context: Context,
     mut backoff: Backoff,
     faults: FaultPoints,
@@ -158,6 +161,9 @@ async fn publish(
                 let pause = backoff.pause();
                 warn!(subject = %letter.subject(), %error, retry_in_ms = pause.as_millis() as u64, "Dead letter not published; it is tried again");
                 sleep(pause).await;
+                if let Err(error) = ensure_dead_letter_stream(&context, &settings).await {
+                    warn!(%error, "The stream of dead letters is not available");
+                }
             }
         }
     }

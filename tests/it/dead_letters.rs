@@ -179,18 +179,14 @@ async fn a_message_is_not_acked_while_its_letter_cannot_be_published() {
         .daemon(&[("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "200ms")])
         .await;
     let nats = stack.nats.jetstream().await;
-    nats.delete_stream(DEAD_LETTERS).await.unwrap();
-    nats.publish("signals.x", "bad".into())
-        .await
-        .unwrap()
-        .await
-        .unwrap();
-    let good = signal(1).to_string().into();
-    nats.publish("signals.x", good)
-        .await
-        .unwrap()
-        .await
-        .unwrap();
+    let letters = nats.get_stream(DEAD_LETTERS).await.unwrap();
+    let mut config = letters.cached_info().config.clone();
+    config.max_message_size = 10;
+    nats.update_stream(&config).await.unwrap();
+    for body in ["bad".to_owned(), signal(1).to_string()] {
+        let publish = nats.publish("signals.x", body.into()).await.unwrap();
+        publish.await.unwrap();
+    }
     daemon
         .logged("Dead letter not published; it is tried again")
         .await;
@@ -200,12 +196,20 @@ async fn a_message_is_not_acked_while_its_letter_cannot_be_published() {
     })
     .await;
     assert_eq!(stack.clickhouse.counts().await, (1, 1));
-    let letters = async_nats::jetstream::stream::Config {
-        name: DEAD_LETTERS.to_owned(),
-        subjects: vec!["dlq.signals.>".to_owned()],
-        ..Default::default()
-    };
-    nats.create_stream(letters).await.unwrap();
+    config.max_message_size = -1;
+    nats.update_stream(&config).await.unwrap();
+    stack.settled().await;
+    assert_eq!(stack.nats.messages(DEAD_LETTERS).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_dead_letters_that_is_gone_is_made_anew() {
+    let stack = Stack::start().await;
+    let _daemon = stack.daemon(&[]).await;
+    let nats = stack.nats.jetstream().await;
+    nats.delete_stream(DEAD_LETTERS).await.unwrap();
+    let publish = nats.publish("signals.x", "bad".into()).await.unwrap();
+    publish.await.unwrap();
     stack.settled().await;
     assert_eq!(stack.nats.messages(DEAD_LETTERS).await.len(), 1);
 }
