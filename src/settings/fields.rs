@@ -16,7 +16,6 @@ pub(super) struct Field {
 
 impl Field {
     /// The setting's environment variable.
-    #[cfg(test)]
     pub fn variable(&self) -> String {
         let name = self.key.to_ascii_uppercase().replace('.', "__");
         format!("{PREFIX}{name}")
@@ -70,7 +69,7 @@ pub(super) const FIELDS: &[Field] = &[
     field("dead_letters.name", "SIGNALS_DLQ", "The stream that takes what cannot land; created when absent"),
     field("dead_letters.subject_prefix", "dlq", "A letter's subject is <prefix>.<original subject>"),
     field("dead_letters.max_age", "0s", "Age at which letters are removed from a stream that is created; 0s keeps them for ever"),
-    field("dead_letters.duplicate_window", "1h", "How long a stream that is created remembers a letter, so that one published again is dropped"),
+    field("dead_letters.duplicate_window", "24h", "How long a stream of dead letters that is created remembers an id; a crash may last that long without a letter being there twice"),
     field("dead_letters.max_pending", "256", "Letters that are published and not yet acknowledged, at most"),
 
     field("consumer.name", "signals-to-clickhouse", "The durable pull consumer; instances that share it share the work"),

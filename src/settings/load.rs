@@ -60,31 +60,15 @@ impl Settings {
     pub fn load(file: Option<&Path>) -> Result<Self, Faults> {
         let mut layers = Layers::defaults();
         let path = file.unwrap_or(Path::new(DEFAULT_FILE));
-        let shown = path.display().to_string();
-        match std::fs::read_to_string(path) {
-            Ok(text) => layers.add_file(&shown, &text),
-            Err(error) if file.is_none() && error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                let origin = Origin::File(shown.clone());
-                layers
-                    .faults
-                    .add(&shown, &origin, format!("cannot be read: {error}"));
-            }
+        if let Some(text) = read(path, file.is_some(), &mut layers) {
+            layers.add_file(&path.display().to_string(), &text);
         }
-        match dot_env() {
-            Ok(variables) => layers.add_variables(variables.into_iter(), Origin::DotEnv),
-            Err(error) => {
-                let origin = Origin::File(DOT_ENV.to_owned());
-                layers.faults.add(DOT_ENV, &origin, unreadable(&error));
-            }
+        if let Some(text) = read(Path::new(DOT_ENV), false, &mut layers) {
+            layers.add_dot_env(DOT_ENV, &text);
         }
-        let environment = std::env::vars_os().filter_map(|(name, text)| {
-            // A name that is no text is none of ours.
-            Some((
-                name.into_string().ok()?,
-                text.to_string_lossy().into_owned(),
-            ))
-        });
+        // A name that is no text is none of ours, but may begin like one.
+        let environment =
+            std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value));
         layers.add_variables(environment, Origin::Environment);
         typed::settings(layers)
     }
@@ -98,25 +82,19 @@ impl Default for Settings {
     }
 }
 
-/// The variables of the `.env` file, without setting them; none where there is no file.
-fn dot_env() -> Result<Vec<(String, String)>, dotenvy::Error> {
-    match dotenvy::from_path_iter(DOT_ENV) {
-        Ok(variables) => variables.collect(),
-        Err(error) if error.not_found() => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
-}
-
-/// What is wrong with the `.env` file. The crate's own words quote the line, and with it
-/// perhaps a secret.
-fn unreadable(error: &dotenvy::Error) -> String {
-    match error {
-        dotenvy::Error::LineParse(line, at) => {
-            let name = line.split('=').next().unwrap_or_default();
-            format!("has a malformed line at {name:?}, character {at}; does a value need quotes?")
+/// A file's text; nothing where there is no file and none is required, or where the layers
+/// have been told why it cannot be read.
+fn read(path: &Path, required: bool, layers: &mut Layers) -> Option<String> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Some(text),
+        Err(error) if !required && error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            layers.add_unreadable(
+                &path.display().to_string(),
+                format!("cannot be read: {error}"),
+            );
+            None
         }
-        dotenvy::Error::Io(error) => format!("cannot be read: {error}"),
-        _ => "cannot be read".to_owned(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the operator may set: one typed struct, filled from defaults, a TOML file, a `.env`
 //! file and the environment, in that order, and checked as a whole before any server is touched.
 
+mod dot_env;
 mod fields;
 mod layers;
 mod load;
@@ -39,7 +40,7 @@ pub struct Settings {
 }
 
 /// The connection to NATS.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Nats {
     /// One or more server URLs, separated by commas.
     pub url: String,
@@ -53,6 +54,28 @@ pub struct Nats {
     pub connect_timeout: Duration,
     /// How long an answer of the JetStream API or a publish ack may take.
     pub request_timeout: Duration,
+}
+
+impl fmt::Debug for Nats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            url,
+            user,
+            password,
+            token,
+            connect_timeout,
+            request_timeout,
+        } = self;
+        // The URL may hold a password.
+        f.debug_struct("Nats")
+            .field("url", &redacted_url(url))
+            .field("user", user)
+            .field("password", password)
+            .field("token", token)
+            .field("connect_timeout", connect_timeout)
+            .field("request_timeout", request_timeout)
+            .finish()
+    }
 }
 
 /// The JetStream stream that applications publish to. The bounds apply when the daemon or

@@ -2,114 +2,145 @@
 
 use super::Settings;
 
-/// Two settings that contradict each other.
-pub(super) struct Contradiction {
-    /// The settings' keys; the first one is the one to look at first.
-    pub keys: [&'static str; 2],
-    /// What must hold between them.
-    pub rule: &'static str,
+/// What must hold between some settings.
+pub(super) struct Rule {
+    /// The settings' keys. The first two are shown with their values, and the first one is the
+    /// one to look at first; `words` names the others.
+    pub keys: &'static [&'static str],
+    holds: fn(&Settings) -> bool,
+    /// The same in words.
+    pub words: &'static str,
 }
 
-/// Every contradiction.
-pub(super) fn contradictions(settings: &Settings) -> Vec<Contradiction> {
-    let Settings {
-        nats,
-        stream,
-        dead_letters,
-        consumer,
-        clickhouse,
-        batch,
-        shutdown: _,
-        validation: _,
-        log: _,
-    } = settings;
-    let fetches = |one: usize| one.saturating_mul(consumer.pulls);
-    let prefixes_meet = {
-        let [one, two] = [&stream.subject_prefix, &dead_letters.subject_prefix];
-        begins_with_token(one, two) || begins_with_token(two, one)
-    };
-    [
-        (
-            batch.max_wait <= consumer.ack_wait / 2,
-            ["batch.max_wait", "consumer.ack_wait"],
-            "a batch must not wait longer than half of the ack wait",
-        ),
-        (
-            batch.max_rows <= consumer.max_in_flight_messages,
-            ["batch.max_rows", "consumer.max_in_flight_messages"],
-            "a full batch must fit into the messages held at once",
-        ),
-        (
-            batch.max_bytes <= consumer.max_in_flight_bytes,
-            ["batch.max_bytes", "consumer.max_in_flight_bytes"],
-            "a full batch must fit into the bytes held at once",
-        ),
-        (
-            consumer.max_in_flight_messages <= consumer.max_ack_pending,
-            ["consumer.max_in_flight_messages", "consumer.max_ack_pending"],
-            "JetStream must allow as many unacked messages as one instance holds",
-        ),
-        (
-            fetches(consumer.fetch_messages) <= consumer.max_in_flight_messages,
-            ["consumer.fetch_messages", "consumer.max_in_flight_messages"],
-            "all pulls (consumer.pulls) together must fit into the messages held at once",
-        ),
-        (
-            fetches(consumer.fetch_bytes) <= consumer.max_in_flight_bytes,
-            ["consumer.fetch_bytes", "consumer.max_in_flight_bytes"],
-            "all pulls (consumer.pulls) together must fit into the bytes held at once",
-        ),
-        (
-            clickhouse.send_timeout + clickhouse.end_timeout < consumer.ack_wait,
-            ["clickhouse.end_timeout", "consumer.ack_wait"],
-            "an insert (clickhouse.send_timeout and clickhouse.end_timeout) must end before the ack wait does",
-        ),
-        (
-            clickhouse.retry_min <= clickhouse.retry_max,
-            ["clickhouse.retry_min", "clickhouse.retry_max"],
-            "the shortest pause must not be longer than the longest",
-        ),
-        (
-            nats.user.is_empty() || nats.token.is_empty(),
-            ["nats.user", "nats.token"],
-            "only one of them may be set",
-        ),
-        (
-            nats.password.is_empty() || !nats.user.is_empty(),
-            ["nats.password", "nats.user"],
-            "a password needs a user",
-        ),
-        (
-            stream.max_age.is_zero() || stream.duplicate_window <= stream.max_age,
-            ["stream.duplicate_window", "stream.max_age"],
-            "JetStream does not remember ids for longer than it keeps messages",
-        ),
-        (
-            dead_letters.max_age.is_zero()
-                || dead_letters.duplicate_window <= dead_letters.max_age,
-            ["dead_letters.duplicate_window", "dead_letters.max_age"],
-            "JetStream does not remember ids for longer than it keeps messages",
-        ),
-        (
-            stream.name != dead_letters.name,
-            ["dead_letters.name", "stream.name"],
-            "dead letters need a stream of their own",
-        ),
-        (
-            !prefixes_meet,
-            ["dead_letters.subject_prefix", "stream.subject_prefix"],
-            "no subject may belong to both streams",
-        ),
-    ]
-    .into_iter()
-    .filter(|(holds, ..)| !holds)
-    .map(|(_, keys, rule)| Contradiction { keys, rule })
-    .collect()
+/// Every rule that is broken.
+pub(super) fn broken(settings: &Settings) -> impl Iterator<Item = &'static Rule> {
+    RULES.iter().filter(|rule| !(rule.holds)(settings))
 }
 
-/// Whether `subject` is `prefix`, or goes on behind it with a further token.
-fn begins_with_token(subject: &str, prefix: &str) -> bool {
-    subject
-        .strip_prefix(prefix)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+const RULES: &[Rule] = &[
+    Rule {
+        keys: &["batch.max_wait", "consumer.ack_wait"],
+        holds: |s| s.batch.max_wait <= s.consumer.ack_wait / 2,
+        words: "a batch must not wait longer than half of the ack wait",
+    },
+    Rule {
+        keys: &["batch.max_rows", "consumer.max_in_flight_messages"],
+        holds: |s| s.batch.max_rows <= s.consumer.max_in_flight_messages,
+        words: "a full batch must fit into the messages held at once",
+    },
+    Rule {
+        keys: &["batch.max_bytes", "consumer.max_in_flight_bytes"],
+        holds: |s| s.batch.max_bytes <= s.consumer.max_in_flight_bytes,
+        words: "a full batch must fit into the bytes held at once",
+    },
+    Rule {
+        keys: &[
+            "consumer.max_in_flight_messages",
+            "consumer.max_ack_pending",
+        ],
+        holds: |s| s.consumer.max_in_flight_messages <= s.consumer.max_ack_pending,
+        words: "JetStream must allow as many unacked messages as one instance holds",
+    },
+    Rule {
+        keys: &[
+            "consumer.fetch_messages",
+            "consumer.max_in_flight_messages",
+            "consumer.pulls",
+        ],
+        holds: |s| {
+            s.consumer.fetch_messages.saturating_mul(s.consumer.pulls)
+                <= s.consumer.max_in_flight_messages
+        },
+        words: "all pulls (consumer.pulls) together must fit into the messages held at once",
+    },
+    Rule {
+        keys: &[
+            "consumer.fetch_bytes",
+            "consumer.max_in_flight_bytes",
+            "consumer.pulls",
+        ],
+        holds: |s| {
+            s.consumer.fetch_bytes.saturating_mul(s.consumer.pulls)
+                <= s.consumer.max_in_flight_bytes
+        },
+        words: "all pulls (consumer.pulls) together must fit into the bytes held at once",
+    },
+    Rule {
+        keys: &[
+            "clickhouse.end_timeout",
+            "consumer.ack_wait",
+            "clickhouse.send_timeout",
+        ],
+        holds: |s| s.clickhouse.send_timeout + s.clickhouse.end_timeout < s.consumer.ack_wait,
+        words: "an insert (clickhouse.send_timeout and clickhouse.end_timeout) must end before the ack wait does",
+    },
+    Rule {
+        keys: &["clickhouse.retry_min", "clickhouse.retry_max"],
+        holds: |s| s.clickhouse.retry_min <= s.clickhouse.retry_max,
+        words: "the shortest pause must not be longer than the longest",
+    },
+    Rule {
+        keys: &["nats.user", "nats.token"],
+        holds: |s| s.nats.user.is_empty() || s.nats.token.is_empty(),
+        words: "only one of them may be set",
+    },
+    Rule {
+        keys: &["nats.password", "nats.user"],
+        holds: |s| s.nats.password.is_empty() || !s.nats.user.is_empty(),
+        words: "a password needs a user",
+    },
+    Rule {
+        keys: &["stream.duplicate_window", "stream.max_age"],
+        holds: |s| s.stream.max_age.is_zero() || s.stream.duplicate_window <= s.stream.max_age,
+        words: "JetStream does not remember ids for longer than it keeps messages",
+    },
+    Rule {
+        keys: &["dead_letters.duplicate_window", "dead_letters.max_age"],
+        holds: |s| {
+            s.dead_letters.max_age.is_zero()
+                || s.dead_letters.duplicate_window <= s.dead_letters.max_age
+        },
+        words: "JetStream does not remember ids for longer than it keeps messages",
+    },
+    Rule {
+        keys: &["dead_letters.name", "stream.name"],
+        holds: |s| s.stream.name != s.dead_letters.name,
+        words: "dead letters need a stream of their own",
+    },
+    Rule {
+        keys: &["dead_letters.subject_prefix", "stream.subject_prefix"],
+        holds: |s| !prefixes_meet(&s.stream.subject_prefix, &s.dead_letters.subject_prefix),
+        words: "no subject may belong to both streams",
+    },
+];
+
+/// Whether one prefix is the other, or goes on behind it with a further token.
+fn prefixes_meet(one: &str, two: &str) -> bool {
+    one.split('.').zip(two.split('.')).all(|(a, b)| a == b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fields::FIELDS;
+    use super::*;
+
+    #[test]
+    fn prefixes_meet_by_tokens() {
+        for (one, two, expected) in [
+            ("a", "a", true),
+            ("a", "a.b", true),
+            ("a.b", "a", true),
+            ("a", "ab", false),
+            ("a.b", "a.c", false),
+        ] {
+            assert_eq!(prefixes_meet(one, two), expected, "{one} {two}");
+        }
+    }
+
+    #[test]
+    fn rules_are_about_settings_that_exist() {
+        for key in RULES.iter().flat_map(|rule| rule.keys) {
+            assert!(FIELDS.iter().any(|field| field.key == *key), "{key}");
+        }
+    }
 }

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use super::fields::FIELDS;
 use super::layers::Layers;
-use super::rules::{self, Contradiction};
+use super::rules;
 use super::values::{self as to, Parsed};
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
-/// A hundred years as humantime counts them.
-const YEARS: Duration = Duration::from_secs(100 * 31_557_600);
+/// A year as humantime counts it.
+const YEAR: Duration = Duration::from_secs(31_557_600);
+const YEARS: Duration = YEAR.saturating_mul(100);
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -51,17 +52,18 @@ impl Reader {
     /// for it.
     fn read<T: Default>(&mut self, key: &'static str, parse: impl Fn(&str) -> Parsed<T>) -> T {
         let Some(written) = self.layers.get(key) else {
-            // A test reads every key of the table, and no other.
+            // A test holds that this happens to no key.
+            let message = format!("{key} is not in the table of settings");
+            let key = key.to_owned();
+            self.layers.faults.0.push(Fault { key, message });
             return T::default();
         };
         match parse(&written.text) {
             Ok(value) => value,
             Err(rule) => {
-                let shown = redacted_url(&written.text);
+                let what = format!("is {:?}, {rule}", shown(key, &written.text));
                 let origin = written.origin.clone();
-                self.layers
-                    .faults
-                    .add(key, &origin, format!("is {shown:?}, {rule}"));
+                self.layers.faults.add(key, &origin, what);
                 let default = FIELDS.iter().find(|field| field.key == key);
                 default
                     .and_then(|field| parse(field.default).ok())
@@ -70,12 +72,27 @@ impl Reader {
         }
     }
 
+    /// As [`Self::read`], of a text. A TOML file must give it as a string: `0x10` without
+    /// quotes would become 16.
+    fn read_text<T: Default>(&mut self, key: &'static str, parse: impl Fn(&str) -> Parsed<T>) -> T {
+        match self.layers.get(key) {
+            Some(written) if written.bare => {
+                let origin = written.origin.clone();
+                self.layers
+                    .faults
+                    .add(key, &origin, "must be a string, in quotes");
+                T::default()
+            }
+            _ => self.read(key, parse),
+        }
+    }
+
     fn nats(&mut self) -> Nats {
         Nats {
             url: self.read("nats.url", to::nats_urls),
-            user: self.read("nats.user", to::text),
-            password: self.read("nats.password", to::secret),
-            token: self.read("nats.token", to::secret),
+            user: self.read_text("nats.user", to::text),
+            password: self.read_text("nats.password", to::secret),
+            token: self.read_text("nats.token", to::secret),
             connect_timeout: self.read("nats.connect_timeout", to::duration(ms(10)..=MINUTE)),
             request_timeout: self.read("nats.request_timeout", to::duration(ms(10)..=MINUTE)),
         }
@@ -84,8 +101,8 @@ impl Reader {
     fn stream(&mut self) -> Stream {
         let storages = [("file", Storage::File), ("memory", Storage::Memory)];
         Stream {
-            name: self.read("stream.name", to::jetstream_name),
-            subject_prefix: self.read("stream.subject_prefix", to::subject_prefix),
+            name: self.read_text("stream.name", to::jetstream_name),
+            subject_prefix: self.read_text("stream.subject_prefix", to::subject_prefix),
             storage: self.read("stream.storage", to::one_of(&storages)),
             // nats-server takes no more.
             replicas: self.read("stream.replicas", to::number(1..=5)),
@@ -98,12 +115,12 @@ impl Reader {
 
     fn dead_letters(&mut self) -> DeadLetters {
         DeadLetters {
-            name: self.read("dead_letters.name", to::jetstream_name),
-            subject_prefix: self.read("dead_letters.subject_prefix", to::subject_prefix),
+            name: self.read_text("dead_letters.name", to::jetstream_name),
+            subject_prefix: self.read_text("dead_letters.subject_prefix", to::subject_prefix),
             max_age: self.read("dead_letters.max_age", to::duration_or_zero(SECOND..=YEARS)),
             duplicate_window: self.read(
                 "dead_letters.duplicate_window",
-                to::duration(ms(100)..=24 * HOUR),
+                to::duration(MINUTE..=7 * 24 * HOUR),
             ),
             max_pending: self.read("dead_letters.max_pending", to::number(1..=10_000)),
         }
@@ -111,7 +128,7 @@ impl Reader {
 
     fn consumer(&mut self) -> Consumer {
         Consumer {
-            name: self.read("consumer.name", to::jetstream_name),
+            name: self.read_text("consumer.name", to::jetstream_name),
             ack_wait: self.read("consumer.ack_wait", to::duration(SECOND..=HOUR)),
             max_deliver: self.read("consumer.max_deliver", to::number(0..=1_000_000)),
             max_ack_pending: self.read("consumer.max_ack_pending", to::number(1..=100_000_000)),
@@ -136,8 +153,8 @@ impl Reader {
         let compressions = [("lz4", Compression::Lz4), ("none", Compression::None)];
         ClickHouse {
             url: self.read("clickhouse.url", to::http_url),
-            user: self.read("clickhouse.user", to::text),
-            password: self.read("clickhouse.password", to::secret),
+            user: self.read_text("clickhouse.user", to::text),
+            password: self.read_text("clickhouse.password", to::secret),
             database: self.read("clickhouse.database", to::identifier),
             table: self.read("clickhouse.table", to::identifier),
             compression: self.read("clickhouse.compression", to::one_of(&compressions)),
@@ -151,7 +168,11 @@ impl Reader {
                 "clickhouse.migrate",
                 to::one_of(&[("true", true), ("false", false)]),
             ),
-            retention: self.read("clickhouse.retention", to::duration_or_zero(HOUR..=YEARS)),
+            // ClickHouse adds it to an arrival, and its DateTime ends in 2106.
+            retention: self.read(
+                "clickhouse.retention",
+                to::duration_or_zero(HOUR..=50 * YEAR),
+            ),
         }
     }
 
@@ -194,29 +215,47 @@ impl Reader {
 impl Reader {
     /// Reports what contradicts, but nothing that a fault already told of.
     fn check_each_against_others(&mut self, settings: &Settings) {
-        for Contradiction { keys, rule } in rules::contradictions(settings) {
-            if keys
+        // A file that could not be understood may hold what agrees.
+        if self.layers.incomplete {
+            return;
+        }
+        for rule in rules::broken(settings) {
+            if rule
+                .keys
                 .iter()
                 .any(|key| self.layers.faults.0.iter().any(|fault| fault.key == *key))
             {
                 continue;
             }
-            let shown: Vec<_> = keys
+            let shown: Vec<_> = rule
+                .keys
                 .iter()
+                .take(2)
                 .filter_map(|key| {
                     let written = self.layers.get(key)?;
-                    let secret = matches!(*key, "nats.password" | "nats.token");
-                    let text = if secret { "***" } else { &written.text };
+                    let text = shown(key, &written.text);
                     Some(format!("{key} is {text:?} ({})", written.origin))
                 })
                 .collect();
             let fault = Fault {
-                key: keys[0].to_owned(),
-                message: format!("{}: {rule}", shown.join(" but ")),
+                key: rule.keys[0].to_owned(),
+                message: format!("{}: {}", shown.join(" but "), rule.words),
             };
             self.layers.faults.0.push(fault);
         }
     }
+}
+
+/// A setting's text as it may be printed.
+fn shown(key: &str, text: &str) -> String {
+    if matches!(key, "nats.password" | "nats.token" | "clickhouse.password") {
+        return "***".to_owned();
+    }
+    // A URL may stand in the wrong place.
+    if key.ends_with(".url") || text.contains("://") {
+        return redacted_url(text);
+    }
+    text.to_owned()
 }
 
 fn ms(ms: u64) -> Duration {

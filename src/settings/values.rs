@@ -91,14 +91,18 @@ pub(super) fn one_of<T: Copy>(words: &[(&'static str, T)]) -> impl Fn(&str) -> P
     }
 }
 
-/// Any text.
+/// Any text on one line.
 pub(super) fn text(text: &str) -> Parsed<String> {
+    // It goes into a header of HTTP, or was read with the line break of a file.
+    if text.contains(char::is_control) {
+        return Err("must hold no line break and no other control character".to_owned());
+    }
     Ok(text.to_owned())
 }
 
 /// A text that is not to be printed.
-pub(super) fn secret(text: &str) -> Parsed<Secret> {
-    Ok(Secret::new(text))
+pub(super) fn secret(secret: &str) -> Parsed<Secret> {
+    text(secret).map(Secret::new)
 }
 
 /// A name as JetStream takes it for streams and consumers:
@@ -141,35 +145,48 @@ pub(super) fn identifier(name: &str) -> Parsed<String> {
 
 /// One or several NATS servers.
 pub(super) fn nats_urls(urls: &str) -> Parsed<String> {
-    for url in urls.split(',').map(str::trim) {
-        let full = if url.contains("://") {
-            url.to_owned()
-        } else {
-            format!("nats://{url}")
-        };
-        let parsed = Url::parse(&full)
-            .ok()
-            .filter(|url| ["nats", "tls", "ws", "wss"].contains(&url.scheme()) && url.has_host());
-        if parsed.is_none() {
-            return Err(format!(
-                "{} is no NATS server; it must look like nats://host:4222 (or tls, ws, wss)",
-                redacted_url(url)
-            ));
-        }
+    for url in text(urls)?.split(',').map(str::trim) {
+        nats_url(url).map_err(|rule| format!("{} {rule}", redacted_url(url)))?;
     }
     Ok(urls.to_owned())
 }
 
+fn nats_url(url: &str) -> Parsed<()> {
+    let full = if url.contains("://") {
+        url.to_owned()
+    } else {
+        format!("nats://{url}")
+    };
+    let parsed = Url::parse(&full).ok().filter(Url::has_host);
+    let scheme = parsed.as_ref().map_or("", Url::scheme);
+    if ["ws", "wss"].contains(&scheme) {
+        return Err("is a WebSocket, for which this program is not built; use nats or tls".into());
+    }
+    // What follows the host has no meaning, and may be a password with an unescaped slash.
+    let ends = |url: &Url| ["", "/"].contains(&&url[url::Position::BeforePath..]);
+    if !["nats", "tls"].contains(&scheme) || !parsed.as_ref().is_some_and(ends) {
+        return Err(
+            "is no NATS server; it must look like nats://host:4222 or tls://host:4222, and a password with special characters needs nats.user and nats.password".into(),
+        );
+    }
+    Ok(())
+}
+
 /// A URL of ClickHouse's HTTP interface.
 pub(super) fn http_url(url: &str) -> Parsed<String> {
-    let parsed = Url::parse(url).map_err(|error| format!("is no URL: {error}"))?;
+    let parsed = Url::parse(&text(url)?).map_err(|error| format!("is no URL: {error}"))?;
     if !["http", "https"].contains(&parsed.scheme()) || !parsed.has_host() {
         return Err("must look like http://host:8123 or https://host:8443".to_owned());
     }
-    if !parsed.username().is_empty() || parsed.password().is_some() {
+    let has_user = !parsed.username().is_empty() || parsed.password().is_some();
+    // An unescaped slash makes the rest of a password a path.
+    if has_user || parsed.path().contains('@') {
         return Err(
             "must hold no user and no password; they have settings of their own".to_owned(),
         );
+    }
+    if parsed.query().is_some() || parsed.fragment().is_some() {
+        return Err("must hold nothing after a ? or #".to_owned());
     }
     Ok(url.to_owned())
 }
@@ -181,5 +198,66 @@ pub(super) fn log_filter(filter: &str) -> Parsed<String> {
         Err(error) => Err(format!(
             "must be a level, or a filter such as info,risksignal=debug: {error}"
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_that_can_be_connected_to_are_accepted() {
+        for url in [
+            "nats://h",
+            "h",
+            "h:4222",
+            "tls://h:4222/",
+            "nats://app:pw@h:1, nats://token@h2",
+            "nats://[::1]:4222",
+        ] {
+            assert_eq!(nats_urls(url), Ok(url.to_owned()));
+        }
+        for url in ["http://h:8123", "https://h/proxied/clickhouse"] {
+            assert_eq!(http_url(url), Ok(url.to_owned()));
+        }
+    }
+
+    #[test]
+    fn others_are_refused_and_no_password_is_told() {
+        for (url, rule) in [
+            ("", "is no NATS server"),
+            ("nats://", "is no NATS server"),
+            ("h,", "is no NATS server"),
+            ("ws://h:80", "is a WebSocket"),
+            ("wss://hunter2@h", "is a WebSocket"),
+            ("http://h", "is no NATS server"),
+            ("nats://app:hunter2/x@h:4222", "is no NATS server"),
+            ("nats://hunter2/x@h:4222", "is no NATS server"),
+            ("nats://app:hunter2,x@h:4222", "is no NATS server"),
+            ("nats://h:4222/?password=hunter2", "is no NATS server"),
+            ("nats://h\n:4222", "must hold no line break"),
+        ] {
+            let told = nats_urls(url).unwrap_err();
+            assert!(told.contains(rule), "{url}: {told}");
+            assert!(!told.contains("hunter2"), "{url}: {told}");
+        }
+        for (url, rule) in [
+            ("http://h:8123/?password=hunter2", "nothing after a ?"),
+            ("http://h:8123#x", "nothing after a ?"),
+            ("http://hunter2/x@h:8123", "no user and no password"),
+            ("http://h:8123\n", "must hold no line break"),
+            ("h:8123", "must look like"),
+        ] {
+            let told = http_url(url).unwrap_err();
+            assert!(told.contains(rule), "{url}: {told}");
+        }
+    }
+
+    #[test]
+    fn users_and_secrets_are_on_one_line() {
+        assert_eq!(text("a b\u{e9}"), Ok("a b\u{e9}".to_owned()));
+        for bad in ["hunter2\n", "a\rb", "a\0b", "\u{7f}"] {
+            assert!(text(bad).is_err() && secret(bad).is_err(), "{bad:?}");
+        }
     }
 }

@@ -1,3 +1,4 @@
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,10 +11,10 @@ fn load(
     dot_env: &[(&str, &str)],
     environment: &[(&str, &str)],
 ) -> Result<Settings, Faults> {
-    let owned = |variables: &[(&str, &str)]| -> Vec<(String, String)> {
+    let owned = |variables: &[(&str, &str)]| -> Vec<(String, OsString)> {
         let pairs = variables
             .iter()
-            .map(|(name, text)| (name.to_string(), text.to_string()));
+            .map(|(name, text)| (name.to_string(), text.into()));
         pairs.collect()
     };
     let mut layers = Layers::defaults();
@@ -126,12 +127,27 @@ fn each_fault_names_its_key_its_source_and_what_is_allowed() {
         (
             "",
             Some(("NATS_URL", "http://u:p@x")),
-            "nats.url (environment variable NATS_URL) is \"http://u:***@x\", http://u:***@x is no NATS server; it must look like nats://host:4222 (or tls, ws, wss)",
+            "nats.url (environment variable NATS_URL) is \"http://u:***@x\", http://u:***@x is no NATS server; it must look like nats://host:4222 or tls://host:4222, and a password with special characters needs nats.user and nats.password",
         ),
         (
             "",
             Some(("CLICKHOUSE_URL", "http://u:p@x")),
             "clickhouse.url (environment variable CLICKHOUSE_URL) is \"http://u:***@x\", must hold no user and no password; they have settings of their own",
+        ),
+        (
+            "",
+            Some(("CLICKHOUSE_URL", "http://x/?password=hunter2")),
+            "clickhouse.url (environment variable CLICKHOUSE_URL) is \"http://x/?***\", must hold nothing after a ? or #",
+        ),
+        (
+            "",
+            Some(("NATS_URL", "nats://app:hun/ter2@h")),
+            "nats.url (environment variable NATS_URL) is \"nats://app:***@h\", nats://app:***@h is no NATS server; it must look like nats://host:4222 or tls://host:4222, and a password with special characters needs nats.user and nats.password",
+        ),
+        (
+            "",
+            Some(("CLICKHOUSE_PASSWORD", "hunter2\n")),
+            "clickhouse.password (environment variable CLICKHOUSE_PASSWORD) is \"***\", must hold no line break and no other control character",
         ),
         (
             "",
@@ -156,7 +172,7 @@ fn each_fault_names_its_key_its_source_and_what_is_allowed() {
         (
             "",
             Some(("RISKSIGNAL__CLICKHOUSE__RETENTION", "5s")),
-            "clickhouse.retention (environment variable RISKSIGNAL__CLICKHOUSE__RETENTION) is \"5s\", must be a duration such as 250ms, 30s or 2m, from 1h to 100years, or 0s for none",
+            "clickhouse.retention (environment variable RISKSIGNAL__CLICKHOUSE__RETENTION) is \"5s\", must be a duration such as 250ms, 30s or 2m, from 1h to 50years, or 0s for none",
         ),
     ] {
         let variables: Vec<_> = variable.into_iter().collect();
@@ -166,17 +182,6 @@ fn each_fault_names_its_key_its_source_and_what_is_allowed() {
             "{file} {variable:?}"
         );
     }
-}
-
-#[test]
-fn malformed_toml_is_told_with_its_line() {
-    let messages = messages(load("[batch]\nmax_rows = = 1", &[], &[]));
-    assert_eq!(messages.len(), 1);
-    assert!(
-        messages[0].starts_with("risksignal.toml (in risksignal.toml) is not TOML"),
-        "{messages:?}"
-    );
-    assert!(messages[0].contains("line 2"), "{messages:?}");
 }
 
 #[test]
@@ -233,6 +238,10 @@ fn settings_that_contradict_are_told_with_both_keys_values_and_sources() {
             "stream.duplicate_window is \"2m\" (default) but stream.max_age is \"1m\" (environment variable RISKSIGNAL__STREAM__MAX_AGE): JetStream does not remember ids for longer than it keeps messages",
         ),
         (
+            &[("RISKSIGNAL__DEAD_LETTERS__MAX_AGE", "1h")],
+            "dead_letters.duplicate_window is \"24h\" (default) but dead_letters.max_age is \"1h\" (environment variable RISKSIGNAL__DEAD_LETTERS__MAX_AGE): JetStream does not remember ids for longer than it keeps messages",
+        ),
+        (
             &[("RISKSIGNAL__STREAM__NAME", "SIGNALS_DLQ")],
             "dead_letters.name is \"SIGNALS_DLQ\" (default) but stream.name is \"SIGNALS_DLQ\" (environment variable RISKSIGNAL__STREAM__NAME): dead letters need a stream of their own",
         ),
@@ -254,6 +263,8 @@ fn all_faults_are_told_at_once_and_a_bad_value_contradicts_nothing() {
     let file = "nonsense = 1\n[batch]\nmax_rows = 0";
     let variables = [
         ("RISKSIGNAL__CONSUMER__ACK_WAIT", "0s"),
+        ("RISKSIGNAL__CONSUMER__PULLS", "many"),
+        ("RISKSIGNAL__CONSUMER__FETCH_BYTES", "64MiB"),
         ("RISKSIGNAL__NATS__PASSWORD", "hunter2"),
     ];
     let messages = messages(load(file, &[], &variables));
@@ -266,6 +277,7 @@ fn all_faults_are_told_at_once_and_a_bad_value_contradicts_nothing() {
         [
             "nonsense",
             "consumer.ack_wait",
+            "consumer.pulls",
             "batch.max_rows",
             "nats.password"
         ]
@@ -279,53 +291,32 @@ fn secrets_are_not_shown() {
         ("RISKSIGNAL__NATS__USER", "app"),
         ("RISKSIGNAL__NATS__PASSWORD", "hunter2"),
         ("CLICKHOUSE_PASSWORD", "hunter3"),
+        ("NATS_URL", "nats://app:hunter4@h"),
     ];
     let shown = format!("{:?}", load("", &[], &variables).unwrap());
     assert!(!shown.contains("hunter"), "{shown}");
-    let line = dotenvy::Error::LineParse("CLICKHOUSE_PASSWORD=hunter 4".to_owned(), 27);
-    assert!(!unreadable(&line).contains("hunter"));
 }
 
 #[test]
-fn every_entry_of_the_table_is_a_setting_and_changes_it() {
-    // A value that differs from the default and keeps every rule, where a plain one will not do.
-    let other = |key: &str, default: &str| match key {
-        "nats.url" => "nats://other:1".to_owned(),
-        "clickhouse.url" => "http://other:1".to_owned(),
-        "nats.password" | "nats.token" | "nats.user" => "other".to_owned(),
-        "stream.storage" => "memory".to_owned(),
-        "clickhouse.compression" => "none".to_owned(),
-        "clickhouse.migrate" => "false".to_owned(),
-        "log.filter" | "log.format" => "json".to_owned(),
-        "stream.max_age" | "dead_letters.max_age" | "clickhouse.retention" => "9h".to_owned(),
-        "stream.max_bytes" => "9GiB".to_owned(),
-        "consumer.pulls" => "3".to_owned(),
-        _ if default.parse::<u64>().is_ok() => (default.parse::<u64>().unwrap() + 1).to_string(),
-        _ if default.ends_with("MiB") => default
-            .replace("MiB", "001KiB")
-            .replacen("64001KiB", "65MiB", 1),
-        _ if default.ends_with(['s', 'm']) => format!("{default} 1ms"),
-        _ => format!("{default}x"),
-    };
-    let default = format!("{:?}", Settings::default());
-    for field in FIELDS {
-        let text = other(field.key, field.default);
-        let mut variables = vec![(field.variable(), text.clone())];
-        if field.key == "nats.password" {
-            // A password alone is a contradiction.
-            variables.push(("RISKSIGNAL__NATS__USER".to_owned(), "u".to_owned()));
-        }
-        let mut layers = Layers::defaults();
-        layers.add_variables(variables.into_iter(), Origin::Environment);
-        match typed::settings(layers) {
-            Ok(settings) => assert_ne!(format!("{settings:?}"), default, "{} = {text}", field.key),
-            Err(faults) => assert!(
-                faults.to_string().contains(field.key),
-                "{} = {text}: {faults}",
-                field.key
-            ),
-        }
-    }
+fn exactly_the_settings_of_the_table_are_read() {
+    // Where no setting has a value, each that is read is a fault.
+    let faults = typed::settings(Layers::default()).unwrap_err().0;
+    let mut read: Vec<_> = faults.into_iter().map(|fault| fault.key).collect();
+    let mut table: Vec<_> = FIELDS.iter().map(|field| field.key).collect();
+    read.sort();
+    table.sort();
+    assert_eq!(read, table);
+}
+
+#[test]
+fn bad_lines_of_dot_env_are_all_told_and_contradict_nothing() {
+    let mut layers = Layers::defaults();
+    let text = "\u{feff}RISKSIGNAL__NATS__PASSWORD=hunter2\nhunter3\nNATS_USER hunter4\n";
+    layers.add_dot_env(".env", text);
+    assert_eq!(
+        messages(typed::settings(layers)),
+        [2, 3].map(|line| format!(".env line {line} is not NAME=value with closed quotes"))
+    );
 }
 
 /// Compares a shipped example with the table; UPDATE_EXAMPLES=1 writes it anew.
@@ -359,11 +350,11 @@ fn the_examples_with_every_line_active_are_the_defaults() {
         .map(|line| format!("{line}\n"))
         .collect();
     assert_eq!(load(&uncommented, &[], &[]).unwrap(), Settings::default());
-    let variables: Vec<(String, String)> = env_example()
+    let variables: Vec<(String, OsString)> = env_example()
         .lines()
         .filter_map(|line| line.strip_prefix('#')?.split_once('='))
         .filter(|(name, _)| !name.contains(' '))
-        .map(|(name, text)| (name.to_owned(), text.to_owned()))
+        .map(|(name, text)| (name.to_owned(), text.into()))
         .collect();
     assert!(variables.len() > FIELDS.len());
     let mut layers = Layers::defaults();
