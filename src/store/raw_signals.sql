@@ -18,8 +18,7 @@ CREATE TABLE IF NOT EXISTS {table}
     INDEX user_id_bloom user_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX trace_id_bloom trace_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX event_time_range event_time TYPE minmax GRANULARITY 1,
-    INDEX stream_seq_range stream_seq TYPE minmax GRANULARITY 1,
-    INDEX stream_created_at_range stream_created_at TYPE minmax GRANULARITY 1
+    PROJECTION by_sequence (SELECT stream_created_at, stream_seq ORDER BY stream_created_at, stream_seq)
 )
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(published_at)
