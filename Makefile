@@ -1,6 +1,6 @@
 # `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt up down status
+.PHONY: help demo test chaos lint fmt up down status
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -12,6 +12,11 @@ test: ## every test, against real servers that the tests start themselves
 	infra/local/stack fetch
 	cargo test --locked
 	python3 -m unittest discover --start-directory infra/local
+
+chaos: ## the proof under faults, seeded: SEED=7 MINUTES=10 (each case) RATE=4000 CASE=cluster
+	infra/local/stack fetch
+	cargo test --locked --test chaos -- --all $(CASE) \
+		$(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(RATE),--rate $(RATE))
 
 lint: ## format and clippy, warnings are errors
 	cargo fmt --check

@@ -37,6 +37,10 @@ impl ClickHouse {
         }
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
@@ -47,6 +51,10 @@ impl ClickHouse {
             self.client().query("SELECT 1").execute().await.ok()
         })
         .await;
+    }
+
+    pub fn signal(&self, name: &str) {
+        self.process.lock().unwrap().signal(name);
     }
 
     pub fn kill(&self) {

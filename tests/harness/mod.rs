@@ -1,9 +1,11 @@
 //! Servers and daemons for one test, gone with it.
 
+#![allow(dead_code)] // Every test program uses a part of it.
+
 mod binary;
-mod clickhouse;
+pub mod clickhouse;
 pub mod nats;
-mod process;
+pub mod process;
 pub mod signals;
 
 pub use binary::{Daemon, risksignal};

@@ -40,6 +40,10 @@ impl Nats {
         }
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
@@ -50,6 +54,10 @@ impl Nats {
             self.jetstream().await.query_account().await.ok()
         })
         .await;
+    }
+
+    pub fn signal(&self, name: &str) {
+        self.process.lock().unwrap().signal(name);
     }
 
     pub fn kill(&self) {

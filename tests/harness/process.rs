@@ -34,6 +34,11 @@ impl Process {
         self.child.id()
     }
 
+    /// The status, when it has ended.
+    pub fn status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// What it has written until now.
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).into_owned()
@@ -48,7 +53,7 @@ impl Process {
     /// The status, once it has ended by itself.
     pub async fn ended(&mut self) -> ExitStatus {
         for _ in 0..180 * 20 {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.status() {
                 return status;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -58,7 +63,7 @@ impl Process {
 
     /// Fails the test when it has ended, which it should not have.
     pub fn assert_running(&mut self) {
-        if let Some(status) = self.child.try_wait().unwrap() {
+        if let Some(status) = self.status() {
             panic!(
                 "the process ended with {status}; it wrote:\n{}",
                 self.output()

@@ -1,0 +1,136 @@
+//! One run: servers, daemons, a publisher, faults, quiet, and the verdict.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use futures_util::future::join_all;
+
+use crate::harness::process::Process;
+
+use super::inject::inject;
+use super::journal::Journal;
+use super::oracle::{self, Findings};
+use super::plan::{Target, plan};
+use super::publisher::Job;
+use super::quiet::quiet;
+use super::world::{PLACES, World, dies_with_parent};
+
+/// Which system is put to the test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Case {
+    /// One NATS server, and faults of every kind.
+    Everything,
+    /// Three NATS servers with a replicated stream, one of which is killed at a time.
+    Cluster,
+}
+
+impl Case {
+    pub const ALL: [Self; 2] = [Self::Everything, Self::Cluster];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Everything => "chaos::everything",
+            Self::Cluster => "chaos::cluster",
+        }
+    }
+
+    /// Whether it is part of the short run.
+    pub fn is_short(self) -> bool {
+        self == Self::Everything
+    }
+
+    fn nodes(self) -> usize {
+        match self {
+            Self::Everything => 1,
+            Self::Cluster => 3,
+        }
+    }
+
+    fn targets(self) -> Vec<Target> {
+        let mut targets: Vec<Target> = (0..PLACES).map(Target::Daemon).collect();
+        targets.push(Target::ClickHouse);
+        targets.extend((0..PLACES).map(Target::LinkToClickHouse));
+        match self {
+            Self::Everything => {
+                targets.push(Target::Nats);
+                targets.extend((0..PLACES).map(Target::LinkToNats));
+            }
+            Self::Cluster => targets.push(Target::Cluster),
+        }
+        targets
+    }
+}
+
+/// How a run is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    pub seed: u64,
+    pub length: Duration,
+    /// Signals a second.
+    pub rate: u64,
+}
+
+/// How a run ended.
+pub struct Outcome {
+    pub findings: Findings,
+    /// What was wrong, most telling first; empty when nothing was.
+    pub failures: Vec<String>,
+}
+
+/// Runs a case in a folder, which holds the logs and the data afterwards.
+pub async fn run(
+    case: Case,
+    options: Options,
+    dir: &Path,
+    journal: &Arc<Journal>,
+) -> Result<Outcome> {
+    let Options { seed, length, rate } = options;
+    let count = (length.as_secs_f64() * rate as f64) as u64;
+    let world = World::set_up(dir, case.nodes(), journal).await?;
+    for place in &world.places {
+        world.start_daemon(place);
+    }
+    let job = Job {
+        servers: world.nats_urls(),
+        seed,
+        count,
+        rate,
+    };
+    let mut publisher = publisher(&job, dir)?;
+    inject(&world, &plan(seed, length, &case.targets())).await;
+    world.mend();
+    quiet(&world, &mut publisher).await?;
+    journal.note("all is quiet");
+    stop_daemons(&world).await;
+    world.check_logs()?;
+    let findings = oracle::check(&world, seed, count).await?;
+    let mut failures = findings.offenders(&world, seed).await?;
+    failures.extend(journal.failures());
+    Ok(Outcome { findings, failures })
+}
+
+/// This program again, in a process of its own.
+fn publisher(job: &Job, dir: &Path) -> Result<Process> {
+    let program = std::env::current_exe()?.display().to_string();
+    let mut command = dies_with_parent(&program);
+    command
+        .args(["--publish-to", &job.servers])
+        .args(["--seed", &job.seed.to_string()])
+        .args(["--count", &job.count.to_string()])
+        .args(["--rate", &job.rate.to_string()]);
+    Ok(Process::spawn(command, &dir.join("publisher.log")))
+}
+
+/// With nothing in the way, a daemon stops cleanly.
+async fn stop_daemons(world: &World) {
+    let stops = world.places.iter().map(|place| async move {
+        let status = place.stop().await;
+        if let Some(status) = status.filter(|status| !status.success()) {
+            let what = format!("{} did not stop cleanly: {status}", place.name());
+            world.journal.fail(what);
+        }
+    });
+    join_all(stops).await;
+}

@@ -1,0 +1,71 @@
+//! Waits until everything is published and settled.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use tokio::time::{Instant, sleep};
+
+use crate::harness::nats::{CONSUMER, STREAM};
+use crate::harness::process::Process;
+
+use super::world::World;
+
+/// No run is about time; one that stands still for so long will not go on.
+const STANDSTILL: Duration = Duration::from_secs(120);
+
+/// How far the work is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Progress {
+    publishing: bool,
+    stored: u64,
+    pending: u64,
+    unacked: usize,
+    acked_up_to: u64,
+}
+
+/// Waits until the publisher has ended and nothing is pending on the consumer.
+pub async fn quiet(world: &World, publisher: &mut Process) -> Result<()> {
+    let jetstream = world.nats[0].jetstream().await;
+    let mut last: Option<Progress> = None;
+    let mut moved = Instant::now();
+    loop {
+        sleep(Duration::from_millis(500)).await;
+        world.check_daemons();
+        let publishing = match publisher.status() {
+            None => true,
+            Some(status) if status.success() => false,
+            Some(status) => bail!("the publisher ended with {status}: {}", publisher.output()),
+        };
+        let now = progress(&jetstream, publishing).await;
+        if let Some(now) = now
+            && !now.publishing
+            && now.pending == 0
+            && now.unacked == 0
+        {
+            return Ok(());
+        }
+        if now.is_some() && now != last {
+            last = now;
+            moved = Instant::now();
+        }
+        if moved.elapsed() > STANDSTILL {
+            bail!("it never came to rest; it stands still at {last:?}");
+        }
+    }
+}
+
+/// `None` while JetStream does not answer.
+async fn progress(
+    jetstream: &async_nats::jetstream::Context,
+    publishing: bool,
+) -> Option<Progress> {
+    let stream = jetstream.get_stream(STREAM).await.ok()?;
+    let consumer = stream.consumer_info(CONSUMER).await.ok()?;
+    Some(Progress {
+        publishing,
+        stored: stream.cached_info().state.messages,
+        pending: consumer.num_pending,
+        unacked: consumer.num_ack_pending,
+        acked_up_to: consumer.ack_floor.stream_sequence,
+    })
+}

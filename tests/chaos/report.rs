@@ -1,0 +1,86 @@
+//! What is printed.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::case::{Case, Options, Outcome};
+use super::oracle::Findings;
+
+/// The first line of a case.
+pub fn start(case: Case, options: Options, dir: &Path) -> String {
+    let Options { seed, length, rate } = options;
+    format!(
+        "{}: seed {seed}, faults for {} at {rate} signals a second; logs in {}",
+        case.name(),
+        humantime::format_duration(length),
+        dir.display()
+    )
+}
+
+/// The table of faults.
+pub fn faults(counts: &BTreeMap<&'static str, u64>) -> String {
+    let mut table = String::new();
+    for (kind, count) in counts {
+        let _ = writeln!(table, "  {count:>6}  {kind}");
+    }
+    let kills: u64 = counts
+        .iter()
+        .filter(|(kind, _)| kind.ends_with("SIGKILL"))
+        .map(|(_, count)| count)
+        .sum();
+    let _ = write!(table, "  {kills:>6}  processes killed with SIGKILL in all");
+    table
+}
+
+/// Prints the verdict; whether it is a good one.
+pub fn verdict(
+    case: Case,
+    options: Options,
+    outcome: &Result<Outcome>,
+    failures: &[String],
+) -> bool {
+    let failures = match outcome {
+        Ok(outcome) => {
+            println!("{}", found(&outcome.findings));
+            outcome.failures.clone()
+        }
+        Err(error) => [&[format!("{error:#}")], failures].concat(),
+    };
+    if failures.is_empty() {
+        println!("test {} ... ok\n", case.name());
+        return true;
+    }
+    for failure in failures {
+        println!("  {failure}");
+    }
+    let minutes = options.length.as_secs_f64() / 60.0;
+    println!(
+        "test {} ... FAILED\nagain with: make chaos CASE={} SEED={} MINUTES={minutes} RATE={}",
+        case.name(),
+        case.name(),
+        options.seed,
+        options.rate
+    );
+    false
+}
+
+fn found(findings: &Findings) -> String {
+    let Findings {
+        published,
+        valid,
+        rows,
+        invalid,
+        letters,
+        ..
+    } = findings;
+    format!(
+        "  published {published}: {valid} valid, {rows} rows; {invalid} invalid, {letters} dead letters\n  \
+         lost {}, repeated {}, altered {}",
+        findings.lost.len(),
+        findings.repeated.len(),
+        findings.altered.len()
+    )
+}
