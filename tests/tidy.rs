@@ -177,10 +177,18 @@ fn functions(lines: &[String]) -> Vec<(String, usize)> {
     let mut found = Vec::new();
     for (at, line) in lines.iter().enumerate() {
         let code = line.trim_start();
-        let head = code.split('(').next().unwrap_or_default();
-        if !head.split_whitespace().any(|word| word == "fn") || code.starts_with("//") {
+        let Some((qualifiers, head)) = code.split_once("fn ") else {
+            continue;
+        };
+        // What may stand before `fn`; anything else is no head of a function.
+        let words = ["pub", "pub(super)", "pub(crate)", "async", "const"];
+        if !qualifiers
+            .split_whitespace()
+            .all(|word| words.contains(&word))
+        {
             continue;
         }
+        let head = head.split(['(', '<']).next().unwrap_or_default();
         let depth = line.len() - code.len();
         let end = format!("{}}}", " ".repeat(depth));
         let length = lines[at..].iter().position(|line| *line == end);
