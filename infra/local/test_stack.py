@@ -8,6 +8,7 @@ Uses free ports and a folder of its own for the servers; what was fetched is sha
 import contextlib
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -36,10 +37,15 @@ STACK = INFRA / "local" / "stack"
 
 
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
-    ports = [held.getsockname()[1] for held in sockets]
-    for held in sockets:
-        held.close()
+    """Below the ports that the kernel gives to outgoing connections: one of those could take a
+    port while its server is being started again."""
+    held = []
+    while len(held) < count:
+        with contextlib.suppress(OSError):
+            held.append(socket.create_server((HOST, random.randrange(15_000, 32_000))))
+    ports = [server.getsockname()[1] for server in held]
+    for server in held:
+        server.close()
     return ports
 
 

@@ -103,9 +103,16 @@ pub fn stack_serve(arguments: &[String]) -> Command {
 }
 
 /// A port on loopback that was free a moment ago.
+///
+/// Below the ports that the kernel gives to outgoing connections: one of those could take it
+/// while its server is being started again.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
+    loop {
+        let port = rand::random_range(15_000..32_000);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Waits until something accepts connections on a port.
