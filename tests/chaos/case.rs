@@ -11,6 +11,7 @@ use crate::harness::process::Process;
 
 use super::inject::inject;
 use super::journal::Journal;
+use super::logs::Logs;
 use super::oracle::{self, Findings};
 use super::plan::{Target, plan};
 use super::publisher::Job;
@@ -75,6 +76,7 @@ pub struct Options {
 /// How a run ended.
 pub struct Outcome {
     pub findings: Findings,
+    pub logs: Logs,
     /// What was wrong, most telling first; empty when nothing was.
     pub failures: Vec<String>,
 }
@@ -104,11 +106,16 @@ pub async fn run(
     quiet(&world, &mut publisher).await?;
     journal.note("all is quiet");
     stop_daemons(&world).await;
-    world.check_logs()?;
+    let logs = Logs::read(dir)?;
     let findings = oracle::check(&world, seed, count).await?;
     let mut failures = findings.offenders(&world, seed).await?;
+    failures.extend(logs.panics.iter().cloned());
     failures.extend(journal.failures());
-    Ok(Outcome { findings, failures })
+    Ok(Outcome {
+        findings,
+        logs,
+        failures,
+    })
 }
 
 /// This program again, in a process of its own.

@@ -56,7 +56,10 @@ async fn daemon(world: &World, place: &Place, step: Step) {
         Fault::Crash(point, times) => {
             place.kill();
             world.start_doomed_daemon(place, &format!("{}:{times}", point.name()));
-            sleep(step.lasts).await;
+            let end = Instant::now() + step.lasts;
+            while !place.has_ended() && Instant::now() < end {
+                sleep(Duration::from_millis(50)).await;
+            }
             if place.has_ended() {
                 world.journal.count("fault points reached");
             }

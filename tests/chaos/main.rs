@@ -13,6 +13,7 @@ mod harness;
 mod http;
 mod inject;
 mod journal;
+mod logs;
 mod oracle;
 mod plan;
 mod proxy;

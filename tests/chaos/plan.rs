@@ -114,7 +114,7 @@ fn gap_ms(target: Target) -> Range<u64> {
         Target::Daemon(_) => 500..4_000,
         Target::Cluster => 3_000..8_000,
         Target::ClickHouse | Target::Nats => 6_000..20_000,
-        Target::LinkToClickHouse(_) | Target::LinkToNats(_) => 4_000..16_000,
+        Target::LinkToClickHouse(_) | Target::LinkToNats(_) => 6_000..22_000,
     }
 }
 
@@ -127,7 +127,7 @@ fn draw(rng: &mut ChaCha8Rng, target: Target) -> (Fault, Range<u64>) {
             60..66 => (Fault::Kill, 3_000..8_000),
             66..76 => {
                 let point = FaultPoint::ALL[rng.random_range(0..FaultPoint::ALL.len())];
-                (Fault::Crash(point, rng.random_range(1..10)), 3_000..7_000)
+                (Fault::Crash(point, rng.random_range(1..6)), 5_000..8_000)
             }
             76..88 => (Fault::Stop, 0..4_000),
             _ => (Fault::Pause, 5_500..9_000),

@@ -22,7 +22,7 @@ pub fn start(case: Case, options: Options, dir: &Path) -> String {
 
 /// The table of faults.
 pub fn faults(counts: &BTreeMap<&'static str, u64>) -> String {
-    let mut table = String::new();
+    let mut table = String::from("faults\n");
     for (kind, count) in counts {
         let _ = writeln!(table, "  {count:>6}  {kind}");
     }
@@ -44,7 +44,9 @@ pub fn verdict(
 ) -> bool {
     let failures = match outcome {
         Ok(outcome) => {
-            println!("{}", found(&outcome.findings));
+            println!("what the daemons did against them");
+            outcome.logs.defences().for_each(|line| println!("{line}"));
+            println!("what was found\n{}", found(&outcome.findings));
             outcome.failures.clone()
         }
         Err(error) => [&[format!("{error:#}")], failures].concat(),
