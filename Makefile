@@ -1,6 +1,6 @@
 # `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos lint fmt up down status
+.PHONY: help demo test chaos lint fmt fuzz memory up down status
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,21 @@ lint: ## format and clippy, warnings are errors
 
 fmt: ## format the code
 	cargo fmt
+
+# Needs `cargo install cargo-fuzz --locked`, and a C++ compiler for libFuzzer. RUSTC_BOOTSTRAP has
+# the stable compiler take cargo-fuzz's options; the code has no `unsafe`, so no sanitizer is
+# needed. What the fuzzer finds on its way goes to fuzz/target, not into the corpus.
+SECONDS ?= 60
+fuzz: ## fuzz the decoder and the row encoder, SECONDS=60 for each
+	for target in decode row; do \
+		mkdir -p fuzz/target/corpus/$$target && \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$(SECONDS) -max_len=65536 -timeout=10 -print_final_stats=1 || exit 1; \
+	done
+
+memory: ## 5 GiB through a daemon that may have 256 MiB resident, ClickHouse slow and away
+	infra/local/stack fetch
+	cargo test --release --locked --test it -- --ignored --nocapture memory::five_gib
 
 up: ## start NATS and ClickHouse on this machine, without Docker
 	infra/local/stack up

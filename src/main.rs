@@ -11,8 +11,11 @@ use tracing::error;
 
 /// EX_CONFIG of sysexits.h.
 const EXIT_CONFIG: u8 = 78;
+/// EX_SOFTWARE of sysexits.h.
+const EXIT_DEFECT: i32 = 70;
 
 fn main() -> ExitCode {
+    risksignal_malloc::fix_large_bound();
     let cli = Cli::parse();
     let settings = match Settings::load(cli.config.as_deref()) {
         Ok(settings) => settings,
@@ -25,6 +28,7 @@ fn main() -> ExitCode {
         eprintln!("risksignal: {error}");
         return ExitCode::from(EXIT_CONFIG);
     }
+    end_on_panic();
     match start(cli.command, settings) {
         Ok(code) => code,
         Err(error) => {
@@ -32,6 +36,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Has any panic end the process. Tokio would only end the task: when that is the one of the
+/// connection to NATS, what is left looks alive and does nothing. What was not acked is
+/// delivered again.
+fn end_on_panic() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::exit(EXIT_DEFECT);
+    }));
 }
 
 #[tokio::main]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -27,10 +27,7 @@ pub(super) fn signal<'a>(
 ) -> Result<(Signal<'a>, Vec<Breach>), Invalid> {
     let fields: Fields<'a> =
         serde_json::from_str(text).map_err(|error| match error.classify() {
-            // serde's own words would quote the message.
-            Category::Data => {
-                Invalid::BreaksRules(vec![Breach::new("signal", "must be a JSON object")])
-            }
+            Category::Data => not_an_object(text),
             _ => Invalid::NotJson(error.to_string()),
         })?;
     let mut breaches = Vec::new();
@@ -62,6 +59,16 @@ pub(super) fn signal<'a>(
         extra: extra(&fields.extra),
     };
     Ok((signal, breaches))
+}
+
+/// Why a text that does not begin an object is no signal. The parser has stopped at its first
+/// character, so that the rest may be anything.
+fn not_an_object(text: &str) -> Invalid {
+    match serde_json::from_str::<IgnoredAny>(text) {
+        // serde's own words would quote the message.
+        Ok(_) => Invalid::BreaksRules(vec![Breach::new("signal", "must be a JSON object")]),
+        Err(error) => Invalid::NotJson(error.to_string()),
+    }
 }
 
 /// Stands for a text of the wrong shape.

@@ -224,6 +224,16 @@ fn what_is_no_json_object_says_so() {
         ),
         (b"[1]", "breaks_rules", "signal: must be a JSON object"),
         (
+            b"[1",
+            "not_json",
+            "not JSON: EOF while parsing a list at line 1 column 2",
+        ),
+        (
+            b"true story",
+            "not_json",
+            "not JSON: trailing characters at line 1 column 6",
+        ),
+        (
             b"{\"a\":\"\0\"}",
             "not_json",
             "not JSON: control character (\\u0000-\\u001F) found while parsing a string at line 1 column 6",

@@ -6,7 +6,10 @@ mod binary;
 pub mod clickhouse;
 pub mod nats;
 pub mod process;
+pub mod raw_nats;
 pub mod signals;
+pub mod slow_link;
+pub mod stored;
 
 pub use binary::{Daemon, risksignal};
 use clickhouse::ClickHouse;

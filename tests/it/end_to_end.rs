@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use clickhouse::Row;
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::harness::nats::{DEAD_LETTERS, STREAM, header, sequence};
 use crate::harness::signals::is_valid;
+use crate::harness::stored::stored;
 use crate::harness::{Stack, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,25 +115,6 @@ async fn under_load_a_summary_takes_the_place_of_a_line_a_batch() {
     assert!(!lines.iter().any(single));
 }
 
-/// A row of the table, read through the clickhouse crate's own validation.
-#[derive(Row, Deserialize)]
-struct Stored {
-    event_time: i64,
-    source_id: String,
-    event_type: String,
-    payload: String,
-    severity: u8,
-    #[serde(with = "clickhouse::serde::uuid")]
-    trace_id: uuid::Uuid,
-    user_id: String,
-    wallet_address: String,
-    extra: String,
-    subject: String,
-    stream_seq: u64,
-}
-
-const STORED: &str = "SELECT toUnixTimestamp64Milli(event_time) AS event_time, source_id, event_type, payload, severity, trace_id, user_id, wallet_address, extra, toString(subject) AS subject, stream_seq FROM raw_signals ORDER BY stream_seq";
-
 #[tokio::test(flavor = "multi_thread")]
 async fn real_data_arrives_with_its_payloads_byte_for_byte() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -151,7 +131,7 @@ async fn real_data_arrives_with_its_payloads_byte_for_byte() {
         (stack.clickhouse.counts().await.0 == lines.len() as u64).then_some(())
     })
     .await;
-    let rows: Vec<Stored> = stack.clickhouse.rows(STORED).await;
+    let rows = stored(&stack.clickhouse).await;
     for (line, row) in lines.into_iter().zip(rows) {
         // What stands in the line, by its bytes: everything behind the key.
         let payload = line.split_once("\"payload\":").unwrap().1;
@@ -189,7 +169,7 @@ async fn every_field_reads_back_as_it_was_sent() {
         (stack.clickhouse.counts().await == (3, 3)).then_some(())
     })
     .await;
-    let rows: Vec<Stored> = stack.clickhouse.rows(STORED).await;
+    let rows = stored(&stack.clickhouse).await;
     let [first, second, third] = rows.as_slice() else {
         panic!("{} rows", rows.len());
     };
