@@ -18,7 +18,7 @@ use crate::telemetry::events::{EventLog, Inserted};
 use super::committed::{Answer, CommittedBatch};
 use super::dead_letter::DeadLettered;
 use super::exhausted::NoLetterNeeded;
-use super::in_flight::Lease;
+use super::in_flight::{InFlight, Lease};
 
 /// What may be acked.
 #[derive(Debug)]
@@ -47,6 +47,7 @@ pub(super) struct Ack {
     pub client: Client,
     pub context: Context,
     pub settings: Arc<Settings>,
+    pub in_flight: Arc<InFlight>,
     pub settled: Receiver<Settled>,
     pub log: EventLog,
     pub faults: FaultPoints,
@@ -78,9 +79,7 @@ impl Ack {
         match settled {
             Settled::Committed(batch) => {
                 self.tell(&batch, totals);
-                for lease in batch.into_leases() {
-                    self.ack(lease).await;
-                }
+                self.ack(batch.into_leases()).await;
             }
             Settled::DeadLettered(letter) => {
                 totals.dead_lettered += 1;
@@ -89,14 +88,14 @@ impl Ack {
                 if let Some(given_up) = given_up {
                     self.send_ack(given_up).await;
                 }
-                self.ack(lease).await;
+                self.ack(vec![lease]).await;
             }
             Settled::NoLetterNeeded(advisory) => {
                 let (lease, given_up) = advisory.into_parts();
                 if let Some(given_up) = given_up {
                     self.send_ack(given_up).await;
                 }
-                self.ack(lease).await;
+                self.ack(vec![lease]).await;
             }
         }
     }
@@ -137,12 +136,11 @@ impl Ack {
 
     /// An ack is a publish without an answer: a lost one means that the message is
     /// delivered again.
-    async fn ack(&self, lease: Lease) {
-        self.faults.reached(Point::BeforeAck);
-        let Some(reply): Option<Subject> = lease.settle() else {
-            return;
-        };
-        self.send_ack(reply).await;
+    async fn ack(&self, leases: Vec<Lease>) {
+        for reply in self.in_flight.settle(leases) {
+            self.faults.reached(Point::BeforeAck);
+            self.send_ack(reply).await;
+        }
     }
 
     async fn send_ack(&self, reply: Subject) {

@@ -1,8 +1,8 @@
 //! When a batch closes. Pure: it is told of time, and does no I/O.
 
-use crate::store::{Block, row};
+use crate::store::{Block, Rows};
 
-use super::decode::Accepted;
+use super::dead_letter::{Reason, Rejected};
 use super::delivery::Delivery;
 
 /// What a batch may grow to.
@@ -21,8 +21,8 @@ pub(super) enum CloseReason {
     MaxRows,
     /// It has all the bytes it may have.
     MaxBytes,
-    /// Its first row has waited long enough.
-    MaxWait,
+    /// It has collected for long enough.
+    Wait,
     /// Nothing more will come.
     Drain,
 }
@@ -33,7 +33,7 @@ impl CloseReason {
         match self {
             Self::MaxRows => "max_rows",
             Self::MaxBytes => "max_bytes",
-            Self::MaxWait => "max_wait",
+            Self::Wait => "wait",
             Self::Drain => "drain",
         }
     }
@@ -44,56 +44,15 @@ impl CloseReason {
 pub(super) struct OpenBatch {
     bounds: Bounds,
     rows: Rows,
+    deliveries: Vec<Delivery>,
 }
 
-/// A batch that changes no more: a retry sends the same bytes with the same token.
+/// A batch that changes no more: a retry sends the same rows with the same token.
 #[derive(Debug)]
 pub(super) struct ClosedBatch {
     block: Block,
-    /// Where each row begins in the block.
-    starts: Vec<usize>,
     deliveries: Vec<Delivery>,
     close_reason: CloseReason,
-}
-
-/// Encoded rows behind their header, and the message that each came in.
-#[derive(Debug, Default)]
-struct Rows {
-    encoded: Vec<u8>,
-    starts: Vec<usize>,
-    deliveries: Vec<Delivery>,
-}
-
-impl Rows {
-    /// No rows, with room for as many as `other` has: the next batch is likely to be as
-    /// large as this one.
-    fn sized_like(other: &Self) -> Self {
-        Self {
-            encoded: Vec::with_capacity(other.encoded.len()),
-            starts: Vec::with_capacity(other.starts.len()),
-            deliveries: Vec::with_capacity(other.deliveries.len()),
-        }
-    }
-
-    fn push(&mut self, row: &[u8], delivery: Delivery) {
-        if self.deliveries.is_empty() {
-            row::encode_header(&mut self.encoded);
-        }
-        self.starts.push(self.encoded.len());
-        self.encoded.extend_from_slice(row);
-        self.deliveries.push(delivery);
-    }
-
-    /// `None` when there are no rows.
-    fn close(self, close_reason: CloseReason) -> Option<ClosedBatch> {
-        let rows = self.deliveries.len();
-        (rows > 0).then(|| ClosedBatch {
-            block: Block::new(rows, self.encoded),
-            starts: self.starts,
-            deliveries: self.deliveries,
-            close_reason,
-        })
-    }
 }
 
 impl OpenBatch {
@@ -102,34 +61,67 @@ impl OpenBatch {
         Self {
             bounds,
             rows: Rows::default(),
+            deliveries: Vec::new(),
         }
     }
 
     /// Whether it has no rows.
     pub fn is_empty(&self) -> bool {
-        self.rows.deliveries.is_empty()
+        self.rows.is_empty()
     }
 
-    /// Adds a row, and returns the batch when that closed it.
-    pub fn push(&mut self, accepted: Accepted<'_>) -> Option<ClosedBatch> {
-        self.rows.push(accepted.row, accepted.delivery);
-        if self.rows.deliveries.len() >= self.bounds.max_rows {
-            self.close(CloseReason::MaxRows)
-        } else if self.rows.encoded.len() >= self.bounds.max_bytes {
-            self.close(CloseReason::MaxBytes)
+    /// Why it can take no further row, if it cannot.
+    pub fn full(&self) -> Option<CloseReason> {
+        if self.rows.len() >= self.bounds.max_rows {
+            Some(CloseReason::MaxRows)
+        } else if self.rows.bytes() >= self.bounds.max_bytes {
+            Some(CloseReason::MaxBytes)
         } else {
             None
         }
     }
 
-    /// Closes the batch, unless it is empty, and begins the next one.
+    /// Adds a message with the row that `encode` makes of it.
+    ///
+    /// # Errors
+    /// The message, when `encode` gives a reason instead.
+    pub fn push(
+        &mut self,
+        delivery: Delivery,
+        encode: impl FnOnce(&Delivery, &mut Rows) -> Result<(), Reason>,
+    ) -> Result<(), Rejected> {
+        match encode(&delivery, &mut self.rows) {
+            Ok(()) => {
+                self.deliveries.push(delivery);
+                Ok(())
+            }
+            Err(reason) => Err(Rejected { delivery, reason }),
+        }
+    }
+
+    /// Closes the batch, unless it is empty, and begins the next one, which is likely to be as
+    /// large.
     pub fn close(&mut self, close_reason: CloseReason) -> Option<ClosedBatch> {
-        let next = Rows::sized_like(&self.rows);
-        std::mem::replace(&mut self.rows, next).close(close_reason)
+        let rows = Rows::sized_like(&self.rows);
+        let deliveries = Vec::with_capacity(self.deliveries.len());
+        ClosedBatch::new(
+            std::mem::replace(&mut self.rows, rows),
+            std::mem::replace(&mut self.deliveries, deliveries),
+            close_reason,
+        )
     }
 }
 
 impl ClosedBatch {
+    /// `None` when there are no rows.
+    fn new(rows: Rows, deliveries: Vec<Delivery>, close_reason: CloseReason) -> Option<Self> {
+        (!rows.is_empty()).then(|| Self {
+            block: Block::new(rows),
+            deliveries,
+            close_reason,
+        })
+    }
+
     /// What ClickHouse gets.
     pub fn block(&self) -> &Block {
         &self.block
@@ -173,31 +165,34 @@ impl ClosedBatch {
             (false, true) => return (None, Some(self)),
             _ => {}
         }
-        let mut ends = self.starts[1..].to_vec();
-        ends.push(self.block.bytes());
-        let mut first = Rows::default();
-        let mut second = Rows::default();
+        let mut first = (Rows::default(), Vec::new());
+        let mut second = (Rows::default(), Vec::new());
         for (index, delivery) in self.deliveries.into_iter().enumerate() {
-            let row = &self.block.encoded()[self.starts[index]..ends[index]];
-            let side = if sides[index] {
+            let (rows, deliveries) = if sides[index] {
                 &mut first
             } else {
                 &mut second
             };
-            side.push(row, delivery);
+            rows.push_from(self.block.rows(), index);
+            deliveries.push(delivery);
         }
         (
-            first.close(self.close_reason),
-            second.close(self.close_reason),
+            Self::new(first.0, first.1, self.close_reason),
+            Self::new(second.0, second.1, self.close_reason),
         )
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::super::delivery::Position;
     use super::super::in_flight::InFlight;
     use super::*;
+    use crate::settings::Settings;
+    use crate::signal::{Invalid, Signal};
+    use crate::store::row::Origin;
 
     async fn delivery(stream_seq: u64) -> Delivery {
         let mut pull = InFlight::new(1, 1).reserve(1, 1).await;
@@ -229,20 +224,30 @@ mod tests {
             .collect()
     }
 
-    /// The rows' bytes, without the header.
-    fn rows(batch: &ClosedBatch) -> &[u8] {
-        let mut header = Vec::new();
-        row::encode_header(&mut header);
-        batch
-            .block()
-            .encoded()
-            .strip_prefix(header.as_slice())
-            .unwrap()
+    /// What is sent for the batch, which has each payload somewhere.
+    fn sent(batch: &ClosedBatch) -> String {
+        let chunks: Vec<Bytes> = batch.block().chunks(0, 1 << 20).collect();
+        String::from_utf8_lossy(&chunks.concat()).into_owned()
     }
 
-    async fn push(batch: &mut OpenBatch, row: &[u8], stream_seq: u64) -> Option<ClosedBatch> {
+    async fn push(batch: &mut OpenBatch, payload: &str, stream_seq: u64) {
         let delivery = delivery(stream_seq).await;
-        batch.push(Accepted { row, delivery })
+        let pushed = batch.push(delivery, |delivery, rows| {
+            let body = Bytes::from(format!(
+                r#"{{"event_time":0,"source_id":"s","payload":{payload},"severity":1,"trace_id":"3b32aef0-228a-5924-a25d-9362bb7bf65d"}}"#
+            ));
+            let limits = Settings::default().validation;
+            let signal = Signal::parse(&body, &delivery.message.subject, &limits).unwrap();
+            let origin = Origin {
+                subject: &delivery.message.subject,
+                stream_created_ns: 0,
+                stream_seq,
+                published_at_ms: 0,
+            };
+            rows.push(&signal, &body, &origin);
+            Ok(())
+        });
+        pushed.unwrap();
     }
 
     fn bounds(max_rows: usize, max_bytes: usize) -> Bounds {
@@ -253,56 +258,72 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_batch_closes_with_its_last_row() {
+    async fn a_batch_is_full_with_its_last_row() {
         let mut batch = OpenBatch::new(bounds(3, 10_000));
-        assert!(push(&mut batch, b"a", 1).await.is_none());
-        assert!(push(&mut batch, b"b", 2).await.is_none());
-        let closed = push(&mut batch, b"c", 3).await.unwrap();
+        push(&mut batch, "{}", 1).await;
+        push(&mut batch, "{}", 2).await;
+        assert_eq!(batch.full(), None);
+        push(&mut batch, "{}", 3).await;
+        assert_eq!(batch.full(), Some(CloseReason::MaxRows));
+        let closed = batch.close(CloseReason::MaxRows).unwrap();
         assert_eq!(closed.close_reason(), CloseReason::MaxRows);
-        assert_eq!(closed.block().rows(), 3);
+        assert_eq!(closed.block().rows().len(), 3);
         assert_eq!(sequences(&closed), [1, 2, 3]);
-        assert_eq!(rows(&closed), b"abc");
         assert!(batch.is_empty());
     }
 
     #[tokio::test]
-    async fn a_batch_closes_when_it_reaches_its_bytes() {
+    async fn a_batch_is_full_when_it_reaches_its_bytes() {
         let mut batch = OpenBatch::new(bounds(100, 1_000));
-        assert!(push(&mut batch, &[0; 200], 1).await.is_none());
-        let closed = push(&mut batch, &[0; 900], 2).await.unwrap();
-        assert_eq!(closed.close_reason(), CloseReason::MaxBytes);
-        assert_eq!(closed.block().rows(), 2);
-        assert!(closed.block().bytes() > 1_100, "the header comes first");
+        push(&mut batch, "{}", 1).await;
+        assert_eq!(batch.full(), None);
+        let long = format!(r#"{{"x":"{}"}}"#, "y".repeat(900));
+        push(&mut batch, &long, 2).await;
+        assert_eq!(batch.full(), Some(CloseReason::MaxBytes));
+        let closed = batch.close(CloseReason::MaxBytes).unwrap();
+        assert!(closed.block().rows().bytes() > 1_000);
     }
 
     #[tokio::test]
     async fn an_empty_batch_does_not_close() {
         let mut batch = OpenBatch::new(bounds(3, 10_000));
-        assert!(batch.close(CloseReason::MaxWait).is_none());
-        assert!(push(&mut batch, b"a", 1).await.is_none());
+        assert!(batch.close(CloseReason::Wait).is_none());
+        push(&mut batch, "{}", 1).await;
         let closed = batch.close(CloseReason::Drain).unwrap();
         assert_eq!(closed.close_reason(), CloseReason::Drain);
         assert!(batch.close(CloseReason::Drain).is_none());
     }
 
     #[tokio::test]
+    async fn what_has_no_row_is_not_in_the_batch() {
+        let mut batch = OpenBatch::new(bounds(3, 10_000));
+        let reason = Reason::Invalid(Invalid::NotJson("no".to_owned()));
+        let rejected = batch.push(delivery(1).await, |_, _| Err(reason.clone()));
+        assert_eq!(rejected.unwrap_err().reason, reason);
+        assert!(batch.close(CloseReason::Drain).is_none());
+    }
+
+    #[tokio::test]
     async fn a_split_keeps_each_row_with_its_message() {
         let mut batch = OpenBatch::new(bounds(4, 10_000));
-        let mut closed = None;
-        for (stream_seq, row) in [(1, &b"a"[..]), (2, b"bb"), (3, b"ccc"), (4, b"d")] {
-            closed = push(&mut batch, row, stream_seq).await;
+        for (stream_seq, payload) in [(1, r#"{"one":1}"#), (2, "{}"), (3, r#"{"three":3}"#)] {
+            push(&mut batch, payload, stream_seq).await;
         }
-        let token = closed.as_ref().unwrap().block().token();
+        let closed = batch.close(CloseReason::Drain).unwrap();
+        let token = closed.block().token();
         let is_even = |_, delivery: &Delivery| delivery.position.stream_seq.is_multiple_of(2);
-        let (even, odd) = closed.unwrap().split(is_even);
+        let (even, odd) = closed.split(is_even);
         let (even, odd) = (even.unwrap(), odd.unwrap());
-        assert_eq!((sequences(&even), rows(&even)), (vec![2, 4], &b"bbd"[..]));
-        assert_eq!((sequences(&odd), rows(&odd)), (vec![1, 3], &b"accc"[..]));
+        assert_eq!(sequences(&even), [2]);
+        assert!(!sent(&even).contains("one") && !sent(&even).contains("three"));
+        assert_eq!(sequences(&odd), [1, 3]);
+        let both = sent(&odd);
+        assert!(both.find("one").unwrap() < both.find("three").unwrap());
         assert_ne!(even.block().token(), token);
         assert_ne!(even.block().token(), odd.block().token());
 
-        let token = even.block().token();
-        let (none, all) = even.split(|_, _| false);
+        let token = odd.block().token();
+        let (none, all) = odd.split(|_, _| false);
         assert!(none.is_none());
         assert_eq!(
             all.unwrap().block().token(),

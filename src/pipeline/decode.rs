@@ -1,114 +1,121 @@
 //! From deliveries to batches: each message is judged once, its row encoded at once.
 //!
-//! Decoding and batching share one task: a signal takes about a microsecond, less than
-//! handing it to another thread would.
+//! Decoding and batching share one task: a signal takes less than a microsecond, which is less
+//! than handing it to another thread would.
+//!
+//! A batch closes when it has collected for as long as the traffic makes it worth (`pace`), the
+//! cap on the rate of inserts allows one, and there is room for an insert; until then it grows.
+//! So a signal in little traffic goes at once and alone, and a backlog in full batches.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Message;
-use time::OffsetDateTime;
 use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
 use crate::signal::{Limits, Signal};
-use crate::store::row::{self, Origin};
+use crate::store::Rows;
+use crate::store::row::Origin;
 
 use super::batch::{CloseReason, ClosedBatch, OpenBatch};
 use super::dead_letter::{Reason, Rejected};
 use super::delivery::Delivery;
+use super::pace::Pace;
 
-/// A valid signal: its row, and the message it came in.
-#[derive(Debug)]
-pub(super) struct Accepted<'r> {
-    /// The encoded row.
-    pub row: &'r [u8],
-    /// The message.
-    pub delivery: Delivery,
-}
+/// Room for one insert, given back when its batch has landed.
+pub(super) type Slot = OwnedSemaphorePermit;
 
 /// The stage between pull and insert.
 pub(super) struct Decode {
     pub limits: Limits,
     pub max_wait: Duration,
+    /// The least time between two inserts.
+    pub insert_interval: Duration,
     pub batch: OpenBatch,
+    /// Room for inserts.
+    pub slots: Arc<Semaphore>,
     pub deliveries: Receiver<Vec<Delivery>>,
-    pub batches: Sender<ClosedBatch>,
+    pub batches: Sender<(ClosedBatch, Slot)>,
     pub rejects: Sender<Rejected>,
 }
 
 impl Decode {
     /// Decodes until the pulls have ended, then closes what is open.
     pub async fn run(mut self) {
-        let mut row = Vec::new();
+        let mut pace = Pace::new(self.max_wait, Instant::now());
         let mut closes_at = Instant::now();
+        let mut next_insert_at = Instant::now();
         loop {
-            tokio::select! {
-                // A full channel must not keep a batch open beyond its time.
+            let not_before = closes_at.max(next_insert_at);
+            let chunk = tokio::select! {
+                // What is late goes before what is new.
                 biased;
-                () = sleep_until(closes_at), if !self.batch.is_empty() => {
-                    self.close(CloseReason::MaxWait).await;
+                Some(slot) = slot(&self.slots, not_before), if !self.batch.is_empty() => {
+                    next_insert_at = Instant::now() + self.insert_interval;
+                    self.close(CloseReason::Wait, slot).await;
+                    continue;
                 }
-                chunk = self.deliveries.recv() => {
-                    let Some(chunk) = chunk else { break };
-                    for delivery in chunk {
-                        if self.batch.is_empty() {
-                            closes_at = Instant::now() + self.max_wait;
-                        }
-                        self.take(delivery, &mut row).await;
-                    }
+                chunk = self.deliveries.recv() => chunk,
+            };
+            let Some(chunk) = chunk else { break };
+            pace.count(chunk.len(), Instant::now());
+            for delivery in chunk {
+                if self.batch.is_empty() {
+                    closes_at = Instant::now() + pace.wait();
+                }
+                self.take(delivery).await;
+                if let Some(reason) = self.batch.full()
+                    && let Some(slot) = slot(&self.slots, next_insert_at).await
+                {
+                    next_insert_at = Instant::now() + self.insert_interval;
+                    self.close(reason, slot).await;
                 }
             }
         }
-        self.close(CloseReason::Drain).await;
-    }
-
-    async fn take(&mut self, delivery: Delivery, row: &mut Vec<u8>) {
-        row.clear();
-        match judge(&delivery, &self.limits, row) {
-            Ok(()) => {
-                if let Some(closed) = self.batch.push(Accepted { row, delivery }) {
-                    self.send(closed).await;
-                }
-            }
-            Err(reason) => {
-                // The receiver ends after this stage; if it is gone all the same, the
-                // message is delivered again.
-                let _ = self.rejects.send(Rejected { delivery, reason }).await;
-            }
+        if let Some(slot) = slot(&self.slots, Instant::now()).await {
+            self.close(CloseReason::Drain, slot).await;
         }
     }
 
-    async fn close(&mut self, reason: CloseReason) {
+    async fn take(&mut self, delivery: Delivery) {
+        let limits = &self.limits;
+        let pushed = self
+            .batch
+            .push(delivery, |delivery, rows| encode(delivery, limits, rows));
+        if let Err(rejected) = pushed {
+            // The receiver ends after this stage; if it is gone all the same, the message is
+            // delivered again.
+            let _ = self.rejects.send(rejected).await;
+        }
+    }
+
+    async fn close(&mut self, reason: CloseReason, slot: Slot) {
         if let Some(closed) = self.batch.close(reason) {
-            self.send(closed).await;
+            // As above: without a receiver the leases drop, and the messages come again.
+            let _ = self.batches.send((closed, slot)).await;
         }
-    }
-
-    async fn send(&self, closed: ClosedBatch) {
-        // As above: without a receiver the leases drop, and the messages come again.
-        let _ = self.batches.send(closed).await;
     }
 }
 
-/// Appends the signal's row, or says why there is none.
-fn judge(delivery: &Delivery, limits: &Limits, row: &mut Vec<u8>) -> Result<(), Reason> {
-    let Message {
-        subject, payload, ..
-    } = &delivery.message;
-    let signal = Signal::parse(payload, subject, limits).map_err(Reason::Invalid)?;
+/// Room for an insert, when the time for one has come. The semaphore is never closed, so this
+/// always ends with a slot.
+async fn slot(slots: &Arc<Semaphore>, not_before: Instant) -> Option<Slot> {
+    sleep_until(not_before).await;
+    Arc::clone(slots).acquire_owned().await.ok()
+}
+
+/// Adds the signal's row, or says why there is none.
+fn encode(delivery: &Delivery, limits: &Limits, rows: &mut Rows) -> Result<(), Reason> {
+    let message = &delivery.message;
+    let signal =
+        Signal::parse(&message.payload, &message.subject, limits).map_err(Reason::Invalid)?;
     let origin = Origin {
-        subject,
+        subject: &message.subject,
         stream_created_ns: delivery.position.stream_created_ns,
         stream_seq: delivery.position.stream_seq,
         published_at_ms: delivery.published_at_ms,
-        ingested_at_ms: now_ms(),
     };
-    row::encode(row, &signal, &origin);
+    rows.push(&signal, &message.payload, &origin);
     Ok(())
-}
-
-/// Milliseconds since the epoch.
-fn now_ms() -> i64 {
-    let ms = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
-    i64::try_from(ms).unwrap_or(i64::MAX)
 }

@@ -83,6 +83,30 @@ impl InFlight {
         self.lock().held.len()
     }
 
+    /// Since when the oldest of some leases is held; `None` when one is held no more.
+    pub fn oldest<'l>(&self, leases: impl Iterator<Item = &'l Lease>) -> Option<Moment> {
+        let inner = self.lock();
+        let since = |lease: &Lease| inner.held.get(lease.slot?).map(|held| held.since);
+        let mut oldest = Moment::now();
+        for lease in leases {
+            oldest = oldest.earliest(since(lease)?);
+        }
+        Some(oldest)
+    }
+
+    /// Gives back the room of leases, and returns where their acks go. Only the ack stage
+    /// calls this.
+    pub fn settle(&self, leases: Vec<Lease>) -> Vec<Subject> {
+        let mut inner = self.lock();
+        let replies = leases
+            .into_iter()
+            .filter_map(|mut lease| inner.release(lease.slot.take()?))
+            .collect();
+        drop(inner);
+        self.room.notify_waiters();
+        replies
+    }
+
     /// Every lease whose age is within `ages`.
     pub fn renewals_due(&self, ages: Range<Duration>) -> Vec<Renewal> {
         let inner = self.lock();
@@ -163,20 +187,33 @@ impl Reservation {
         self.messages
     }
 
-    /// Moves one message's share from the reservation to a lease.
+    /// Moves the shares of messages from the reservation to leases, each with where its ack
+    /// goes and its bytes.
     ///
     /// The server began the ack wait when it sent the message, which is not known here; it
     /// was not before the pull was made, so the lease counts from there. A message that
     /// waited in a socket while this process was stopped is then known to be late.
+    pub fn leases(&mut self, messages: impl Iterator<Item = (Subject, usize)>) -> Vec<Lease> {
+        let mut inner = self.in_flight.lock();
+        let leases = messages.map(|(reply, bytes)| {
+            // The server holds a pull to its bounds, so that this never cuts anything off.
+            let bytes = bytes.min(self.bytes);
+            self.messages = self.messages.saturating_sub(1);
+            self.bytes -= bytes;
+            Lease {
+                slot: Some(inner.hold(reply, self.requested, bytes)),
+                in_flight: Arc::clone(&self.in_flight),
+            }
+        });
+        leases.collect()
+    }
+
+    /// As [`Self::leases`], for one message.
     pub fn lease(&mut self, reply: Subject, bytes: usize) -> Lease {
-        // The server holds a pull to its bounds, so that this never cuts anything off.
-        let bytes = bytes.min(self.bytes);
+        let slot = self.in_flight.lock().hold(reply, self.requested, bytes.min(self.bytes));
         self.messages = self.messages.saturating_sub(1);
-        self.bytes -= bytes;
-        Lease {
-            slot: Some(self.in_flight.lock().hold(reply, self.requested, bytes)),
-            in_flight: Arc::clone(&self.in_flight),
-        }
+        self.bytes = self.bytes.saturating_sub(bytes);
+        Lease { slot: Some(slot), in_flight: Arc::clone(&self.in_flight) }
     }
 }
 
@@ -207,21 +244,14 @@ impl Lease {
         inner.held.get(self.slot?).map(|held| held.since)
     }
 
-    /// Gives the room back and returns where the ack goes. Only the ack stage calls this.
-    pub fn settle(mut self) -> Option<Subject> {
-        self.release()
-    }
-
-    fn release(&mut self) -> Option<Subject> {
-        let reply = self.in_flight.lock().release(self.slot.take()?);
-        self.in_flight.room.notify_waiters();
-        reply
-    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.release();
+        // `None` once it is settled.
+        let Some(slot) = self.slot.take() else { return };
+        self.in_flight.lock().release(slot);
+        self.in_flight.room.notify_waiters();
     }
 }
 
@@ -249,7 +279,7 @@ mod tests {
         let dropped = pull.lease("b".into(), 200);
         drop(pull);
         assert_eq!(free(&in_flight), (8, 700));
-        assert_eq!(acked.settle().as_deref(), Some("a"));
+        assert_eq!(in_flight.settle(vec![acked]), ["a".into()]);
         assert_eq!(free(&in_flight), (9, 800));
         drop(dropped);
         assert_eq!(free(&in_flight), (10, 1000));
@@ -269,7 +299,7 @@ mod tests {
         drop(first);
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(!waiting.is_finished());
-        assert!(lease.settle().is_some());
+        assert_eq!(in_flight.settle(vec![lease]).len(), 1);
         assert_eq!(waiting.await.unwrap(), 4);
     }
 

@@ -17,7 +17,10 @@ use super::batch::ClosedBatch;
 use super::circuit::{Change, Circuit};
 use super::committed::CommittedBatch;
 use super::dead_letter::{Reason, Rejected};
+use super::decode::Slot;
 use super::delivery::Delivery;
+use super::in_flight::InFlight;
+use super::moment::Moment;
 
 /// Why pulling is stopped; `None` while it goes on.
 pub(super) type Halt = Option<Arc<str>>;
@@ -28,7 +31,8 @@ pub(super) struct Insert {
     pub store: Store,
     pub circuit: Arc<Circuit>,
     pub ack_wait: Duration,
-    pub batches: Arc<Mutex<Receiver<ClosedBatch>>>,
+    pub batches: Arc<Mutex<Receiver<(ClosedBatch, Slot)>>>,
+    pub in_flight: Arc<InFlight>,
     pub settled: Sender<Settled>,
     pub rejects: Sender<Rejected>,
     pub halt: watch::Sender<Halt>,
@@ -49,8 +53,9 @@ impl Insert {
     pub async fn run(self) {
         loop {
             let batch = self.batches.lock().await.recv().await;
-            let Some(batch) = batch else { return };
+            let Some((batch, slot)) = batch else { return };
             self.land(batch).await;
+            drop(slot);
         }
     }
 
@@ -95,10 +100,13 @@ impl Insert {
     async fn commit(&self, mut batch: ClosedBatch, mut unsure: bool) -> Landed {
         loop {
             let _permit = self.circuit.permit().await;
-            match self.live(batch) {
-                Some(live) => batch = live,
+            let oldest = match self.live(batch) {
+                Some((live, oldest)) => {
+                    batch = live;
+                    oldest
+                }
                 None => return Landed::Done,
-            }
+            };
             let stored = match self.stored(&batch, unsure).await {
                 Ok(stored) => stored,
                 Err(error) => {
@@ -120,7 +128,7 @@ impl Insert {
             }
             match self
                 .store
-                .insert(batch.block(), self.deadline(&batch))
+                .insert(batch.block(), self.deadline(oldest))
                 .await
             {
                 Ok(receipt) => {
@@ -140,9 +148,15 @@ impl Insert {
         }
     }
 
-    /// The part of a batch whose messages are still this instance's. The others are
-    /// delivered again, perhaps to another instance, and must not be inserted here.
-    fn live(&self, batch: ClosedBatch) -> Option<ClosedBatch> {
+    /// The part of a batch whose messages are still this instance's, and since when the oldest
+    /// of them is. The others are delivered again, perhaps to another instance, and must not
+    /// be inserted here.
+    fn live(&self, batch: ClosedBatch) -> Option<(ClosedBatch, Moment)> {
+        if let Some(oldest) = self.oldest(&batch)
+            && oldest.age() < self.ack_wait
+        {
+            return Some((batch, oldest));
+        }
         let is_live = |_, delivery: &Delivery| {
             let since = delivery.lease.since();
             since.is_some_and(|since| since.age() < self.ack_wait)
@@ -154,18 +168,20 @@ impl Insert {
                 "The ack wait ran out on messages before their insert; they are delivered again"
             );
         }
-        live
+        let live = live?;
+        let oldest = self.oldest(&live)?;
+        Some((live, oldest))
+    }
+
+    fn oldest(&self, batch: &ClosedBatch) -> Option<Moment> {
+        let leases = batch.deliveries().iter().map(|delivery| &delivery.lease);
+        self.in_flight.oldest(leases)
     }
 
     /// When ClickHouse must have the whole block: an eighth of the ack wait is left for it to
     /// write and commit the block then.
-    fn deadline(&self, batch: &ClosedBatch) -> SystemTime {
-        let until = self.ack_wait / 8 * 7;
-        let deliveries = batch.deliveries().iter();
-        let ends = deliveries.filter_map(|delivery| delivery.lease.since());
-        ends.map(|since| since.time_of_day(until))
-            .min()
-            .unwrap_or(SystemTime::UNIX_EPOCH)
+    fn deadline(&self, oldest: Moment) -> SystemTime {
+        oldest.time_of_day(self.ack_wait / 8 * 7)
     }
 
     /// The sequences of the batch that are in the table already.

@@ -25,6 +25,7 @@ mod in_flight;
 mod insert;
 mod keep_alive;
 mod moment;
+mod pace;
 mod pull;
 mod source;
 
@@ -36,7 +37,7 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream::Context;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -51,15 +52,13 @@ use ack::Ack;
 use batch::{Bounds, ClosedBatch, OpenBatch};
 use circuit::Circuit;
 use dead_letter::{DeadLetter, Rejected};
-use decode::Decode;
+use decode::{Decode, Slot};
 use delivery::Delivery;
 use exhausted::Exhausted;
 use in_flight::InFlight;
 use insert::Insert;
 use pull::Pull;
 
-/// Closed batches that wait for an insert.
-const WAITING_BATCHES: usize = 1;
 /// Committed batches and dead letters that wait for their acks.
 const WAITING_SETTLED: usize = 256;
 
@@ -162,7 +161,10 @@ fn spawn(
     let held_max = settings.consumer.max_in_flight_messages;
     let (deliveries_in, deliveries) = mpsc::channel(held_max);
     let (rejects_in, rejects) = mpsc::channel(held_max);
-    let (batches_in, batches) = mpsc::channel(WAITING_BATCHES);
+    // A batch is sent with a slot for its insert, so that none waits here.
+    let inserts_max = settings.clickhouse.max_concurrent_inserts;
+    let (batches_in, batches) = mpsc::channel(inserts_max);
+    let slots = Arc::new(Semaphore::new(inserts_max));
     let (settled_in, settled) = mpsc::channel(WAITING_SETTLED);
     let (halt, halted) = watch::channel(None);
 
@@ -176,7 +178,7 @@ fn spawn(
         halt: halted,
         shutdown: shutdown.clone(),
     };
-    let decode = decode(settings, deliveries, batches_in, rejects_in.clone());
+    let decode = decode(settings, deliveries, slots, batches_in, rejects_in.clone());
     let backoff = Backoff::new(settings.clickhouse.retry_min, settings.clickhouse.retry_max);
     let exhausted = Exhausted {
         ends: ends.clone(),
@@ -191,6 +193,7 @@ fn spawn(
         store: ends.store,
         circuit: Arc::new(Circuit::new(backoff.clone())),
         ack_wait: settings.consumer.ack_wait,
+        in_flight: Arc::clone(in_flight),
         batches: Arc::new(Mutex::new(batches)),
         settled: settled_in.clone(),
         rejects: rejects_in,
@@ -210,6 +213,7 @@ fn spawn(
         client: ends.client,
         context: ends.context,
         settings: Arc::clone(settings),
+        in_flight: Arc::clone(in_flight),
         settled,
         log: EventLog::new(&settings.log),
         faults: ends.faults,
@@ -220,16 +224,19 @@ fn spawn(
 fn decode(
     settings: &Settings,
     deliveries: mpsc::Receiver<Vec<Delivery>>,
-    batches: mpsc::Sender<ClosedBatch>,
+    slots: Arc<Semaphore>,
+    batches: mpsc::Sender<(ClosedBatch, Slot)>,
     rejects: mpsc::Sender<Rejected>,
 ) -> Decode {
     Decode {
         limits: settings.validation.clone(),
         max_wait: settings.batch.max_wait,
+        insert_interval: Duration::from_secs(1) / settings.batch.max_inserts_per_second,
         batch: OpenBatch::new(Bounds {
             max_rows: settings.batch.max_rows,
             max_bytes: settings.batch.max_bytes,
         }),
+        slots,
         deliveries,
         batches,
         rejects,

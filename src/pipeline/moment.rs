@@ -21,6 +21,14 @@ impl Moment {
         }
     }
 
+    /// The earlier of both, by each clock.
+    pub fn earliest(self, other: Self) -> Self {
+        Self {
+            monotonic: self.monotonic.min(other.monotonic),
+            wall: self.wall.min(other.wall),
+        }
+    }
+
     /// Time since then, by the clock that has gone further.
     pub fn age(self) -> Duration {
         let wall = self.wall.elapsed().unwrap_or_default();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::Context;
-use async_nats::{Client, Message, StatusCode, Subject, Subscriber};
+use async_nats::{Client, Message, StatusCode, Subscriber};
 use futures_util::StreamExt;
 use serde_json::json;
 use tokio::sync::mpsc::Sender;
@@ -218,13 +218,13 @@ impl Pull {
         last_consumer_seq: &mut u64,
     ) -> Option<Result<End, PullError>> {
         let mut end = None;
-        let mut deliveries = Vec::with_capacity(chunk.len());
+        let mut messages = Vec::with_capacity(chunk.len());
         for message in chunk {
             if let Some(status) = message.status {
                 end = ending(status, &message).or(end);
                 continue;
             }
-            let Some((ack, reply)) = ack_subject(&message) else {
+            let Some(ack) = ack_subject(&message) else {
                 continue;
             };
             // One subscription sees them in order. When they count from the start again,
@@ -233,8 +233,9 @@ impl Pull {
                 return Some(Err(PullError::ConsumerAnew));
             }
             *last_consumer_seq = ack.consumer_seq;
-            deliveries.push(self.delivery(message, ack, reply, reservation));
+            messages.push((message, ack));
         }
+        let deliveries = self.deliveries(messages, reservation);
         if !deliveries.is_empty() && self.deliveries.send(deliveries).await.is_err() {
             // Only when the pipeline is torn down; the leases drop.
             return Some(Ok(End::Stopped));
@@ -242,40 +243,45 @@ impl Pull {
         end
     }
 
-    fn delivery(
+    fn deliveries(
         &self,
-        message: Message,
-        ack: AckSubject,
-        reply: Subject,
+        mut messages: Vec<(Message, AckSubject)>,
         reservation: &mut Reservation,
-    ) -> Delivery {
+    ) -> Vec<Delivery> {
         let Source {
             stream_created_ns,
             may_be_stored_to_seq,
             ..
         } = self.source;
-        Delivery {
-            position: Position {
-                stream_created_ns,
-                stream_seq: ack.stream_seq,
-            },
-            published_at_ms: ack.published_ns / 1_000_000,
-            attempt: ack.delivered,
-            may_be_stored: ack.delivered > 1 || ack.stream_seq <= may_be_stored_to_seq,
-            lease: reservation.lease(reply, message.length),
-            message,
-        }
+        let replies = messages.iter_mut().filter_map(|(message, _)| {
+            let reply = message.reply.take()?;
+            Some((reply, message.length))
+        });
+        let leases = reservation.leases(replies);
+        let deliveries = messages.into_iter().zip(leases);
+        deliveries
+            .map(|((message, ack), lease)| Delivery {
+                position: Position {
+                    stream_created_ns,
+                    stream_seq: ack.stream_seq,
+                },
+                published_at_ms: ack.published_ns / 1_000_000,
+                attempt: ack.delivered,
+                may_be_stored: ack.delivered > 1 || ack.stream_seq <= may_be_stored_to_seq,
+                lease,
+                message,
+            })
+            .collect()
     }
 }
 
-/// What the reply says of a delivery, and the reply itself, where the ack goes.
-fn ack_subject(message: &Message) -> Option<(AckSubject, Subject)> {
-    let reply = message.reply.clone()?;
-    let ack = AckSubject::parse(&reply);
+/// What the reply says of a delivery; `None` for a message that did not come from JetStream.
+fn ack_subject(message: &Message) -> Option<AckSubject> {
+    let ack = AckSubject::parse(message.reply.as_ref()?);
     if ack.is_none() {
         warn!(subject = %message.subject, "Message from outside JetStream on the pull's inbox; it is ignored");
     }
-    Some((ack?, reply))
+    ack
 }
 
 /// What a status means for the pull; `None` for one that does not end it.

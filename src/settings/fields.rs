@@ -99,7 +99,8 @@ pub(super) const FIELDS: &[Field] = &[
 
     field("batch.max_rows", "20000", "Rows at which a batch closes"),
     field("batch.max_bytes", "16MiB", "Encoded bytes at which a batch closes"),
-    field("batch.max_wait", "250ms", "Time after its first row at which a batch closes"),
+    field("batch.max_wait", "250ms", "Longest time that a batch collects; it is shorter the fewer signals come"),
+    field("batch.max_inserts_per_second", "250", "Batches a second of one instance; fewer spare ClickHouse work and let a signal wait for longer"),
 
     field("validation.max_signal_bytes", "1MiB", "Bytes of a message"),
     field("validation.source_id_max_chars", "128", "Characters of source_id"),

@@ -196,8 +196,10 @@ pub struct Batch {
     pub max_rows: usize,
     /// Encoded bytes in a batch, before compression.
     pub max_bytes: usize,
-    /// Time from a batch's first row until it closes.
+    /// Longest time from a batch's first row until it closes, in much traffic.
     pub max_wait: Duration,
+    /// Batches a second of one instance, so that ClickHouse's merges keep up.
+    pub max_inserts_per_second: u32,
 }
 
 /// The limits a signal has to keep.

@@ -182,6 +182,8 @@ impl Reader {
             max_rows: self.read("batch.max_rows", to::number(1..=1_000_000)),
             max_bytes: self.read("batch.max_bytes", to::memory(64 * KIB..=256 * MIB)),
             max_wait: self.read("batch.max_wait", to::duration(ms(1)..=10 * MINUTE)),
+            max_inserts_per_second: self
+                .read("batch.max_inserts_per_second", to::number(1..=1000)),
         }
     }
 

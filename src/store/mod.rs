@@ -1,5 +1,6 @@
 //! ClickHouse: the connection, the schema, the rows and the inserts.
 
+mod block;
 mod connect;
 mod failure;
 mod insert;
@@ -7,6 +8,7 @@ mod lookup;
 pub mod row;
 pub mod schema;
 
+pub use block::{Block, Rows};
 pub use connect::Store;
 pub use failure::{Remedy, StoreError};
-pub use insert::{Block, Receipt};
+pub use insert::Receipt;

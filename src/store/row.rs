@@ -1,10 +1,13 @@
 //! One signal as a row of the table, in ClickHouse's RowBinary.
 //!
 //! The bytes are written here rather than by the clickhouse crate's serializer, because the
-//! crate hands a batch to the network and keeps nothing: a retry must send the same bytes.
+//! crate hands a batch to the network and keeps nothing: a retry must send the same rows.
 //! As in the crate's validated inserts, a `RowBinaryWithNamesAndTypes` header goes before
 //! them, with which the server checks every column's name and type:
 //! <https://clickhouse.com/docs/interfaces/formats/RowBinaryWithNamesAndTypes>.
+//!
+//! Most of a row is its payload, which stands in the message already. So a row is encoded in
+//! two pieces around it, and put together when it is sent.
 
 use bytes::BufMut;
 use uuid::Uuid;
@@ -24,7 +27,7 @@ const fn column(name: &'static str, data_type: &'static str) -> Column {
     Column { name, data_type }
 }
 
-/// The columns that an insert fills, in the order in which [`encode`] writes them.
+/// The columns that an insert fills, in the order in which they stand in a row.
 pub const COLUMNS: [Column; 14] = [
     column("event_time", "DateTime64(3, 'UTC')"),
     column("source_id", "LowCardinality(String)"),
@@ -39,8 +42,12 @@ pub const COLUMNS: [Column; 14] = [
     column("stream_created_at", "DateTime64(9, 'UTC')"),
     column("stream_seq", "UInt64"),
     column("published_at", "DateTime64(3, 'UTC')"),
-    column("ingested_at", "DateTime64(3, 'UTC')"),
+    column("insert_before", "DateTime('UTC')"),
 ];
+
+/// The column that is last in a row and only known when it is sent: when ClickHouse must have
+/// the whole block.
+pub const DEADLINE_BYTES: usize = size_of::<u32>();
 
 /// Where a signal came from: what the row holds besides the signal itself.
 #[derive(Debug, Clone, Copy)]
@@ -54,12 +61,10 @@ pub struct Origin<'a> {
     pub stream_seq: u64,
     /// When JetStream stored it: milliseconds since the epoch.
     pub published_at_ms: i64,
-    /// When the daemon decoded it: milliseconds since the epoch.
-    pub ingested_at_ms: i64,
 }
 
 /// Appends the header that declares every column's name and type.
-pub fn encode_header(buffer: &mut Vec<u8>) {
+pub fn encode_header(buffer: &mut impl BufMut) {
     leb128(buffer, COLUMNS.len());
     for column in COLUMNS {
         string(buffer, column.name);
@@ -69,12 +74,16 @@ pub fn encode_header(buffer: &mut Vec<u8>) {
     }
 }
 
-/// Appends one row, in the order of [`COLUMNS`].
-pub fn encode(buffer: &mut Vec<u8>, signal: &Signal<'_>, origin: &Origin<'_>) {
+/// Appends the length of a payload and all that stands before it in a row.
+pub fn encode_head(buffer: &mut Vec<u8>, signal: &Signal<'_>) {
     buffer.put_i64_le(signal.event_time_ms);
     string(buffer, &signal.source_id);
     string(buffer, &signal.event_type);
-    string(buffer, signal.payload);
+    leb128(buffer, signal.payload.len());
+}
+
+/// Appends what stands behind the payload in a row, up to the deadline.
+pub fn encode_tail(buffer: &mut Vec<u8>, signal: &Signal<'_>, origin: &Origin<'_>) {
     // Within 0..=255 by the limit's own type, which the rules hold the signal to.
     buffer.put_u8(signal.severity as u8);
     uuid(buffer, signal.trace_id);
@@ -85,12 +94,11 @@ pub fn encode(buffer: &mut Vec<u8>, signal: &Signal<'_>, origin: &Origin<'_>) {
     buffer.put_i64_le(origin.stream_created_ns);
     buffer.put_u64_le(origin.stream_seq);
     buffer.put_i64_le(origin.published_at_ms);
-    buffer.put_i64_le(origin.ingested_at_ms);
 }
 
-fn string(buffer: &mut Vec<u8>, text: &str) {
+fn string(buffer: &mut impl BufMut, text: &str) {
     leb128(buffer, text.len());
-    buffer.extend_from_slice(text.as_bytes());
+    buffer.put_slice(text.as_bytes());
 }
 
 /// ClickHouse keeps a UUID as two little-endian halves.
@@ -101,12 +109,12 @@ fn uuid(buffer: &mut Vec<u8>, uuid: Uuid) {
 }
 
 /// Unsigned LEB128: seven bits a byte, the lowest first.
-fn leb128(buffer: &mut Vec<u8>, mut value: usize) {
+fn leb128(buffer: &mut impl BufMut, mut value: usize) {
     while value >= 0x80 {
-        buffer.push(value as u8 | 0x80);
+        buffer.put_u8(value as u8 | 0x80);
         value >>= 7;
     }
-    buffer.push(value as u8);
+    buffer.put_u8(value as u8);
 }
 
 #[cfg(test)]
@@ -147,6 +155,6 @@ mod tests {
         let mut buffer = Vec::new();
         encode_header(&mut buffer);
         assert_eq!(buffer[..12], *b"\x0e\x0aevent_time");
-        assert!(buffer.ends_with(b"\x14DateTime64(3, 'UTC')"));
+        assert!(buffer.ends_with(b"\x0fDateTime('UTC')"));
     }
 }

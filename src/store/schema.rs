@@ -6,6 +6,7 @@ use std::time::Duration;
 use clickhouse::Row;
 use serde::Deserialize;
 
+use super::insert::DEADLINE_OVER;
 use super::row::COLUMNS;
 use super::{Remedy, Store, StoreError};
 
@@ -52,11 +53,19 @@ pub struct Migration {
 
 impl Store {
     fn migrations(&self) -> Vec<Migration> {
-        vec![Migration {
-            version: 1,
-            name: "create the table of signals",
-            statements: vec![include_str!("raw_signals.sql").replace("{table}", &self.table())],
-        }]
+        let for_table = |sql: &str| vec![sql.trim_end().replace("{table}", &self.table())];
+        vec![
+            Migration {
+                version: 1,
+                name: "create the table of signals",
+                statements: for_table(include_str!("raw_signals.sql")),
+            },
+            Migration {
+                version: 2,
+                name: "have the table refuse an insert that comes too late",
+                statements: for_table(include_str!("insert_deadline.sql")),
+            },
+        ]
     }
 
     fn ledger(&self) -> String {
@@ -133,27 +142,23 @@ impl Store {
         Ok(done)
     }
 
-    /// Checks that the table has every column that an insert fills, with its type.
+    /// Checks that the table has every column that an insert fills, with its type, and that it
+    /// refuses late inserts.
     ///
     /// # Errors
     /// [`SchemaError::Mismatch`] with every difference.
     pub async fn verify(&self) -> Result<(), SchemaError> {
-        #[derive(Row, Deserialize)]
-        struct Found {
-            name: String,
-            r#type: String,
-        }
-        let found: HashMap<String, String> = self
+        let found: HashMap<String, Found> = self
             .fetch_all::<Found>(
                 "read the table's columns from",
                 &format!(
-                    "SELECT name, type FROM system.columns WHERE database = '{}' AND table = '{}'",
+                    "SELECT name, type, default_expression FROM system.columns WHERE database = '{}' AND table = '{}'",
                     self.database, self.table
                 ),
             )
             .await?
             .into_iter()
-            .map(|column| (column.name, column.r#type))
+            .map(|column| (column.name.clone(), column))
             .collect();
         let faults = if found.is_empty() {
             vec![
@@ -238,21 +243,37 @@ fn retention_ttl(retention: Duration) -> Option<String> {
     (seconds > 0).then(|| format!("TTL toDateTime(published_at) + toIntervalSecond({seconds})"))
 }
 
-fn differences(found: &HashMap<String, String>) -> Vec<String> {
-    COLUMNS
+/// A column as `system.columns` tells of it.
+#[derive(Debug, Clone, Row, Deserialize)]
+struct Found {
+    name: String,
+    r#type: String,
+    default_expression: String,
+}
+
+fn differences(found: &HashMap<String, Found>) -> Vec<String> {
+    let mut differences: Vec<String> = COLUMNS
         .iter()
         .filter_map(|column| match found.get(column.name) {
             None => Some(format!(
                 "column {0} {1} is missing (ALTER TABLE … ADD COLUMN {0} {1})",
                 column.name, column.data_type
             )),
-            Some(data_type) if data_type != column.data_type => Some(format!(
-                "column {} is {data_type} and must be {}",
+            Some(Found { r#type, .. }) if r#type != column.data_type => Some(format!(
+                "column {} is {type} and must be {}",
                 column.name, column.data_type
             )),
             Some(_) => None,
         })
-        .collect()
+        .collect();
+    let refuses_late = |column: &Found| column.default_expression.contains(DEADLINE_OVER);
+    if !found.get("ingested_at").is_some_and(refuses_late) {
+        differences.push(
+            "the default of column ingested_at does not refuse a late insert (`risksignal migrate` sets it)"
+                .to_owned(),
+        );
+    }
+    differences
 }
 
 #[cfg(test)]
@@ -261,19 +282,34 @@ mod tests {
 
     #[test]
     fn every_difference_is_told() {
-        let mut found: HashMap<String, String> = COLUMNS
+        let column = |name: &str, r#type: &str, default_expression: &str| {
+            let found = Found {
+                name: name.to_owned(),
+                r#type: r#type.to_owned(),
+                default_expression: default_expression.to_owned(),
+            };
+            (name.to_owned(), found)
+        };
+        let mut found: HashMap<String, Found> = COLUMNS
             .iter()
-            .map(|column| (column.name.to_owned(), column.data_type.to_owned()))
+            .map(|wanted| column(wanted.name, wanted.data_type, ""))
             .collect();
-        found.insert("notes".to_owned(), "String".to_owned());
+        found.extend([
+            column("notes", "String", ""),
+            column("ingested_at", "DateTime64(3, 'UTC')", DEADLINE_OVER),
+        ]);
         assert_eq!(differences(&found), Vec::<String>::new());
         found.remove("trace_id");
-        found.insert("severity".to_owned(), "String".to_owned());
+        found.extend([
+            column("severity", "String", ""),
+            column("ingested_at", "DateTime64(3, 'UTC')", "now64(3)"),
+        ]);
         assert_eq!(
             differences(&found),
             [
                 "column severity is String and must be UInt8",
-                "column trace_id UUID is missing (ALTER TABLE … ADD COLUMN trace_id UUID)"
+                "column trace_id UUID is missing (ALTER TABLE … ADD COLUMN trace_id UUID)",
+                "the default of column ingested_at does not refuse a late insert (`risksignal migrate` sets it)"
             ]
         );
     }

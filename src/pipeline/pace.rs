@@ -1,0 +1,95 @@
+//! How long a batch collects signals: the longer, the more of them come. Pure: it is told of
+//! time.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long a batch collects for each signal a second.
+///
+/// An insert costs ClickHouse some milliseconds however few its rows, and a row some
+/// microseconds. At 1,000 signals a second a batch then waits for 2.5 ms, at 10,000 for 25 ms
+/// with 250 rows, at 100,000 for 250 ms with 25,000 rows, whose own cost is all that counts.
+const WAIT_FOR_EACH_PER_SECOND: Duration = Duration::from_nanos(2_500);
+/// Over which time the traffic is averaged.
+const MEMORY: Duration = Duration::from_millis(500);
+
+/// The pace of batches.
+#[derive(Debug)]
+pub(super) struct Pace {
+    max_wait: Duration,
+    signals_per_second: f64,
+    counted_at: Instant,
+}
+
+impl Pace {
+    /// A pace for no traffic, where a batch never collects for longer than `max_wait`.
+    pub fn new(max_wait: Duration, now: Instant) -> Self {
+        Self {
+            max_wait,
+            signals_per_second: 0.0,
+            counted_at: now,
+        }
+    }
+
+    /// Learns that so many signals came since it was last told.
+    pub fn count(&mut self, signals: usize, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.counted_at).as_secs_f64();
+        self.counted_at = now;
+        // An average whose weights decay with age; right for intervals of any length.
+        let decay = (-elapsed / MEMORY.as_secs_f64()).exp();
+        self.signals_per_second =
+            self.signals_per_second * decay + signals as f64 / MEMORY.as_secs_f64();
+    }
+
+    /// How long a batch that begins now collects.
+    pub fn wait(&self) -> Duration {
+        let wait = WAIT_FOR_EACH_PER_SECOND.as_secs_f64() * self.signals_per_second;
+        Duration::try_from_secs_f64(wait)
+            .unwrap_or(self.max_wait)
+            .min(self.max_wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX_WAIT: Duration = Duration::from_millis(250);
+
+    /// The wait after some seconds of steady traffic in groups of `signals`.
+    fn wait_at(signals: usize, every: Duration) -> Duration {
+        let mut now = Instant::now();
+        let mut pace = Pace::new(MAX_WAIT, now);
+        for _ in 0..5_000 {
+            now += every;
+            pace.count(signals, now);
+        }
+        pace.wait()
+    }
+
+    fn is_about(wait: Duration, expected_ms: f64) -> bool {
+        (wait.as_secs_f64() * 1000.0 - expected_ms).abs() < expected_ms * 0.1
+    }
+
+    #[test]
+    fn the_wait_follows_the_traffic() {
+        let ms = Duration::from_millis;
+        assert!(is_about(wait_at(1, ms(10)), 0.25));
+        assert!(is_about(wait_at(1, ms(1)), 2.5));
+        assert!(is_about(wait_at(10, ms(1)), 25.0));
+        assert!(is_about(wait_at(500, ms(50)), 25.0));
+        assert_eq!(wait_at(200, ms(1)), MAX_WAIT);
+    }
+
+    #[test]
+    fn a_signal_after_silence_goes_at_once() {
+        let mut now = Instant::now();
+        let mut pace = Pace::new(MAX_WAIT, now);
+        pace.count(100_000, now);
+        assert_eq!(pace.wait(), MAX_WAIT);
+        now += Duration::from_secs(10);
+        pace.count(1, now);
+        assert!(pace.wait() < Duration::from_micros(10));
+    }
+}
