@@ -1,14 +1,16 @@
 //! Any signal from anywhere: its row, read back by a reader of its own, holds every field, and
-//! the header names every column with its type.
+//! the header names every column with its type, in chunks of whatever size.
 
 #![no_main]
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use risksignal::signal::Signal;
-use risksignal::store::row::{self, Origin};
+use risksignal::store::row::Origin;
+use risksignal::store::{Block, Rows};
 use uuid::Uuid;
 
 /// What the table has, written down once more: (name, type) in the order of the row.
@@ -26,7 +28,7 @@ const COLUMNS: [(&str, &str); 14] = [
     ("stream_created_at", "DateTime64(9, 'UTC')"),
     ("stream_seq", "UInt64"),
     ("published_at", "DateTime64(3, 'UTC')"),
-    ("ingested_at", "DateTime64(3, 'UTC')"),
+    ("insert_before", "DateTime('UTC')"),
 ];
 
 #[derive(Debug, Arbitrary)]
@@ -46,16 +48,19 @@ struct Input<'a> {
     stream_created_ns: i64,
     stream_seq: u64,
     published_at_ms: i64,
-    ingested_at_ms: i64,
+    insert_before: u32,
+    chunk_bytes: u16,
 }
 
 fuzz_target!(|input: Input<'_>| {
-    let payload = input.payload.repeat(input.payload_repeats.into());
+    // A signal borrows its payload from the message.
+    let body = Bytes::from(input.payload.repeat(input.payload_repeats.into()));
+    let payload = std::str::from_utf8(&body).expect("it was text");
     let signal = Signal {
         event_time_ms: input.event_time_ms,
         source_id: Cow::Borrowed(input.source_id),
         event_type: Cow::Borrowed(input.event_type),
-        payload: &payload,
+        payload,
         severity: input.severity.into(),
         trace_id: Uuid::from_u128(input.trace_id),
         user_id: Cow::Borrowed(input.user_id),
@@ -67,13 +72,18 @@ fuzz_target!(|input: Input<'_>| {
         stream_created_ns: input.stream_created_ns,
         stream_seq: input.stream_seq,
         published_at_ms: input.published_at_ms,
-        ingested_at_ms: input.ingested_at_ms,
     };
-    let mut block = Vec::new();
-    row::encode_header(&mut block);
-    // Twice, since a row must end where the next one begins.
-    row::encode(&mut block, &signal, &origin);
-    row::encode(&mut block, &signal, &origin);
+    // Twice, since a row must end where the next one begins; the second as a copy.
+    let mut first = Rows::default();
+    first.push(&signal, &body, &origin);
+    let mut rows = Rows::default();
+    rows.push(&signal, &body, &origin);
+    rows.push_from(&first, 0);
+    let bytes = rows.bytes();
+    let chunks: Vec<Bytes> = Block::new(rows)
+        .chunks(input.insert_before, input.chunk_bytes.into())
+        .collect();
+    let block = chunks.concat();
 
     let mut reader = Reader(&block);
     assert_eq!(reader.length(), COLUMNS.len());
@@ -83,8 +93,9 @@ fuzz_target!(|input: Input<'_>| {
     for (_, data_type) in COLUMNS {
         assert_eq!(reader.text(), data_type);
     }
+    assert_eq!(reader.0.len(), bytes);
     for _ in 0..2 {
-        assert_reads_back(&mut reader, &input, &payload);
+        assert_reads_back(&mut reader, &input, payload);
     }
     assert!(reader.0.is_empty());
 });
@@ -106,7 +117,7 @@ fn assert_reads_back(reader: &mut Reader<'_>, input: &Input<'_>, payload: &str) 
     assert_eq!(i64::from_le_bytes(reader.bytes()), input.stream_created_ns);
     assert_eq!(u64::from_le_bytes(reader.bytes()), input.stream_seq);
     assert_eq!(i64::from_le_bytes(reader.bytes()), input.published_at_ms);
-    assert_eq!(i64::from_le_bytes(reader.bytes()), input.ingested_at_ms);
+    assert_eq!(u32::from_le_bytes(reader.bytes()), input.insert_before);
 }
 
 /// Reads RowBinary from the front.

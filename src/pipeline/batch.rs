@@ -89,13 +89,13 @@ impl OpenBatch {
         &mut self,
         delivery: Delivery,
         encode: impl FnOnce(&Delivery, &mut Rows) -> Result<(), Reason>,
-    ) -> Result<(), Rejected> {
+    ) -> Result<(), Box<Rejected>> {
         match encode(&delivery, &mut self.rows) {
             Ok(()) => {
                 self.deliveries.push(delivery);
                 Ok(())
             }
-            Err(reason) => Err(Rejected { delivery, reason }),
+            Err(reason) => Err(Box::new(Rejected { delivery, reason })),
         }
     }
 

@@ -86,7 +86,7 @@ impl Decode {
         if let Err(rejected) = pushed {
             // The receiver ends after this stage; if it is gone all the same, the message is
             // delivered again.
-            let _ = self.rejects.send(rejected).await;
+            let _ = self.rejects.send(*rejected).await;
         }
     }
 

@@ -210,10 +210,16 @@ impl Reservation {
 
     /// As [`Self::leases`], for one message.
     pub fn lease(&mut self, reply: Subject, bytes: usize) -> Lease {
-        let slot = self.in_flight.lock().hold(reply, self.requested, bytes.min(self.bytes));
+        let slot = self
+            .in_flight
+            .lock()
+            .hold(reply, self.requested, bytes.min(self.bytes));
         self.messages = self.messages.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(bytes);
-        Lease { slot: Some(slot), in_flight: Arc::clone(&self.in_flight) }
+        Lease {
+            slot: Some(slot),
+            in_flight: Arc::clone(&self.in_flight),
+        }
     }
 }
 
@@ -243,7 +249,6 @@ impl Lease {
         let inner = self.in_flight.lock();
         inner.held.get(self.slot?).map(|held| held.since)
     }
-
 }
 
 impl Drop for Lease {

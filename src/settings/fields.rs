@@ -88,7 +88,7 @@ pub(super) const FIELDS: &[Field] = &[
     known_as("CLICKHOUSE_PASSWORD", field("clickhouse.password", "", "The user's password")),
     known_as("CLICKHOUSE_DATABASE", field("clickhouse.database", "risksignal", "Database; created when absent")),
     field("clickhouse.table", "raw_signals", "Table of signals; created when absent"),
-    field("clickhouse.compression", "lz4", "How batches are compressed on their way: lz4 or none"),
+    field("clickhouse.compression", "auto", "How batches are compressed on their way: auto (none to this machine, otherwise lz4), lz4 or none"),
     field("clickhouse.send_timeout", "5s", "How long sending a part of a batch may block"),
     field("clickhouse.end_timeout", "15s", "How long the answer to an insert or a query may take"),
     field("clickhouse.max_concurrent_inserts", "2", "Inserts under way at once"),

@@ -182,8 +182,10 @@ pub struct ClickHouse {
 /// How batches are compressed on their way to ClickHouse.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Compression {
-    /// LZ4 frames.
+    /// None to this machine, LZ4 to any other.
     #[default]
+    Auto,
+    /// LZ4 frames.
     Lz4,
     /// As they are.
     None,

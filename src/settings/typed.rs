@@ -150,7 +150,11 @@ impl Reader {
     }
 
     fn clickhouse(&mut self) -> ClickHouse {
-        let compressions = [("lz4", Compression::Lz4), ("none", Compression::None)];
+        let compressions = [
+            ("auto", Compression::Auto),
+            ("lz4", Compression::Lz4),
+            ("none", Compression::None),
+        ];
         ClickHouse {
             url: self.read("clickhouse.url", to::http_url),
             user: self.read_text("clickhouse.user", to::text),
@@ -182,8 +186,7 @@ impl Reader {
             max_rows: self.read("batch.max_rows", to::number(1..=1_000_000)),
             max_bytes: self.read("batch.max_bytes", to::memory(64 * KIB..=256 * MIB)),
             max_wait: self.read("batch.max_wait", to::duration(ms(1)..=10 * MINUTE)),
-            max_inserts_per_second: self
-                .read("batch.max_inserts_per_second", to::number(1..=1000)),
+            max_inserts_per_second: self.read("batch.max_inserts_per_second", to::number(1..=1000)),
         }
     }
 

@@ -141,6 +141,7 @@ impl Block {
         let mut buffer = BytesMut::new();
         row::encode_header(&mut buffer);
         let mut rest = 0..self.rows.len();
+        let chunk_bytes = chunk_bytes.max(1);
         std::iter::from_fn(move || {
             // The room of a chunk that has been sent is used again.
             buffer.reserve(chunk_bytes.min(self.rows.bytes()));

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clickhouse::Client;
+use url::{Host, Url};
 
 use super::StoreError;
 use crate::fault_point::FaultPoints;
@@ -32,6 +33,8 @@ impl Store {
         let compression = match clickhouse.compression {
             Compression::Lz4 => clickhouse::Compression::Lz4,
             Compression::None => clickhouse::Compression::None,
+            Compression::Auto if is_this_machine(&clickhouse.url) => clickhouse::Compression::None,
+            Compression::Auto => clickhouse::Compression::Lz4,
         };
         let client = Client::default()
             .with_url(&clickhouse.url)
@@ -126,7 +129,37 @@ impl Store {
     }
 }
 
+/// Whether the URL's host is a loopback address, over which bytes are cheaper than their
+/// compression.
+fn is_this_machine(url: &str) -> bool {
+    match Url::parse(url).as_ref().map(Url::host) {
+        Ok(Some(Host::Domain(name))) => name == "localhost",
+        Ok(Some(Host::Ipv4(address))) => address.is_loopback(),
+        Ok(Some(Host::Ipv6(address))) => address.is_loopback(),
+        _ => false,
+    }
+}
+
 fn unix_ms(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_is_this_machine() {
+        for (url, is) in [
+            ("http://127.0.0.1:8123", true),
+            ("http://localhost:8123", true),
+            ("http://[::1]:8123", true),
+            ("http://10.0.0.1:8123", false),
+            ("https://clickhouse.internal:8443", false),
+            ("nonsense", false),
+        ] {
+            assert_eq!(is_this_machine(url), is, "{url}");
+        }
+    }
 }
