@@ -85,19 +85,9 @@ impl Ack {
             Settled::DeadLettered(letter) => {
                 totals.dead_lettered += 1;
                 self.log.dead_lettered(letter.event());
-                let (lease, given_up) = letter.into_parts();
-                if let Some(given_up) = given_up {
-                    self.send_ack(given_up).await;
-                }
-                self.ack(lease).await;
+                self.ack(letter.into_lease()).await;
             }
-            Settled::NoLetterNeeded(advisory) => {
-                let (lease, given_up) = advisory.into_parts();
-                if let Some(given_up) = given_up {
-                    self.send_ack(given_up).await;
-                }
-                self.ack(lease).await;
-            }
+            Settled::NoLetterNeeded(advisory) => self.ack(advisory.into_lease()).await,
         }
     }
 
@@ -139,6 +129,9 @@ impl Ack {
     /// delivered again.
     async fn ack(&self, lease: Lease) {
         self.faults.reached(Point::BeforeAck);
+        if let Some(message) = lease.exhausted_ack() {
+            self.send_ack(message).await;
+        }
         let Some(reply): Option<Subject> = lease.settle() else {
             return;
         };

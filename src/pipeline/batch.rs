@@ -211,6 +211,7 @@ mod tests {
                 description: None,
                 length: 0,
             },
+            unreadable_headers: None,
             position: Position {
                 stream_created_ns: 0,
                 stream_seq,

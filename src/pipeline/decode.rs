@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::{Instant, sleep_until};
 
+use crate::fault_point::{FaultPoints, Point};
 use crate::signal::{Limits, Signal};
 use crate::store::row::{self, Origin};
 
@@ -34,6 +35,7 @@ pub(super) struct Decode {
     pub deliveries: Receiver<Vec<Delivery>>,
     pub batches: Sender<ClosedBatch>,
     pub rejects: Sender<Rejected>,
+    pub faults: FaultPoints,
 }
 
 impl Decode {
@@ -63,6 +65,8 @@ impl Decode {
     }
 
     async fn take(&mut self, delivery: Delivery, row: &mut Vec<u8>) {
+        let subject = &delivery.message.subject;
+        self.faults.reached_by(Point::Decoding, subject);
         row.clear();
         match judge(&delivery, &self.limits, row) {
             Ok(()) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::Subject;
 use slab::Slab;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedMutexGuard};
 
 use super::moment::Moment;
 
@@ -158,6 +158,12 @@ pub(super) struct Reservation {
 }
 
 impl Reservation {
+    /// Has the leases count from a pull that was made before the room was taken.
+    pub fn requested_at(mut self, requested: Moment) -> Self {
+        self.requested = requested;
+        self
+    }
+
     /// Messages still to come.
     pub fn messages(&self) -> usize {
         self.messages
@@ -176,6 +182,7 @@ impl Reservation {
         Lease {
             slot: Some(self.in_flight.lock().hold(reply, self.requested, bytes)),
             in_flight: Arc::clone(&self.in_flight),
+            exhausted: None,
         }
     }
 }
@@ -198,6 +205,16 @@ pub(super) struct Lease {
     /// `None` once it has given its room back.
     slot: Option<usize>,
     in_flight: Arc<InFlight>,
+    /// Where it is a lease on an advisory: what that is about.
+    exhausted: Option<Box<ExhaustedMessage>>,
+}
+
+/// A message that was delivered too often, which its advisory's lease stands for.
+#[derive(Debug)]
+struct ExhaustedMessage {
+    ack: Subject,
+    /// Until this is dropped, no other such message is tried.
+    _turn: OwnedMutexGuard<()>,
 }
 
 impl Lease {
@@ -205,6 +222,18 @@ impl Lease {
     pub fn since(&self) -> Option<Moment> {
         let inner = self.in_flight.lock();
         inner.held.get(self.slot?).map(|held| held.since)
+    }
+
+    /// Has this lease on an advisory stand for the message too: that is acked with it, at
+    /// `ack`, and its turn lasts as long as the lease.
+    pub fn with_exhausted(mut self, ack: Subject, turn: OwnedMutexGuard<()>) -> Self {
+        self.exhausted = Some(Box::new(ExhaustedMessage { ack, _turn: turn }));
+        self
+    }
+
+    /// Where the message is acked that was delivered too often, for a lease on its advisory.
+    pub fn exhausted_ack(&self) -> Option<Subject> {
+        self.exhausted.as_ref().map(|message| message.ack.clone())
     }
 
     /// Gives the room back and returns where the ack goes. Only the ack stage calls this.

@@ -264,6 +264,7 @@ impl Pull {
             may_be_stored: ack.delivered > 1 || ack.stream_seq <= may_be_stored_to_seq,
             lease: reservation.lease(reply, message.length),
             message,
+            unreadable_headers: None,
         }
     }
 }
