@@ -97,7 +97,12 @@ async fn nats(client: &Client, settings: &Settings, report: &mut Report) {
 }
 
 async fn streams(context: &Context, settings: &Settings, report: &mut Report) {
-    for (name, needed) in topology::wanted_streams(settings) {
+    let wanted = topology::wanted_streams(settings).into_iter();
+    let advisories = (
+        advisories::stream_name(settings),
+        advisories::subject(settings),
+    );
+    for (name, needed) in wanted.chain([advisories]) {
         match topology::find_stream(context, &name).await {
             Ok(None) => report.wrong(
                 Part::Stream,

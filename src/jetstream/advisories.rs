@@ -38,6 +38,16 @@ pub fn stream_name(settings: &Settings) -> String {
     )
 }
 
+/// How many advisories are not handled yet; `None` when their stream is gone.
+///
+/// # Errors
+/// When the JetStream API fails.
+pub async fn left(context: &Context, settings: &Settings) -> Result<Option<u64>, TopologyError> {
+    let stream = topology::find_stream(context, &stream_name(settings)).await?;
+    // A stream with the retention of a work queue keeps just what is not acked.
+    Ok(stream.map(|stream| stream.state.messages))
+}
+
 /// What to do about [`lost`] messages, for people.
 pub const LOST_REMEDY: &str = "delete the consumer (`nats consumer rm`): the daemon makes it anew, and looks at every message of the stream again; those in ClickHouse are left out, but those whose dead letters were replayed or removed come again";
 
@@ -71,12 +81,11 @@ async fn without_advisory(context: &Context, settings: &Settings) -> Result<u64,
     else {
         return Ok(0);
     };
-    let advisories = topology::find_stream(context, &stream_name(settings)).await?;
-    let advisories = advisories.map_or(0, |stream| stream.state.messages);
+    let left = left(context, settings).await?.unwrap_or(0);
     let given_up = consumer
         .num_redelivered
         .saturating_sub(consumer.num_ack_pending);
-    Ok((given_up as u64).saturating_sub(advisories))
+    Ok((given_up as u64).saturating_sub(left))
 }
 
 /// Gets the stream of advisories and its consumer, which all instances share; creates what is
@@ -112,13 +121,18 @@ pub async fn ensure(
     })
 }
 
+/// The subject that the server sends the consumer's advisories on.
+pub fn subject(settings: &Settings) -> String {
+    format!(
+        "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{}.{}",
+        settings.stream.name, settings.consumer.name
+    )
+}
+
 fn config(settings: &Settings) -> Config {
     Config {
         name: stream_name(settings),
-        subjects: vec![format!(
-            "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{}.{}",
-            settings.stream.name, settings.consumer.name
-        )],
+        subjects: vec![subject(settings)],
         retention: RetentionPolicy::WorkQueue,
         storage: topology::storage(settings.stream.storage),
         num_replicas: settings.stream.replicas,

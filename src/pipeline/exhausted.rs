@@ -14,7 +14,7 @@ use async_nats::{Message, Subject};
 use futures_util::StreamExt;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{Mutex, OwnedMutexGuard};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -29,11 +29,11 @@ use super::Ends;
 use super::ack::Settled;
 use super::dead_letter::{Reason, Rejected};
 use super::delivery::{AckSubject, Delivery, Position};
-use super::in_flight::{InFlight, Lease};
-use super::moment::Moment;
+use super::in_flight::{InFlight, Lease, Reservation};
 use super::source::unix_nanos;
 
-/// How long a pull waits for an advisory at most. A lease counts from its pull.
+/// How long a pull waits for an advisory at most, and how often it is asked whether there is
+/// one.
 const EXPIRES: Duration = Duration::from_secs(5);
 /// What a message has besides headers and body: its subject.
 const MESSAGE_OVERHEAD_BYTES: usize = 8 * 1024;
@@ -50,6 +50,8 @@ enum ExhaustedError {
     Topology(#[from] TopologyError),
     #[error(transparent)]
     Stored(#[from] StoredError),
+    #[error("the stream of advisories is gone")]
+    StreamGone,
     #[error("cannot pull from the stream of advisories: {0}")]
     Pull(async_nats::Error),
 }
@@ -111,23 +113,36 @@ impl Exhausted {
             // The next message has its turn when the one before is settled: one that ends the
             // process takes no other with it. What waits is not held.
             let turn = Arc::clone(turns).lock_owned().await;
-            let asked = Moment::now();
+            let left = advisories::left(&self.ends.context, &self.settings).await?;
+            if left.ok_or(ExhaustedError::StreamGone)? == 0 {
+                backoff.reset();
+                sleep(expires).await;
+                continue;
+            }
+            // Room first: a delivery counts as a try.
+            let reservation = self.in_flight.reserve(1, self.room()).await;
             let pull = consumer.batch().max_messages(1).expires(expires);
             let pulled = pull.messages().await;
             let mut pulled = pulled.map_err(|error| ExhaustedError::Pull(error.into()))?;
             if let Some(message) = pulled.next().await {
                 let message = message.map_err(ExhaustedError::Pull)?.message;
-                self.take(message, asked, turn).await?;
+                self.take(message, reservation, turn).await?;
             }
             backoff.reset();
         }
+    }
+
+    /// The bytes of the largest message there may be.
+    fn room(&self) -> usize {
+        let largest = self.ends.client.max_payload() + MESSAGE_OVERHEAD_BYTES;
+        largest.min(self.settings.consumer.max_in_flight_bytes)
     }
 
     /// Judges one advisory, and hands it on with its lease.
     async fn take(
         &self,
         message: Message,
-        asked: Moment,
+        mut reservation: Reservation,
         turn: OwnedMutexGuard<()>,
     ) -> Result<(), ExhaustedError> {
         let Some(reply) = message.reply.clone() else {
@@ -136,14 +151,7 @@ impl Exhausted {
         let Some(delivered) = AckSubject::parse(&reply).map(|ack| ack.delivered) else {
             return Ok(());
         };
-        let room = self.ends.client.max_payload() + MESSAGE_OVERHEAD_BYTES;
-        let room = room.min(self.settings.consumer.max_in_flight_bytes);
-        // Without room in time the advisory is delivered again.
-        let reserved = self.in_flight.reserve(1, room);
-        let Ok(reservation) = timeout(self.settings.consumer.ack_wait / 4, reserved).await else {
-            return Ok(());
-        };
-        let lease = reservation.requested_at(asked).lease(reply, room);
+        let lease = reservation.lease(reply, self.room());
         let advisory: Advisory = match serde_json::from_slice(&message.payload) {
             Ok(advisory) => advisory,
             Err(error) => {

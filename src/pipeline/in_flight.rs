@@ -158,12 +158,6 @@ pub(super) struct Reservation {
 }
 
 impl Reservation {
-    /// Has the leases count from a pull that was made before the room was taken.
-    pub fn requested_at(mut self, requested: Moment) -> Self {
-        self.requested = requested;
-        self
-    }
-
     /// Messages still to come.
     pub fn messages(&self) -> usize {
         self.messages
@@ -283,6 +277,24 @@ mod tests {
         drop(dropped);
         assert_eq!(free(&in_flight), (10, 1000));
         assert_eq!(in_flight.messages(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_exhausted_message_has_its_turn_until_its_lease_ends() {
+        let turns = Arc::new(tokio::sync::Mutex::new(()));
+        let in_flight = InFlight::new(2, 2);
+        let mut pull = in_flight.reserve(2, 2).await;
+        let dropped = pull.lease("advisory".into(), 1);
+        let dropped =
+            dropped.with_exhausted("message".into(), Arc::clone(&turns).lock_owned().await);
+        assert!(turns.try_lock().is_err());
+        drop(dropped);
+        let settled = pull.lease("advisory".into(), 1);
+        let settled =
+            settled.with_exhausted("message".into(), Arc::clone(&turns).lock_owned().await);
+        assert_eq!(settled.exhausted_ack().as_deref(), Some("message"));
+        assert_eq!(settled.settle().as_deref(), Some("advisory"));
+        assert!(turns.try_lock().is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,12 +6,11 @@ use async_nats::jetstream::{Message, consumer::PullConsumer, stream::Stream};
 use futures_util::StreamExt;
 use tokio::time::sleep;
 
-use crate::harness::nats::{CONSUMER, DEAD_LETTERS, STREAM, header};
+use crate::harness::nats::{ADVISORIES, CONSUMER, DEAD_LETTERS, STREAM, header};
 use crate::harness::raw_nats::RawNats;
 use crate::harness::signals::signal;
 use crate::harness::{Daemon, Stack, eventually};
 
-const ADVISORIES: &str = "SIGNALS_DLQ_ADVISORIES_signals-to-clickhouse";
 /// How long a message is held before its insert, for a test to kill the daemon meanwhile.
 const SHORT: [(&str, &str); 5] = [
     ("RISKSIGNAL__CONSUMER__ACK_WAIT", "2s"),
