@@ -49,7 +49,7 @@ pub async fn left(context: &Context, settings: &Settings) -> Result<Option<u64>,
 }
 
 /// What to do about [`lost`] messages, for people.
-pub const LOST_REMEDY: &str = "delete the consumer (`nats consumer rm`): the daemon makes it anew, and looks at every message of the stream again; those in ClickHouse are left out, but those whose dead letters were replayed or removed come again";
+pub const LOST_REMEDY: &str = "stop every instance, delete the consumer (`nats consumer rm`), and start them again: every message of the stream is looked at once more; those in ClickHouse are left out, but those whose dead letters were replayed or removed come again";
 
 /// How many messages the consumer has given up on without an advisory that is still to be
 /// handled: the server could not store it. At least so many; that messages are being

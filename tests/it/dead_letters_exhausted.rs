@@ -209,7 +209,7 @@ async fn lost_advisories_are_told_and_their_messages_land_through_a_new_consumer
     let jetstream = stack.nats.jetstream().await;
     let advisories = jetstream.get_stream(ADVISORIES).await.unwrap();
     advisories.purge().await.unwrap();
-    let daemon = stack.daemon(&settings).await;
+    let mut daemon = stack.daemon(&settings).await;
     let told = daemon
         .logged("Messages were delivered too often, and the advisories on them are lost; they may have neither row nor dead letter")
         .await;
@@ -230,7 +230,9 @@ async fn lost_advisories_are_told_and_their_messages_land_through_a_new_consumer
     publish(&stack, "signals.x", 2).await;
     stack.settled().await;
     assert_eq!(stack.clickhouse.counts().await, (1, 1));
+    assert!(daemon.stop().await.success());
     stream.delete_consumer(CONSUMER).await.unwrap();
+    let _daemon = stack.daemon(&settings).await;
     eventually("it has landed", async || {
         (stack.clickhouse.counts().await == (2, 2)).then_some(())
     })
