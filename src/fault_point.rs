@@ -5,6 +5,8 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "fault-points", derive(clap::ValueEnum))]
 pub enum Point {
+    /// A message is about to be decoded.
+    Decoding,
     /// All bytes of an insert are sent, the answer has not come.
     InsertSent,
     /// ClickHouse has answered an insert, nothing is acked.
@@ -25,12 +27,17 @@ pub struct FaultPoints {
 impl FaultPoints {
     /// Ends the process, as a crash would, when this is the armed point.
     pub fn reached(&self, point: Point) {
+        self.reached_by(point, "");
+    }
+
+    /// As [`FaultPoints::reached`], by a message with this subject.
+    pub fn reached_by(&self, point: Point, subject: &str) {
         #[cfg(feature = "fault-points")]
         if let Some(armed) = &self.armed {
-            armed.reached(point);
+            armed.reached(point, subject);
         }
         #[cfg(not(feature = "fault-points"))]
-        let _ = point;
+        let _ = (point, subject);
     }
 }
 
@@ -47,30 +54,36 @@ mod armed {
 
     use super::{FaultPoints, Point};
 
-    /// A point, and how often it may still be reached.
+    /// A point, and how often it may still be reached, by messages of any subject or of one.
     #[derive(Debug)]
     pub struct Armed {
         point: Point,
         left: AtomicU64,
+        subject: Option<String>,
     }
 
     impl Armed {
-        pub(super) fn reached(&self, point: Point) {
-            if point == self.point && self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
+        pub(super) fn reached(&self, point: Point, subject: &str) {
+            let is_meant = self.subject.as_ref().is_none_or(|only| only == subject);
+            let is_here = point == self.point && is_meant;
+            if is_here && self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
                 std::process::abort();
             }
         }
     }
 
-    /// `insert-answered:3` ends the process when that point is reached for the third time.
+    /// `insert-answered:3` ends the process when that point is reached for the third time,
+    /// `decoding:signals.x` when a message with that subject comes to it.
     impl FromStr for FaultPoints {
         type Err = String;
 
         fn from_str(text: &str) -> Result<Self, String> {
-            let (point, times) = text.split_once(':').unwrap_or((text, "1"));
+            let (point, when) = text.split_once(':').unwrap_or((text, "1"));
+            let times = when.parse();
             let armed = Armed {
                 point: Point::from_str(point, false)?,
-                left: AtomicU64::new(times.parse().map_err(|_| "no number".to_owned())?),
+                subject: times.is_err().then(|| when.to_owned()),
+                left: AtomicU64::new(times.unwrap_or(1)),
             };
             Ok(Self {
                 armed: Some(Arc::new(armed)),

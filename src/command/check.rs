@@ -7,7 +7,7 @@ use async_nats::Client;
 use async_nats::jetstream::Context;
 
 use crate::jetstream::topology::{self, TopologyError};
-use crate::jetstream::{self};
+use crate::jetstream::{self, advisories};
 use crate::settings::{Settings, redacted_url};
 use crate::store::Store;
 
@@ -97,7 +97,12 @@ async fn nats(client: &Client, settings: &Settings, report: &mut Report) {
 }
 
 async fn streams(context: &Context, settings: &Settings, report: &mut Report) {
-    for (name, needed) in topology::wanted_streams(settings) {
+    let wanted = topology::wanted_streams(settings).into_iter();
+    let advisories = (
+        advisories::stream_name(settings),
+        advisories::subject(settings),
+    );
+    for (name, needed) in wanted.chain([advisories]) {
         match topology::find_stream(context, &name).await {
             Ok(None) => report.wrong(
                 Part::Stream,
@@ -127,14 +132,22 @@ async fn consumer(context: &Context, settings: &Settings, report: &mut Report) {
         if let Some(info) = &found {
             topology::check_delivery_state(&settings.stream.name, info)?;
         }
-        Ok::<_, TopologyError>(found)
+        let lost = advisories::lost(context, settings).await?;
+        Ok::<_, TopologyError>(found.map(|info| (info, lost)))
     };
     match found.await {
         Ok(None) => report.wrong(
             Part::Consumer,
             format!("{name} does not exist; `risksignal run` creates it"),
         ),
-        Ok(Some(info)) => report.ok(
+        Ok(Some((_, lost))) if lost > 0 => report.wrong(
+            Part::Consumer,
+            format!(
+                "{name} has given up on messages, and the advisories on {lost} of them are lost, so that they may have neither row nor dead letter: {}",
+                advisories::LOST_REMEDY
+            ),
+        ),
+        Ok(Some((info, _))) => report.ok(
             Part::Consumer,
             format!(
                 "{name}, {} pending, {} delivered and not acked, {} delivered again",

@@ -84,19 +84,9 @@ impl Ack {
             Settled::DeadLettered(letter) => {
                 totals.dead_lettered += 1;
                 self.log.dead_lettered(letter.event());
-                let (lease, given_up) = letter.into_parts();
-                if let Some(given_up) = given_up {
-                    self.send_ack(given_up).await;
-                }
-                self.ack(vec![lease]).await;
+                self.ack(vec![letter.into_lease()]).await;
             }
-            Settled::NoLetterNeeded(advisory) => {
-                let (lease, given_up) = advisory.into_parts();
-                if let Some(given_up) = given_up {
-                    self.send_ack(given_up).await;
-                }
-                self.ack(vec![lease]).await;
-            }
+            Settled::NoLetterNeeded(advisory) => self.ack(vec![advisory.into_lease()]).await,
         }
     }
 

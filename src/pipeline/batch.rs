@@ -206,6 +206,7 @@ mod tests {
                 description: None,
                 length: 0,
             },
+            unreadable_headers: None,
             position: Position {
                 stream_created_ns: 0,
                 stream_seq,

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::publish::PublishAck;
-use async_nats::{HeaderMap, Subject};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use time::OffsetDateTime;
@@ -22,7 +22,6 @@ use crate::telemetry::events;
 
 use super::ack::Settled;
 use super::delivery::Delivery;
-use super::exhausted::GivenUp;
 use super::in_flight::Lease;
 
 /// A message that cannot land, and why.
@@ -45,10 +44,14 @@ pub(super) enum Reason {
     Refused(String),
     /// JetStream delivered it as often as it may, and nobody acked it.
     #[error(
-        "it was delivered {} times and never acked (consumer.max_deliver); it may be what ends the process",
-        .0.deliveries
+        "it was delivered {deliveries} times (consumer.max_deliver), then tried alone {tries} times, and never acked; it may be what ends the process"
     )]
-    MaxDeliveries(Box<GivenUp>),
+    MaxDeliveries {
+        /// How often it was delivered.
+        deliveries: u64,
+        /// How often its advisory was delivered before this time.
+        tries: u64,
+    },
 }
 
 impl Reason {
@@ -56,7 +59,7 @@ impl Reason {
         match self {
             Self::Invalid(invalid) => invalid.code(),
             Self::Refused(_) => "refused_by_clickhouse",
-            Self::MaxDeliveries(_) => "max_deliveries",
+            Self::MaxDeliveries { .. } => "max_deliveries",
         }
     }
 }
@@ -66,7 +69,6 @@ impl Reason {
 #[derive(Debug)]
 pub(super) struct DeadLettered {
     lease: Lease,
-    given_up: Option<Subject>,
     event: events::DeadLettered,
 }
 
@@ -82,10 +84,6 @@ impl DeadLettered {
                 dead_letter_seq: publish_ack.sequence,
             },
             lease: delivery.lease,
-            given_up: match reason {
-                Reason::MaxDeliveries(given_up) => Some(given_up.ack),
-                Reason::Invalid(_) | Reason::Refused(_) => None,
-            },
         }
     }
 
@@ -94,10 +92,9 @@ impl DeadLettered {
         &self.event
     }
 
-    /// The lease, to be settled. Where it is that of an advisory, the message itself is acked
-    /// too.
-    pub fn into_parts(self) -> (Lease, Option<Subject>) {
-        (self.lease, self.given_up)
+    /// The lease, to be settled.
+    pub fn into_lease(self) -> Lease {
+        self.lease
     }
 }
 
@@ -175,11 +172,7 @@ fn letter(rejected: &Rejected, settings: &Settings, max_payload: usize) -> Lette
     let none = HeaderMap::new();
     let original = Original {
         subject: &delivery.message.subject,
-        headers: match reason {
-            Reason::MaxDeliveries(given_up) => given_up.unreadable_headers.as_ref(),
-            Reason::Invalid(_) | Reason::Refused(_) => None,
-        }
-        .map_or_else(
+        headers: delivery.unreadable_headers.as_deref().map_or_else(
             || Ok(delivery.message.headers.as_ref().unwrap_or(&none)),
             Err,
         ),

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
+use crate::fault_point::{FaultPoints, Point};
 use crate::signal::{Limits, Signal};
 use crate::store::Rows;
 use crate::store::row::Origin;
@@ -38,6 +39,7 @@ pub(super) struct Decode {
     pub deliveries: Receiver<Vec<Delivery>>,
     pub batches: Sender<(ClosedBatch, Slot)>,
     pub rejects: Sender<Rejected>,
+    pub faults: FaultPoints,
 }
 
 impl Decode {
@@ -79,6 +81,8 @@ impl Decode {
     }
 
     async fn take(&mut self, delivery: Delivery) {
+        self.faults
+            .reached_by(Point::Decoding, &delivery.message.subject);
         let limits = &self.limits;
         let pushed = self
             .batch

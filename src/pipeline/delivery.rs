@@ -2,6 +2,8 @@
 
 use async_nats::Message;
 
+use crate::jetstream::HeaderBlock;
+
 use super::in_flight::Lease;
 
 /// A message taken from the stream, not yet judged.
@@ -9,6 +11,8 @@ use super::in_flight::Lease;
 pub(super) struct Delivery {
     /// Subject, headers and body, as published.
     pub message: Message,
+    /// Its headers, where no client library reads them. A row has none of them.
+    pub unreadable_headers: Option<Box<HeaderBlock>>,
     /// Where it stands in which stream.
     pub position: Position,
     /// When JetStream stored it: milliseconds since the epoch.
@@ -50,14 +54,8 @@ pub(super) struct AckSubject {
 impl AckSubject {
     /// Reads an ack subject; `None` when it is not one.
     pub fn parse(subject: &str) -> Option<Self> {
-        let tokens = subject.strip_prefix("$JS.ACK.")?;
-        // Names of streams and consumers hold no dot, so the count tells the form.
-        let names = match tokens.split('.').count() {
-            7 => 2,
-            9.. => 4,
-            _ => return None,
-        };
-        let mut numbers = tokens.split('.').skip(names);
+        let names = names(subject)?;
+        let mut numbers = subject.split('.').skip(names);
         let delivered = numbers.next()?.parse().ok()?;
         let stream_seq = numbers.next()?.parse().ok()?;
         let consumer_seq = numbers.next()?.parse().ok()?;
@@ -68,6 +66,23 @@ impl AckSubject {
             consumer_seq,
             published_ns,
         })
+    }
+
+    /// The part of an ack subject that all messages of one consumer have in common.
+    pub fn consumer(subject: &str) -> &str {
+        let mut dots = subject.match_indices('.').map(|(at, _)| at);
+        let end = names(subject).and_then(|names| dots.nth(names - 1));
+        &subject[..end.unwrap_or(subject.len())]
+    }
+}
+
+/// How many tokens of an ack subject stand before its numbers. Names of streams and consumers
+/// hold no dot, so the count tells the form.
+fn names(subject: &str) -> Option<usize> {
+    match subject.strip_prefix("$JS.ACK.")?.split('.').count() {
+        7 => Some(4),
+        9.. => Some(6),
+        _ => None,
     }
 }
 
@@ -89,6 +104,11 @@ mod tests {
             "$JS.ACK.hub.hash.SIGNALS.signals-to-clickhouse.2.77.5.1683029999000000123.9.x",
         ] {
             assert_eq!(AckSubject::parse(subject), expected, "{subject}");
+            let consumer = AckSubject::consumer(subject);
+            assert!(
+                consumer.ends_with(".SIGNALS.signals-to-clickhouse"),
+                "{consumer}"
+            );
         }
         for subject in [
             "",

@@ -1,8 +1,11 @@
 //! Messages that were delivered as often as they may be and never acked, such as one that
-//! ends the process each time. They are told by the server's advisories.
+//! ends the process each time, and those that were always delivered together with it. They
+//! are told by the server's advisories.
 //!
-//! An advisory takes the way of a signal: it holds a lease, which is acked once the stream of
-//! dead letters has the message's letter.
+//! Each is tried once more by itself: read from the stream without its headers, and handed on
+//! as a delivery whose lease is that of the advisory. What is a good signal lands; what is not
+//! becomes a letter with its own reason; and what ends the process again becomes one when its
+//! advisory has been delivered too often too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +13,10 @@ use std::time::Duration;
 use async_nats::{Message, Subject};
 use futures_util::StreamExt;
 use tokio::sync::mpsc::Sender;
-use tokio::time::{sleep, timeout};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
 use crate::jetstream::HeaderBlock;
@@ -24,14 +28,20 @@ use crate::settings::Settings;
 use super::Ends;
 use super::ack::Settled;
 use super::dead_letter::{Reason, Rejected};
-use super::delivery::{Delivery, Position};
-use super::in_flight::{InFlight, Lease};
+use super::delivery::{AckSubject, Delivery, Position};
+use super::in_flight::{InFlight, Lease, Reservation};
 use super::source::unix_nanos;
 
-/// How long a pull waits for an advisory.
+/// How long a pull waits for an advisory at most, and how often it is asked whether there is
+/// one.
 const EXPIRES: Duration = Duration::from_secs(5);
 /// What a message has besides headers and body: its subject.
 const MESSAGE_OVERHEAD_BYTES: usize = 8 * 1024;
+/// How often a message is tried alone before it becomes a letter: more than once, since what
+/// ends the process may be another message that comes by the ordinary way meanwhile.
+const TRIES: u64 = 3;
+/// Between two looks for messages without an advisory.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 /// Why advisories could not be read or judged; it is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -40,33 +50,23 @@ enum ExhaustedError {
     Topology(#[from] TopologyError),
     #[error(transparent)]
     Stored(#[from] StoredError),
+    #[error("the stream of advisories is gone")]
+    StreamGone,
     #[error("cannot pull from the stream of advisories: {0}")]
     Pull(async_nats::Error),
 }
 
-/// What the advisory tells of the message, beyond the message itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct GivenUp {
-    /// How often it was delivered.
-    pub deliveries: u64,
-    /// Its headers, where no client library reads them.
-    pub unreadable_headers: Option<HeaderBlock>,
-    /// Where an ack makes the consumer forget its deliveries.
-    pub ack: Subject,
-}
-
-/// An advisory that needs no letter: the message has landed after all, or is gone. Made only
-/// where ClickHouse or JetStream has said so.
+/// An advisory that needs neither a try nor a letter: the message has landed after all, or is
+/// gone. Made only where ClickHouse or JetStream has said so.
 #[derive(Debug)]
 pub(super) struct NoLetterNeeded {
     lease: Lease,
-    ack: Option<Subject>,
 }
 
 impl NoLetterNeeded {
-    /// The advisory's lease, and where the message itself is acked.
-    pub fn into_parts(self) -> (Lease, Option<Subject>) {
-        (self.lease, self.ack)
+    /// The advisory's lease, to be settled.
+    pub fn into_lease(self) -> Lease {
+        self.lease
     }
 }
 
@@ -75,6 +75,7 @@ pub(super) struct Exhausted {
     pub ends: Ends,
     pub settings: Arc<Settings>,
     pub in_flight: Arc<InFlight>,
+    pub deliveries: Sender<Vec<Delivery>>,
     pub rejects: Sender<Rejected>,
     pub settled: Sender<Settled>,
     pub backoff: Backoff,
@@ -84,10 +85,11 @@ pub(super) struct Exhausted {
 impl Exhausted {
     /// Reads advisories until shutdown. What it holds then is delivered again.
     pub async fn run(self) {
-        let mut backoff = self.backoff.clone();
         let all = async {
+            let mut backoff = self.backoff.clone();
+            let turns = Arc::new(Mutex::new(()));
             loop {
-                let Err(error) = self.session(&mut backoff).await;
+                let Err(error) = self.session(&turns, &mut backoff).await;
                 let pause = backoff.pause();
                 warn!(%error, retry_in_ms = pause.as_millis() as u64, "Messages that were delivered too often cannot be looked after; it is tried again");
                 sleep(pause).await;
@@ -95,69 +97,73 @@ impl Exhausted {
         };
         tokio::select! {
             () = all => {}
+            () = self.look_for_lost() => {}
             () = self.shutdown.cancelled() => {}
         }
     }
 
     async fn session(
         &self,
+        turns: &Arc<Mutex<()>>,
         backoff: &mut Backoff,
     ) -> Result<std::convert::Infallible, ExhaustedError> {
         let consumer = advisories::ensure(&self.ends.context, &self.settings).await?;
+        let expires = EXPIRES.min(self.settings.consumer.ack_wait / 4);
         loop {
-            // One at a time: while one waits for ClickHouse, the others are not held.
-            let pull = consumer.batch().max_messages(1).expires(EXPIRES);
+            // The next message has its turn when the one before is settled: one that ends the
+            // process takes no other with it. What waits is not held.
+            let turn = Arc::clone(turns).lock_owned().await;
+            let left = advisories::left(&self.ends.context, &self.settings).await?;
+            if left.ok_or(ExhaustedError::StreamGone)? == 0 {
+                backoff.reset();
+                sleep(expires).await;
+                continue;
+            }
+            // Room first: a delivery counts as a try.
+            let reservation = self.in_flight.reserve(1, self.room()).await;
+            let pull = consumer.batch().max_messages(1).expires(expires);
             let pulled = pull.messages().await;
             let mut pulled = pulled.map_err(|error| ExhaustedError::Pull(error.into()))?;
-            while let Some(message) = pulled.next().await {
-                self.take(message.map_err(ExhaustedError::Pull)?.message)
-                    .await?;
+            if let Some(message) = pulled.next().await {
+                let message = message.map_err(ExhaustedError::Pull)?.message;
+                self.take(message, reservation, turn).await?;
             }
             backoff.reset();
         }
     }
 
+    /// The bytes of the largest message there may be.
+    fn room(&self) -> usize {
+        let largest = self.ends.client.max_payload() + MESSAGE_OVERHEAD_BYTES;
+        largest.min(self.settings.consumer.max_in_flight_bytes)
+    }
+
     /// Judges one advisory, and hands it on with its lease.
-    async fn take(&self, message: Message) -> Result<(), ExhaustedError> {
+    async fn take(
+        &self,
+        message: Message,
+        mut reservation: Reservation,
+        turn: OwnedMutexGuard<()>,
+    ) -> Result<(), ExhaustedError> {
         let Some(reply) = message.reply.clone() else {
             return Ok(());
         };
-        let room = self.ends.client.max_payload() + MESSAGE_OVERHEAD_BYTES;
-        let room = room.min(self.settings.consumer.max_in_flight_bytes);
-        // Without room in time the advisory is delivered again.
-        let reserved = self.in_flight.reserve(1, room);
-        let Ok(mut reservation) = timeout(self.settings.consumer.ack_wait / 2, reserved).await
-        else {
+        let Some(delivered) = AckSubject::parse(&reply).map(|ack| ack.delivered) else {
             return Ok(());
         };
+        let lease = reservation.lease(reply, self.room());
         let advisory: Advisory = match serde_json::from_slice(&message.payload) {
             Ok(advisory) => advisory,
             Err(error) => {
                 warn!(%error, "Advisory that cannot be read; nothing is done about it");
-                let lease = reservation.lease(reply, room);
-                return self.no_letter(lease, None).await;
+                return self.no_letter(lease).await;
             }
         };
-        let ack = self.ack_of(advisory.stream_seq);
-        let found = self.find(&advisory).await?;
-        let lease = reservation.lease(reply, room);
-        match found {
-            Some((stream_created_ns, _))
-                if self.is_stored(stream_created_ns, advisory.stream_seq).await =>
-            {
-                info!(
-                    stream_seq = advisory.stream_seq,
-                    deliveries = advisory.deliveries,
-                    "Message was delivered too often, but is in ClickHouse"
-                );
-                self.no_letter(lease, Some(ack)).await
-            }
+        let lease = lease.with_exhausted(self.ack_of(advisory.stream_seq), turn);
+        match self.find(&advisory).await? {
             Some((stream_created_ns, original)) => {
-                let rejected = rejected(&advisory, stream_created_ns, original, lease, ack);
-                // The receiver ends after this stage; if it is gone all the same, the
-                // advisory is delivered again.
-                let _ = self.rejects.send(rejected).await;
-                Ok(())
+                let delivery = delivery(&advisory, stream_created_ns, original, lease);
+                self.judge(delivery, delivered).await
             }
             None => {
                 warn!(
@@ -165,8 +171,63 @@ impl Exhausted {
                     deliveries = advisory.deliveries,
                     "Message was delivered too often, but is not in the stream any more, or delivered anew by a new consumer; it gets no dead letter"
                 );
-                self.no_letter(lease, Some(ack)).await
+                self.no_letter(lease).await
             }
+        }
+    }
+
+    /// Hands a message on: to its ack when it has landed, to another try, or, where the tries
+    /// are used up, to the dead letters. `delivered` is how often its advisory was delivered.
+    async fn judge(&self, delivery: Delivery, delivered: u64) -> Result<(), ExhaustedError> {
+        let Position {
+            stream_created_ns,
+            stream_seq,
+        } = delivery.position;
+        let deliveries = delivery.attempt;
+        if self.is_stored(stream_created_ns, stream_seq).await {
+            info!(
+                stream_seq,
+                deliveries, "Message was delivered too often, but is in ClickHouse"
+            );
+            return self.no_letter(delivery.lease).await;
+        }
+        // The receivers end after this stage; if one is gone all the same, the advisory is
+        // delivered again.
+        if delivered <= TRIES {
+            info!(
+                stream_seq,
+                deliveries,
+                try_number = delivered,
+                "Message was delivered too often; it is tried alone"
+            );
+            let _ = self.deliveries.send(vec![delivery]).await;
+        } else {
+            let reason = Reason::MaxDeliveries {
+                deliveries,
+                tries: TRIES,
+            };
+            let _ = self.rejects.send(Rejected { delivery, reason }).await;
+        }
+        Ok(())
+    }
+
+    /// Tells, once a change, of messages that have no advisory. Ends never.
+    async fn look_for_lost(&self) {
+        let mut told = 0;
+        loop {
+            match advisories::lost(&self.ends.context, &self.settings).await {
+                Ok(lost) if lost > told => {
+                    warn!(
+                        count = lost,
+                        what_to_do = advisories::LOST_REMEDY,
+                        "Messages were delivered too often, and the advisories on them are lost; they may have neither row nor dead letter"
+                    );
+                    told = lost;
+                }
+                Ok(lost) => told = lost,
+                Err(error) => debug!(%error, "Lost advisories were not looked for"),
+            }
+            sleep(LOOK_INTERVAL).await;
         }
     }
 
@@ -208,8 +269,8 @@ impl Exhausted {
         }
     }
 
-    async fn no_letter(&self, lease: Lease, ack: Option<Subject>) -> Result<(), ExhaustedError> {
-        let settled = NoLetterNeeded { lease, ack };
+    async fn no_letter(&self, lease: Lease) -> Result<(), ExhaustedError> {
+        let settled = NoLetterNeeded { lease };
         // The ack stage ends last; without it the advisory is delivered again.
         let _ = self.settled.send(Settled::NoLetterNeeded(settled)).await;
         Ok(())
@@ -229,39 +290,33 @@ impl Exhausted {
     }
 }
 
-fn rejected(
+/// The message of an advisory, as if the consumer had delivered it once more.
+fn delivery(
     advisory: &Advisory,
     stream_created_ns: i64,
     original: StoredMessage,
     lease: Lease,
-    ack: Subject,
-) -> Rejected {
+) -> Delivery {
     let headers = original.headers.as_ref().map(HeaderBlock::headers);
     let unreadable = matches!(headers, Some(None));
-    Rejected {
-        delivery: Delivery {
-            position: Position {
-                stream_created_ns,
-                stream_seq: advisory.stream_seq,
-            },
-            published_at_ms: unix_nanos(original.time) / 1_000_000,
-            attempt: advisory.deliveries,
-            may_be_stored: false,
-            lease,
-            message: Message {
-                length: original.body.len(),
-                subject: original.subject.into(),
-                reply: None,
-                payload: original.body,
-                headers: headers.flatten(),
-                status: None,
-                description: None,
-            },
+    Delivery {
+        position: Position {
+            stream_created_ns,
+            stream_seq: advisory.stream_seq,
         },
-        reason: Reason::MaxDeliveries(Box::new(GivenUp {
-            deliveries: advisory.deliveries,
-            unreadable_headers: original.headers.filter(|_| unreadable),
-            ack,
-        })),
+        published_at_ms: unix_nanos(original.time) / 1_000_000,
+        attempt: advisory.deliveries,
+        may_be_stored: true,
+        lease,
+        message: Message {
+            length: original.body.len(),
+            subject: original.subject.into(),
+            reply: None,
+            payload: original.body,
+            headers: headers.flatten(),
+            status: None,
+            description: None,
+        },
+        unreadable_headers: original.headers.filter(|_| unreadable).map(Box::new),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::Subject;
 use slab::Slab;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedMutexGuard};
 
 use super::moment::Moment;
 
@@ -98,10 +98,11 @@ impl InFlight {
     /// calls this.
     pub fn settle(&self, leases: Vec<Lease>) -> Vec<Subject> {
         let mut inner = self.lock();
-        let replies = leases
-            .into_iter()
-            .filter_map(|mut lease| inner.release(lease.slot.take()?))
-            .collect();
+        let mut replies = Vec::with_capacity(leases.len());
+        for mut lease in leases {
+            replies.extend(lease.exhausted.take().map(|message| message.ack));
+            replies.extend(lease.slot.take().and_then(|slot| inner.release(slot)));
+        }
         drop(inner);
         self.room.notify_waiters();
         replies
@@ -203,6 +204,7 @@ impl Reservation {
             Lease {
                 slot: Some(inner.hold(reply, self.requested, bytes)),
                 in_flight: Arc::clone(&self.in_flight),
+                exhausted: None,
             }
         });
         leases.collect()
@@ -219,6 +221,7 @@ impl Reservation {
         Lease {
             slot: Some(slot),
             in_flight: Arc::clone(&self.in_flight),
+            exhausted: None,
         }
     }
 }
@@ -241,6 +244,16 @@ pub(super) struct Lease {
     /// `None` once it has given its room back.
     slot: Option<usize>,
     in_flight: Arc<InFlight>,
+    /// Where it is a lease on an advisory: what that is about.
+    exhausted: Option<Box<ExhaustedMessage>>,
+}
+
+/// A message that was delivered too often, which its advisory's lease stands for.
+#[derive(Debug)]
+struct ExhaustedMessage {
+    ack: Subject,
+    /// Until this is dropped, no other such message is tried.
+    _turn: OwnedMutexGuard<()>,
 }
 
 impl Lease {
@@ -248,6 +261,13 @@ impl Lease {
     pub fn since(&self) -> Option<Moment> {
         let inner = self.in_flight.lock();
         inner.held.get(self.slot?).map(|held| held.since)
+    }
+
+    /// Has this lease on an advisory stand for the message too: that is acked with it, at
+    /// `ack`, and its turn lasts as long as the lease.
+    pub fn with_exhausted(mut self, ack: Subject, turn: OwnedMutexGuard<()>) -> Self {
+        self.exhausted = Some(Box::new(ExhaustedMessage { ack, _turn: turn }));
+        self
     }
 }
 
@@ -289,6 +309,24 @@ mod tests {
         drop(dropped);
         assert_eq!(free(&in_flight), (10, 1000));
         assert_eq!(in_flight.messages(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_exhausted_message_has_its_turn_until_its_lease_ends() {
+        let turns = Arc::new(tokio::sync::Mutex::new(()));
+        let in_flight = InFlight::new(2, 2);
+        let mut pull = in_flight.reserve(2, 2).await;
+        let dropped = pull.lease("advisory".into(), 1);
+        let dropped =
+            dropped.with_exhausted("message".into(), Arc::clone(&turns).lock_owned().await);
+        assert!(turns.try_lock().is_err());
+        drop(dropped);
+        let settled = pull.lease("advisory".into(), 1);
+        let settled =
+            settled.with_exhausted("message".into(), Arc::clone(&turns).lock_owned().await);
+        let acks = in_flight.settle(vec![settled]);
+        assert_eq!(acks, ["message".into(), "advisory".into()]);
+        assert!(turns.try_lock().is_ok());
     }
 
     #[tokio::test(start_paused = true)]

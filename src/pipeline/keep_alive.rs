@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
+use super::delivery::AckSubject;
 use super::in_flight::{InFlight, Renewal};
 use super::moment::Moment;
 
@@ -20,22 +21,31 @@ pub(super) async fn run(client: Client, in_flight: Arc<InFlight>, ack_wait: Dura
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let due = in_flight.renewals_due(ack_wait / 2..ack_wait);
-        let since = Moment::now();
-        match renew(&client, &due).await {
-            Ok(()) => in_flight.renewed(&due, since, ack_wait),
-            Err(error) => warn!(
-                count = due.len(),
-                %error,
-                "JetStream did not confirm more time; what is held is delivered again if that lasts"
-            ),
+        let mut due = in_flight.renewals_due(ack_wait / 2..ack_wait);
+        // Signals have one consumer, advisories another.
+        due.sort_by(|one, other| consumer(one).cmp(consumer(other)));
+        for due in due.chunk_by(|one, other| consumer(one) == consumer(other)) {
+            let since = Moment::now();
+            match renew(&client, due).await {
+                Ok(()) => in_flight.renewed(due, since, ack_wait),
+                Err(error) => warn!(
+                    count = due.len(),
+                    %error,
+                    "JetStream did not confirm more time; what is held is delivered again if that lasts"
+                ),
+            }
         }
     }
 }
 
-/// Asks for more time for every lease. The last one is asked with a reply: the server handles
-/// what one connection sends in order, so its answer stands for all. Without that proof a
-/// lease must not count as renewed, since an instance may insert only what it holds.
+fn consumer(renewal: &Renewal) -> &str {
+    AckSubject::consumer(&renewal.reply)
+}
+
+/// Asks for more time for every lease of one consumer. The last one is asked with a reply: the
+/// consumer handles what one connection sends it in order, so its answer stands for all.
+/// Without that proof a lease must not count as renewed, since an instance may insert only
+/// what it holds.
 async fn renew(client: &Client, due: &[Renewal]) -> Result<(), RequestError> {
     let Some((last, others)) = due.split_last() else {
         return Ok(());

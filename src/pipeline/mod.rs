@@ -4,10 +4,10 @@
 //! the one before it has ended, so a stop begins at the pulls and runs through to the acks.
 //!
 //! ```text
-//! pull ──deliveries──▶ decode+batch ──batches──▶ insert ──settled──▶ ack
-//!                            │                                        ▲
-//!                            └──rejects──▶ dead letter ──settled──────┘
-//!               exhausted ──────rejects──────────┘
+//! pull ──────deliveries──▶ decode+batch ──batches──▶ insert ──settled──▶ ack
+//! exhausted ──deliveries─────┘   │                      │                 ▲
+//!     │                          └──────rejects─────────┴▶ dead letter ───┤
+//!     └──────────────rejects────────────────────────────────┘   settled──┘
 //! ```
 //!
 //! What is between a pull and its ack never exceeds `consumer.max_in_flight_messages` and
@@ -174,16 +174,25 @@ fn spawn(
         settings: Arc::clone(settings),
         source: ends.source,
         in_flight: Arc::clone(in_flight),
-        deliveries: deliveries_in,
+        deliveries: deliveries_in.clone(),
         halt: halted,
         shutdown: shutdown.clone(),
     };
-    let decode = decode(settings, deliveries, slots, batches_in, rejects_in.clone());
+    let faults = ends.faults.clone();
+    let decode = decode(
+        settings,
+        deliveries,
+        slots,
+        batches_in,
+        rejects_in.clone(),
+        faults,
+    );
     let backoff = Backoff::new(settings.clickhouse.retry_min, settings.clickhouse.retry_max);
     let exhausted = Exhausted {
         ends: ends.clone(),
         settings: Arc::clone(settings),
         in_flight: Arc::clone(in_flight),
+        deliveries: deliveries_in,
         rejects: rejects_in.clone(),
         settled: settled_in.clone(),
         backoff: backoff.clone(),
@@ -227,6 +236,7 @@ fn decode(
     slots: Arc<Semaphore>,
     batches: mpsc::Sender<(ClosedBatch, Slot)>,
     rejects: mpsc::Sender<Rejected>,
+    faults: FaultPoints,
 ) -> Decode {
     Decode {
         limits: settings.validation.clone(),
@@ -240,6 +250,7 @@ fn decode(
         deliveries,
         batches,
         rejects,
+        faults,
     }
 }
 

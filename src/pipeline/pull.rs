@@ -270,6 +270,7 @@ impl Pull {
                 may_be_stored: ack.delivered > 1 || ack.stream_seq <= may_be_stored_to_seq,
                 lease,
                 message,
+                unreadable_headers: None,
             })
             .collect()
     }

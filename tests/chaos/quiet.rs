@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use tokio::time::{Instant, sleep};
 
-use crate::harness::nats::{CONSUMER, STREAM};
+use crate::harness::nats::{ADVISORIES, CONSUMER, STREAM};
 use crate::harness::process::Process;
 
 use super::world::World;
@@ -21,9 +21,12 @@ struct Progress {
     pending: u64,
     unacked: usize,
     acked_up_to: u64,
+    /// On messages that were delivered too often.
+    advisories: u64,
 }
 
-/// Waits until the publisher has ended and nothing is pending on the consumer.
+/// Waits until the publisher has ended, nothing is pending on the consumer, and no message that
+/// was delivered too often is left.
 pub async fn quiet(world: &World, publisher: &mut Process) -> Result<()> {
     let jetstream = world.nats[0].jetstream().await;
     let mut last: Option<Progress> = None;
@@ -41,6 +44,7 @@ pub async fn quiet(world: &World, publisher: &mut Process) -> Result<()> {
             && !now.publishing
             && now.pending == 0
             && now.unacked == 0
+            && now.advisories == 0
         {
             return Ok(());
         }
@@ -61,11 +65,13 @@ async fn progress(
 ) -> Option<Progress> {
     let stream = jetstream.get_stream(STREAM).await.ok()?;
     let consumer = stream.consumer_info(CONSUMER).await.ok()?;
+    let advisories = jetstream.get_stream(ADVISORIES).await.ok()?;
     Some(Progress {
         publishing,
         stored: stream.cached_info().state.messages,
         pending: consumer.num_pending,
         unacked: consumer.num_ack_pending,
         acked_up_to: consumer.ack_floor.stream_sequence,
+        advisories: advisories.cached_info().state.messages,
     })
 }

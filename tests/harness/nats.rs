@@ -11,6 +11,7 @@ use super::process::{Process, accepts, free_port, stack_serve};
 
 pub const STREAM: &str = "SIGNALS";
 pub const DEAD_LETTERS: &str = "SIGNALS_DLQ";
+pub const ADVISORIES: &str = "SIGNALS_DLQ_ADVISORIES_signals-to-clickhouse";
 pub const CONSUMER: &str = "signals-to-clickhouse";
 
 pub struct Nats {

@@ -27,6 +27,9 @@ async fn check_tells_what_is_missing_and_then_that_all_is_well() {
     assert_line(&lines, "clickhouse", "ok", "ClickHouse 2");
     assert_line(&lines, "stream", "WRONG", "SIGNALS does not exist");
     assert_line(&lines, "stream", "WRONG", "SIGNALS_DLQ does not exist");
+    let advisories = "SIGNALS_DLQ_ADVISORIES_signals-to-clickhouse";
+    let is_absent = format!("{advisories} does not exist");
+    assert_line(&lines, "stream", "WRONG", &is_absent);
     assert_line(&lines, "consumer", "WRONG", "`risksignal run` creates it");
     assert_line(&lines, "schema", "WRONG", "risksignal migrate");
 
@@ -34,8 +37,10 @@ async fn check_tells_what_is_missing_and_then_that_all_is_well() {
     let (status, lines) = check(&stack).await;
     assert_eq!(status, Some(0), "{lines:#?}");
     assert_line(&lines, "stream", "ok", "SIGNALS takes signals.>");
+    let takes = format!("{advisories} takes $JS.EVENT.ADVISORY");
+    assert_line(&lines, "stream", "ok", &takes);
     assert_line(&lines, "consumer", "ok", "signals-to-clickhouse, 0 pending");
-    assert_line(&lines, "schema", "ok", "at version 1");
+    assert_line(&lines, "schema", "ok", "at version 2");
 
     stack
         .clickhouse

@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{Message, consumer::PullConsumer};
+use async_nats::jetstream::{Message, consumer::PullConsumer, stream::Stream};
 use futures_util::StreamExt;
-use tokio::io::AsyncWriteExt;
 use tokio::time::sleep;
 
-use crate::harness::nats::{CONSUMER, DEAD_LETTERS, STREAM, header};
+use crate::harness::nats::{ADVISORIES, CONSUMER, DEAD_LETTERS, STREAM, header};
+use crate::harness::raw_nats::RawNats;
 use crate::harness::signals::signal;
 use crate::harness::{Daemon, Stack, eventually};
 
-const ADVISORIES: &str = "SIGNALS_DLQ_ADVISORIES_signals-to-clickhouse";
 /// How long a message is held before its insert, for a test to kill the daemon meanwhile.
 const SHORT: [(&str, &str); 5] = [
     ("RISKSIGNAL__CONSUMER__ACK_WAIT", "2s"),
@@ -22,10 +21,10 @@ const SHORT: [(&str, &str); 5] = [
 ];
 const ONCE: (&str, &str) = ("RISKSIGNAL__CONSUMER__MAX_DELIVER", "1");
 
-async fn publish(stack: &Stack, number: u64) -> String {
+async fn publish(stack: &Stack, subject: &'static str, number: u64) -> String {
     let nats = stack.nats.jetstream().await;
     let body = signal(number).to_string();
-    let publish = nats.publish("signals.x", body.clone().into());
+    let publish = nats.publish(subject, body.clone().into());
     publish.await.unwrap().await.unwrap();
     body
 }
@@ -62,11 +61,36 @@ async fn assert_settled(stack: &Stack) {
     .await;
 }
 
+/// Has the server give up on a message that daemons died with, and keep the advisory.
+async fn given_up(stack: &Stack, settings: &[(&str, &str)], max_deliver: u64) -> Stream {
+    let daemon = stack.daemon(settings).await;
+    publish(stack, "signals.x", 1).await;
+    kill_when_delivered(stack, daemon, 1).await;
+    for deliveries in 2..=max_deliver {
+        let daemon = stack.daemon_not_waited_for(settings);
+        kill_when_delivered(stack, daemon, deliveries).await;
+    }
+    let jetstream = stack.nats.jetstream().await;
+    let stream = jetstream.get_stream(STREAM).await.unwrap();
+    let consumer: PullConsumer = stream.get_consumer(CONSUMER).await.unwrap();
+    // The server gives up on the message at a pull after its ack wait.
+    let advisories = eventually("the advisory is kept", async || {
+        sleep(Duration::from_millis(200)).await;
+        let mut pulled = consumer.fetch().messages().await.ok()?;
+        assert!(pulled.next().await.is_none());
+        let advisories = stack.nats.messages_left(ADVISORIES).await;
+        (advisories > 0).then_some(advisories)
+    })
+    .await;
+    assert_eq!(advisories, 1);
+    stream
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_ends_the_daemon_each_time_goes_to_the_dead_letters_once() {
+async fn a_good_signal_whose_daemons_were_killed_too_often_lands_once() {
     let stack = Stack::start().await;
     let daemon = stack.daemon(&SHORT).await;
-    let body = publish(&stack, 1).await;
+    publish(&stack, "signals.x", 1).await;
     kill_when_delivered(&stack, daemon, 1).await;
     for deliveries in 2..=3 {
         let daemon = stack.daemon_not_waited_for(&SHORT);
@@ -76,28 +100,67 @@ async fn a_message_that_ends_the_daemon_each_time_goes_to_the_dead_letters_once(
     let _one = stack.daemon(&SHORT).await;
     let _two = stack.daemon(&SHORT).await;
     stack.produce(&["--count=500", "--seed=1"]).await;
-    let letters = letters(&stack, 1).await;
+    eventually("it has landed", async || {
+        (stack.clickhouse.counts().await == (501, 501)).then_some(())
+    })
+    .await;
     assert_settled(&stack).await;
-    assert_eq!(stack.clickhouse.counts().await, (500, 500));
+    assert_eq!(stack.clickhouse.counts().await, (501, 501));
+    assert!(stack.nats.messages(DEAD_LETTERS).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_ends_the_daemon_each_time_becomes_one_letter_and_its_neighbours_land() {
+    let stack = Stack::start().await;
+    let mut settings = SHORT.to_vec();
+    settings.push(("RISKSIGNAL__BATCH__MAX_WAIT", "50ms"));
+    assert!(stack.daemon(&settings).await.stop().await.success());
+    for number in 1..=10 {
+        publish(&stack, "signals.x", number).await;
+    }
+    let body = publish(&stack, "signals.poison", 11).await;
+    for number in 12..=20 {
+        publish(&stack, "signals.x", number).await;
+    }
+    let arguments = ["run", "--fault-point", "decoding:signals.poison"];
+    let environment = stack.environment(&settings);
+    let doomed = || Daemon::spawn(&arguments, &environment, &stack.work_dir());
+    let mut daemon = doomed();
+    let mut ends = 0;
+    let letters = loop {
+        tokio::select! {
+            status = daemon.ended() => {
+                assert!(status.code().is_none(), "{status:?}");
+                ends += 1;
+                daemon = doomed();
+            }
+            letters = letters(&stack, 1) => break letters,
+        }
+    };
+    assert_settled(&stack).await;
+    assert!(ends > 3, "it ended the daemon when it was tried alone too");
+    assert_eq!(stack.clickhouse.counts().await, (19, 19));
     assert_eq!(stack.nats.messages(DEAD_LETTERS).await.len(), 1);
     let letter = &letters[0];
-    assert_eq!(letter.subject.as_str(), "dlq.signals.x");
+    assert_eq!(letter.subject.as_str(), "dlq.signals.poison");
     assert_eq!(letter.payload, body);
     for (name, value) in [
         ("Risksignal-Reason", "max_deliveries"),
-        ("Risksignal-Subject", "signals.x"),
+        ("Risksignal-Subject", "signals.poison"),
         ("Risksignal-Stream", "SIGNALS"),
-        ("Risksignal-Sequence", "1"),
+        ("Risksignal-Sequence", "11"),
         ("Risksignal-Attempts", "3"),
     ] {
         assert_eq!(header(letter, name), value, "{name}");
     }
 
     // Replayed to a daemon that lives, it lands.
+    daemon.kill();
+    let _daemon = stack.daemon(&settings).await;
     let replayed = stack.risksignal(&["dead-letters", "replay", "--all"]).await;
     assert!(replayed.status.success(), "{replayed:?}");
     eventually("it has landed", async || {
-        (stack.clickhouse.counts().await == (501, 501)).then_some(())
+        (stack.clickhouse.counts().await == (20, 20)).then_some(())
     })
     .await;
     assert!(stack.nats.messages(DEAD_LETTERS).await.is_empty());
@@ -112,7 +175,7 @@ async fn a_message_that_was_delivered_too_often_but_has_landed_gets_no_letter() 
     let environment = stack.environment(&settings);
     let mut doomed = Daemon::spawn(&arguments, &environment, &stack.work_dir());
     doomed.logged("Starting signals consumer").await;
-    publish(&stack, 1).await;
+    publish(&stack, "signals.x", 1).await;
     doomed.ended().await;
     let daemon = stack.daemon(&settings).await;
     daemon
@@ -128,27 +191,7 @@ async fn an_advisory_waits_for_a_daemon_and_is_dropped_when_its_message_is_gone(
     let stack = Stack::start().await;
     let mut settings = SHORT.to_vec();
     settings.push(ONCE);
-    let daemon = stack.daemon(&settings).await;
-    publish(&stack, 1).await;
-    kill_when_delivered(&stack, daemon, 1).await;
-    let stream = stack
-        .nats
-        .jetstream()
-        .await
-        .get_stream(STREAM)
-        .await
-        .unwrap();
-    let consumer: PullConsumer = stream.get_consumer(CONSUMER).await.unwrap();
-    // The server gives up on the message at a pull after its ack wait.
-    let advisories = eventually("the advisory is kept", async || {
-        sleep(Duration::from_millis(200)).await;
-        let mut pulled = consumer.fetch().messages().await.ok()?;
-        assert!(pulled.next().await.is_none());
-        let advisories = stack.nats.messages_left(ADVISORIES).await;
-        (advisories > 0).then_some(advisories)
-    })
-    .await;
-    assert_eq!(advisories, 1);
+    let stream = given_up(&stack, &settings, 1).await;
     stream.delete_message(1).await.unwrap();
     let daemon = stack.daemon(&settings).await;
     daemon
@@ -159,28 +202,95 @@ async fn an_advisory_waits_for_a_daemon_and_is_dropped_when_its_message_is_gone(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_breaks_the_connection_goes_to_the_dead_letters() {
+async fn lost_advisories_are_told_and_their_messages_land_through_a_new_consumer() {
+    let stack = Stack::start().await;
+    let settings = SHORT.to_vec();
+    let stream = given_up(&stack, &settings, 3).await;
+    let jetstream = stack.nats.jetstream().await;
+    let advisories = jetstream.get_stream(ADVISORIES).await.unwrap();
+    advisories.purge().await.unwrap();
+    let mut daemon = stack.daemon(&settings).await;
+    let told = daemon
+        .logged("Messages were delivered too often, and the advisories on them are lost; they may have neither row nor dead letter")
+        .await;
+    assert_eq!(told["count"], 1);
+    let check = async || {
+        let output = stack.risksignal(&["check"]).await;
+        let text = String::from_utf8(output.stdout).unwrap();
+        (output.status.code(), text)
+    };
+    const CONSUMER_WRONG: i32 = 4;
+    let (status, text) = check().await;
+    assert_eq!(status, Some(CONSUMER_WRONG), "{text}");
+    assert!(
+        text.contains("the advisories on 1 of them are lost"),
+        "{text}"
+    );
+
+    publish(&stack, "signals.x", 2).await;
+    stack.settled().await;
+    assert_eq!(stack.clickhouse.counts().await, (1, 1));
+    assert!(daemon.stop().await.success());
+    stream.delete_consumer(CONSUMER).await.unwrap();
+    let _daemon = stack.daemon(&settings).await;
+    eventually("it has landed", async || {
+        (stack.clickhouse.counts().await == (2, 2)).then_some(())
+    })
+    .await;
+    assert_settled(&stack).await;
+    assert_eq!(stack.clickhouse.counts().await, (2, 2));
+    let (status, text) = check().await;
+    assert_eq!(status, Some(0), "{text}");
+}
+
+/// A header that is no UTF-8: the client library gives its connection up.
+const BREAKS_CONNECTION: &[u8] = b"NATS/1.0\r\nk\xe9y: value\r\ntraceparent: 00-abc\r\n\r\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_that_breaks_the_connection_lands_and_so_do_its_neighbours() {
     let stack = Stack::start().await;
     let mut daemon = stack.daemon(&SHORT).await;
-    publish(&stack, 1).await;
+    assert!(daemon.stop().await.success());
+    let mut raw = RawNats::connect(&stack.nats.url());
+    for number in 1..=41 {
+        let block = (number == 21).then_some(BREAKS_CONNECTION);
+        let body = signal(number).to_string();
+        raw.publish("signals.x", block, body.as_bytes()).unwrap();
+    }
+    let mut daemon = stack.daemon(&SHORT).await;
+    eventually("all have landed", async || {
+        (stack.clickhouse.counts().await == (41, 41)).then_some(())
+    })
+    .await;
+    assert_settled(&stack).await;
+    assert_eq!(stack.clickhouse.counts().await, (41, 41));
+    assert!(stack.nats.messages(DEAD_LETTERS).await.is_empty());
+    let alone = daemon
+        .lines()
+        .into_iter()
+        .filter(|line| line["message"] == "Message was delivered too often; it is tried alone");
+    assert!(alone.count() > 1, "its neighbours shared its fate");
+    daemon.assert_running();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invalid_one_that_breaks_the_connection_becomes_a_letter_with_its_own_reason() {
+    let stack = Stack::start().await;
+    let mut daemon = stack.daemon(&SHORT).await;
+    publish(&stack, "signals.x", 1).await;
     stack.settled().await;
-    let block = b"NATS/1.0\r\nk\xe9y: value\r\ntraceparent: 00-abc\r\n\r\n";
-    let address = stack.nats.url().replace("nats://", "");
-    let mut raw = tokio::net::TcpStream::connect(address).await.unwrap();
-    let mut message = b"CONNECT {\"verbose\":false,\"headers\":true}\r\n".to_vec();
-    message.extend(format!("HPUB signals.y {} {}\r\n", block.len(), block.len() + 4).bytes());
-    message.extend([&block[..], b"body\r\nPING\r\n"].concat());
-    raw.write_all(&message).await.unwrap();
-    raw.flush().await.unwrap();
+    let mut raw = RawNats::connect(&stack.nats.url());
+    raw.publish("signals.y", Some(BREAKS_CONNECTION), b"body")
+        .unwrap();
     letters(&stack, 1).await;
-    publish(&stack, 2).await;
+    publish(&stack, "signals.x", 2).await;
     assert_settled(&stack).await;
     assert_eq!(stack.clickhouse.counts().await, (2, 2));
     daemon.assert_running();
     let letters = stack.nats.messages(DEAD_LETTERS).await;
     assert_eq!(letters.len(), 1);
-    assert_eq!(header(&letters[0], "Risksignal-Reason"), "max_deliveries");
-    assert_eq!(letters[0].payload, [&block[..], b"body"].concat());
+    assert_eq!(header(&letters[0], "Risksignal-Reason"), "not_json");
+    assert_eq!(letters[0].payload, [BREAKS_CONNECTION, b"body"].concat());
     let raw = stack
         .risksignal(&["dead-letters", "show", "1", "--raw"])
         .await;
