@@ -21,6 +21,7 @@ use super::decode::Slot;
 use super::delivery::Delivery;
 use super::in_flight::InFlight;
 use super::moment::Moment;
+use super::suspects::{Judgement, Suspect, Suspects};
 
 /// Why pulling is stopped; `None` while it goes on.
 pub(super) type Halt = Option<Arc<str>>;
@@ -30,6 +31,7 @@ pub(super) type Halt = Option<Arc<str>>;
 pub(super) struct Insert {
     pub store: Store,
     pub circuit: Arc<Circuit>,
+    pub suspects: Arc<Suspects>,
     pub ack_wait: Duration,
     pub batches: Arc<Mutex<Receiver<(ClosedBatch, Slot)>>>,
     pub in_flight: Arc<InFlight>,
@@ -59,32 +61,47 @@ impl Insert {
         }
     }
 
-    /// Commits a batch. Rows that ClickHouse refuses are found by bisecting, and rejected;
-    /// when they are most of the batch, the table is at fault and not the rows.
+    /// Commits a batch. Rows that ClickHouse refuses are found by bisecting.
     async fn land(&self, batch: ClosedBatch) {
-        let rows = batch.len();
+        let mut taken_before = self.suspects.taken();
         let mut open = vec![(batch, false)];
+        loop {
+            match self.suspects.judge(self.bisect(open).await, taken_before) {
+                Judgement::Wait => return,
+                Judgement::Rows(rows) => return self.reject(rows).await,
+                Judgement::Table(rows) => {
+                    if let Some((_, error)) = rows.first() {
+                        self.halted(error, rows.len());
+                    }
+                    taken_before = self.suspects.taken();
+                    open = rows.into_iter().map(|(row, _)| (row, true)).collect();
+                }
+            }
+        }
+    }
+
+    /// Commits what can be, and returns the rows that are refused. The flag says whether a
+    /// batch may be there already.
+    async fn bisect(&self, mut open: Vec<(ClosedBatch, bool)>) -> Vec<Suspect> {
         let mut refused = Vec::new();
         while let Some((batch, unsure)) = open.pop() {
             let Landed::Refused(batch, error) = self.commit(batch, unsure).await else {
                 continue;
             };
-            if batch.len() > 1 {
-                let half = batch.len() / 2;
-                let (first, second) = batch.split(|index, _| index < half);
-                // A batch that spans partitions may have landed in part.
-                open.extend(second.into_iter().chain(first).map(|half| (half, true)));
+            if batch.len() == 1 {
+                refused.push((batch, error.to_string()));
                 continue;
             }
-            if rows > 1 && (refused.len() + 1) * 2 > rows {
-                self.halted(&error, rows);
-                let again = refused.drain(..).map(|(batch, _)| batch).chain([batch]);
-                open.extend(again.map(|batch| (batch, true)));
-                continue;
-            }
-            refused.push((batch, error.to_string()));
+            let half = batch.len() / 2;
+            let (first, second) = batch.split(|index, _| index < half);
+            // A batch that spans partitions may have landed in part.
+            open.extend(second.into_iter().chain(first).map(|half| (half, true)));
         }
-        for (batch, error) in refused {
+        refused
+    }
+
+    async fn reject(&self, rows: Vec<Suspect>) {
+        for (batch, error) in rows {
             for delivery in batch.into_deliveries() {
                 let reason = Reason::Refused(error.clone());
                 // The dead letter stage ends after this one; if it is gone all the same, the
@@ -135,6 +152,7 @@ impl Insert {
                     self.faults.reached(Point::InsertAnswered);
                     self.succeeded();
                     self.settle(CommittedBatch::inserted(batch, receipt)).await;
+                    self.reject(self.suspects.take()).await;
                     return Landed::Done;
                 }
                 Err(error) if error.remedy() == Remedy::Bisect && self.table_fits().await => {
@@ -245,7 +263,7 @@ impl Insert {
     async fn failed(&self, error: &StoreError, count: usize) {
         match error.remedy() {
             // A refused value whose table does not fit is the operator's too.
-            Remedy::Halt | Remedy::Bisect => self.halted(error, count),
+            Remedy::Halt | Remedy::Bisect => self.halted(&error.to_string(), count),
             Remedy::Wait => {
                 warn!(count, %error, "Insert failed; the same batch is sent again");
                 self.pause(false);
@@ -260,9 +278,9 @@ impl Insert {
         }
     }
 
-    fn halted(&self, error: &StoreError, count: usize) {
+    fn halted(&self, error: &str, count: usize) {
         error!(count, %error, "Insert refused; pulling stops until this is mended, nothing is acked");
-        self.halt.send_replace(Some(error.to_string().into()));
+        self.halt.send_replace(Some(error.into()));
         self.pause(true);
     }
 

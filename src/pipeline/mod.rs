@@ -28,6 +28,7 @@ mod moment;
 mod pace;
 mod pull;
 mod source;
+mod suspects;
 
 pub use ack::Totals;
 pub use source::{Source, SourceError};
@@ -58,6 +59,7 @@ use exhausted::Exhausted;
 use in_flight::InFlight;
 use insert::Insert;
 use pull::Pull;
+use suspects::Suspects;
 
 /// Committed batches and dead letters that wait for their acks.
 const WAITING_SETTLED: usize = 256;
@@ -201,6 +203,7 @@ fn spawn(
     let insert = Insert {
         store: ends.store,
         circuit: Arc::new(Circuit::new(backoff.clone())),
+        suspects: Arc::new(Suspects::default()),
         ack_wait: settings.consumer.ack_wait,
         in_flight: Arc::clone(in_flight),
         batches: Arc::new(Mutex::new(batches)),

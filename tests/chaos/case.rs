@@ -16,7 +16,11 @@ use super::oracle::{self, Findings};
 use super::plan::{Target, plan};
 use super::publisher::Job;
 use super::quiet::quiet;
+use super::report;
 use super::world::{PLACES, World, dies_with_parent};
+
+/// A run with fewer kills proves nothing: 20 in the short run of 100 seconds.
+const KILLS_A_SECOND_MIN: f64 = 0.2;
 
 /// Which system is put to the test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +115,13 @@ pub async fn run(
     let mut failures = findings.offenders(&world, seed).await?;
     failures.extend(logs.panics.iter().cloned());
     failures.extend(journal.failures());
+    let kills = report::kills(&journal.counts());
+    let kills_min = (length.as_secs_f64() * KILLS_A_SECOND_MIN) as u64;
+    if kills < kills_min {
+        failures.push(format!(
+            "{kills} kills prove too little, {kills_min} are wanted"
+        ));
+    }
     Ok(Outcome {
         findings,
         logs,

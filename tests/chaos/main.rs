@@ -41,7 +41,7 @@ use publisher::Job;
 
 /// Faults are injected for so long when the command line does not say.
 const LENGTH: Duration = Duration::from_secs(180);
-const LENGTH_OF_SHORT_RUN: Duration = Duration::from_secs(70);
+const LENGTH_OF_SHORT_RUN: Duration = Duration::from_secs(100);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -26,13 +26,15 @@ pub fn faults(counts: &BTreeMap<&'static str, u64>) -> String {
     for (kind, count) in counts {
         let _ = writeln!(table, "  {count:>6}  {kind}");
     }
-    let kills: u64 = counts
-        .iter()
-        .filter(|(kind, _)| kind.ends_with("SIGKILL"))
-        .map(|(_, count)| count)
-        .sum();
+    let kills = kills(counts);
     let _ = write!(table, "  {kills:>6}  processes killed with SIGKILL in all");
     table
+}
+
+/// Processes that were killed with SIGKILL.
+pub fn kills(counts: &BTreeMap<&'static str, u64>) -> u64 {
+    let kills = counts.iter().filter(|(kind, _)| kind.ends_with("SIGKILL"));
+    kills.map(|(_, count)| count).sum()
 }
 
 /// Prints the verdict; whether it is a good one.
