@@ -11,13 +11,11 @@ use crate::harness::raw_nats::RawNats;
 use crate::harness::signals::signal;
 use crate::harness::{Daemon, Stack, eventually};
 
-/// How long a message is held before its insert, for a test to kill the daemon meanwhile.
-const SHORT: [(&str, &str); 5] = [
+const SHORT: [(&str, &str); 4] = [
     ("RISKSIGNAL__CONSUMER__ACK_WAIT", "2s"),
     ("RISKSIGNAL__CONSUMER__MAX_DELIVER", "3"),
     ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "500ms"),
     ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "1s"),
-    ("RISKSIGNAL__BATCH__MAX_WAIT", "1s"),
 ];
 const ONCE: (&str, &str) = ("RISKSIGNAL__CONSUMER__MAX_DELIVER", "1");
 
@@ -29,14 +27,12 @@ async fn publish(stack: &Stack, subject: &'static str, number: u64) -> String {
     body
 }
 
-/// Kills the daemon as soon as JetStream has delivered so often.
-async fn kill_when_delivered(stack: &Stack, mut daemon: Daemon, deliveries: u64) {
-    eventually("it is delivered", async || {
-        let consumer = stack.nats.consumer().await?;
-        (consumer.delivered.consumer_sequence >= deliveries).then_some(())
-    })
-    .await;
-    daemon.kill();
+/// Runs a daemon that ends, as in a crash, with the next message on `signals.x`.
+async fn die_with_the_next(stack: &Stack, settings: &[(&str, &str)]) {
+    let arguments = ["run", "--fault-point", "decoding:signals.x"];
+    let mut daemon = Daemon::spawn(&arguments, &stack.environment(settings), &stack.work_dir());
+    let status = daemon.ended().await;
+    assert!(status.code().is_none(), "{status:?}");
 }
 
 async fn letters(stack: &Stack, count: usize) -> Vec<Message> {
@@ -63,12 +59,10 @@ async fn assert_settled(stack: &Stack) {
 
 /// Has the server give up on a message that daemons died with, and keep the advisory.
 async fn given_up(stack: &Stack, settings: &[(&str, &str)], max_deliver: u64) -> Stream {
-    let daemon = stack.daemon(settings).await;
+    assert!(stack.daemon(settings).await.stop().await.success());
     publish(stack, "signals.x", 1).await;
-    kill_when_delivered(stack, daemon, 1).await;
-    for deliveries in 2..=max_deliver {
-        let daemon = stack.daemon_not_waited_for(settings);
-        kill_when_delivered(stack, daemon, deliveries).await;
+    for _ in 0..max_deliver {
+        die_with_the_next(stack, settings).await;
     }
     let jetstream = stack.nats.jetstream().await;
     let stream = jetstream.get_stream(STREAM).await.unwrap();
@@ -89,12 +83,10 @@ async fn given_up(stack: &Stack, settings: &[(&str, &str)], max_deliver: u64) ->
 #[tokio::test(flavor = "multi_thread")]
 async fn a_good_signal_whose_daemons_were_killed_too_often_lands_once() {
     let stack = Stack::start().await;
-    let daemon = stack.daemon(&SHORT).await;
+    assert!(stack.daemon(&SHORT).await.stop().await.success());
     publish(&stack, "signals.x", 1).await;
-    kill_when_delivered(&stack, daemon, 1).await;
-    for deliveries in 2..=3 {
-        let daemon = stack.daemon_not_waited_for(&SHORT);
-        kill_when_delivered(&stack, daemon, deliveries).await;
+    for _ in 0..3 {
+        die_with_the_next(&stack, &SHORT).await;
     }
     // Two instances share the advisories as they share the signals.
     let _one = stack.daemon(&SHORT).await;
@@ -112,8 +104,7 @@ async fn a_good_signal_whose_daemons_were_killed_too_often_lands_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_ends_the_daemon_each_time_becomes_one_letter_and_its_neighbours_land() {
     let stack = Stack::start().await;
-    let mut settings = SHORT.to_vec();
-    settings.push(("RISKSIGNAL__BATCH__MAX_WAIT", "50ms"));
+    let settings = SHORT;
     assert!(stack.daemon(&settings).await.stop().await.success());
     for number in 1..=10 {
         publish(&stack, "signals.x", number).await;
