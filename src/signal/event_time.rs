@@ -17,9 +17,140 @@ pub fn from_rfc3339(text: &str) -> Option<i64> {
     i64::try_from(ms).ok()
 }
 
+/// The same for the plain form `YYYY-MM-DDTHH:MM:SS[.fff…](Z|±hh:mm)`, quickly; `None` for all
+/// else, leap seconds too, of which [`from_rfc3339`] may still make a time.
+pub fn from_plain_rfc3339(text: &str) -> Option<i64> {
+    let (head, rest) = text.as_bytes().split_first_chunk::<19>()?;
+    let [
+        y1,
+        y2,
+        y3,
+        y4,
+        b'-',
+        mo1,
+        mo2,
+        b'-',
+        d1,
+        d2,
+        b'T',
+        h1,
+        h2,
+        b':',
+        mi1,
+        mi2,
+        b':',
+        s1,
+        s2,
+    ] = *head
+    else {
+        return None;
+    };
+    let year = two(y1, y2)? * 100 + two(y3, y4)?;
+    let (month, day) = (two(mo1, mo2)?, two(d1, d2)?);
+    let (hour, minute, second) = (two(h1, h2)?, two(mi1, mi2)?, two(s1, s2)?);
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let (fraction_ms, offset) = match rest.split_first()? {
+        (b'.', rest) => fraction_ms(rest)?,
+        _ => (0, rest),
+    };
+    let minutes = (days(year, month, day)? * 24 + hour) * 60 + minute - offset_minutes(offset)?;
+    Some((minutes * 60 + second) * 1000 + fraction_ms)
+}
+
+/// The number of two decimal digits.
+#[inline]
+fn two(tens: u8, ones: u8) -> Option<i64> {
+    let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
+    (tens <= 9 && ones <= 9).then(|| i64::from(tens * 10 + ones))
+}
+
+/// Milliseconds of the digits after the point, and what follows the digits.
+fn fraction_ms(text: &[u8]) -> Option<(i64, &[u8])> {
+    let end = text.iter().position(|byte| !byte.is_ascii_digit())?;
+    let (digits, rest) = text.split_at(end);
+    let mut ms = 0;
+    for place in 0..3 {
+        ms = ms * 10 + digits.get(place).map_or(0, |digit| i64::from(digit - b'0'));
+    }
+    (!digits.is_empty()).then_some((ms, rest))
+}
+
+/// Minutes that a local time is ahead of UTC.
+fn offset_minutes(text: &[u8]) -> Option<i64> {
+    let (sign, [h1, h2, b':', m1, m2]) = (match text {
+        b"Z" => return Some(0),
+        [b'+', digits @ ..] => (1, digits),
+        [b'-', digits @ ..] => (-1, digits),
+        _ => return None,
+    }) else {
+        return None;
+    };
+    let (hours, minutes) = (two(*h1, *h2)?, two(*m1, *m2)?);
+    (hours <= 23 && minutes <= 59).then_some(sign * (hours * 60 + minutes))
+}
+
+/// Days from 1970-01-01 to a date of the Gregorian calendar, `None` when there is no such date:
+/// `days_from_civil` of <https://howardhinnant.github.io/date_algorithms.html>.
+fn days(year: i64, month: i64, day: i64) -> Option<i64> {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let last = match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 => 28 + i64::from(leap),
+        _ => return None,
+    };
+    if day < 1 || day > last {
+        return None;
+    }
+    // Years begin in March here, so that the leap day is a year's last.
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let era = year.div_euclid(400);
+    let year = year.rem_euclid(400);
+    let day_of_year = (153 * month + 2) / 5 + day - 1;
+    let day_of_era = year * 365 + year / 4 - year / 100 + day_of_year;
+    Some(era * 146_097 + day_of_era - 719_468)
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn the_plain_form_is_read_as_the_time_crate_reads_it(
+            // Some digits beyond what each part allows, and some other letters.
+            text in "[0-9]{4}-([01][0-9]-[0-3][0-9]|02-(28|29|30))[Tt ]([012][0-9]:[0-6][0-9]:[0-6][0-9]|23:59:60)([.][0-9]{0,12})?(Z|z|[+-][0-2][0-9]:[0-6][0-9]|)",
+        ) {
+            let plain = from_plain_rfc3339(&text);
+            prop_assert!(plain.is_none() || plain == from_rfc3339(&text), "{} {:?}", text, plain);
+        }
+    }
+
+    /// Every date that four digits can write.
+    #[test]
+    fn each_day_of_ten_thousand_years_is_read_as_the_time_crate_reads_it() {
+        for year in 0..=9999 {
+            for (month, day) in (0..=13).flat_map(|month| (0..=32).map(move |day| (month, day))) {
+                let date = u8::try_from(month)
+                    .ok()
+                    .and_then(|month| time::Month::try_from(month).ok())
+                    .and_then(|month| time::Date::from_calendar_date(year, month, day).ok());
+                let expected = date.map(|date| i64::from(date.to_julian_day()) - 2_440_588);
+                let (year, day) = (i64::from(year), i64::from(day));
+                assert_eq!(days(year, month, day), expected, "{year}-{month}-{day}");
+            }
+        }
+    }
 
     #[test]
     fn any_offset_becomes_utc_milliseconds() {

@@ -5,6 +5,7 @@
 mod event_time;
 mod parse;
 mod rules;
+mod scan;
 
 pub use rules::{Breach, Limits};
 
@@ -89,22 +90,55 @@ impl<'a> Signal<'a> {
     /// # Errors
     /// [`Invalid`], which names every rule that the signal breaks.
     pub fn parse(body: &'a [u8], subject: &'a str, limits: &Limits) -> Result<Self, Invalid> {
-        if body.len() > limits.max_signal_bytes {
-            return Err(Invalid::TooLarge {
-                bytes: body.len(),
-                max: limits.max_signal_bytes,
-            });
+        let text = text(body, limits)?;
+        match scan::signal(text, subject) {
+            Some(signal) => checked(signal, Vec::new(), limits),
+            None => Self::parse_text(text, subject, limits),
         }
-        let text = std::str::from_utf8(body).map_err(|error| Invalid::NotUtf8 {
-            offset: error.valid_up_to(),
-        })?;
-        let (signal, mut breaches) = parse::signal(text, subject)?;
-        rules::check(&signal, limits, &mut breaches);
-        if breaches.is_empty() {
-            Ok(signal)
-        } else {
-            Err(Invalid::BreaksRules(breaches))
-        }
+    }
+
+    /// What [`Signal::parse`] has to answer, without its fast path: tests compare the two.
+    ///
+    /// # Errors
+    /// As [`Signal::parse`].
+    #[doc(hidden)]
+    pub fn parse_reference(
+        body: &'a [u8],
+        subject: &'a str,
+        limits: &Limits,
+    ) -> Result<Self, Invalid> {
+        Self::parse_text(text(body, limits)?, subject, limits)
+    }
+
+    #[cold]
+    fn parse_text(text: &'a str, subject: &'a str, limits: &Limits) -> Result<Self, Invalid> {
+        let (signal, breaches) = parse::signal(text, subject)?;
+        checked(signal, breaches, limits)
+    }
+}
+
+fn text<'a>(body: &'a [u8], limits: &Limits) -> Result<&'a str, Invalid> {
+    if body.len() > limits.max_signal_bytes {
+        return Err(Invalid::TooLarge {
+            bytes: body.len(),
+            max: limits.max_signal_bytes,
+        });
+    }
+    std::str::from_utf8(body).map_err(|error| Invalid::NotUtf8 {
+        offset: error.valid_up_to(),
+    })
+}
+
+fn checked<'a>(
+    signal: Signal<'a>,
+    mut breaches: Vec<Breach>,
+    limits: &Limits,
+) -> Result<Signal<'a>, Invalid> {
+    rules::check(&signal, limits, &mut breaches);
+    if breaches.is_empty() {
+        Ok(signal)
+    } else {
+        Err(Invalid::BreaksRules(breaches))
     }
 }
 

@@ -1,5 +1,7 @@
 //! From text to the fields of a signal: one serde pass over the top level, then each field
 //! by itself, so that a field of the wrong shape hides no other fault.
+//!
+//! This is the reference: it decides whatever `scan` declines, and `scan` may not differ from it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -127,13 +129,16 @@ fn optional_text(value: Option<&RawValue>) -> Shape<Cow<'_, str>> {
 /// The field where it is given, otherwise the second token of the subject.
 fn event_type<'a>(value: Option<&'a RawValue>, subject: &'a str) -> Shape<Cow<'a, str>> {
     match value.map(RawValue::get) {
-        None | Some("null") => subject
-            .split('.')
-            .nth(1)
+        None | Some("null") => subject_type(subject)
             .map(Cow::Borrowed)
             .ok_or("is missing, and the subject has no second token"),
         Some(raw) => text_of(raw),
     }
+}
+
+/// The second token of the subject.
+pub(super) fn subject_type(subject: &str) -> Option<&str> {
+    subject.split('.').nth(1)
 }
 
 fn payload(raw: &str) -> Shape<&str> {
@@ -150,11 +155,15 @@ fn severity(raw: &str) -> Shape<i64> {
 
 fn trace_id(raw: &str) -> Shape<Uuid> {
     const SHAPE: &str = "must be a UUID such as 3b32aef0-228a-5924-a25d-9362bb7bf65d";
-    let text = text_of(raw)?;
+    uuid(&text_of(raw)?).ok_or(SHAPE)
+}
+
+/// A UUID in its hyphenated form.
+pub(super) fn uuid(text: &str) -> Option<Uuid> {
     if text.len() != UUID_CHARS {
-        return Err(SHAPE);
+        return None;
     }
-    Uuid::try_parse(&text).map_err(|_| SHAPE)
+    Uuid::try_parse(text).ok()
 }
 
 /// The unknown fields as a JSON object, or an empty text when there are none.
