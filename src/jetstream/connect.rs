@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event, ServerAddr, jetstream};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, jetstream};
 use tracing::{debug, info, warn};
 
-use crate::settings::{self, redacted_url};
+use crate::settings::{self, Tls, redacted_url};
+use crate::tls::{self, TlsError};
 
 /// Slots of a subscription's channel. A pull never asks for more than it has room for, so
 /// this is only the ceiling that `consumer.fetch_messages` is checked against.
@@ -23,15 +24,21 @@ pub enum ConnectError {
         /// What the parser says.
         source: std::io::Error,
     },
+    /// A certificate or a key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The credentials are no text of a `.creds` file.
+    #[error("nats.creds cannot be used")]
+    Credentials(#[source] std::io::Error),
     /// The server did not accept the connection.
-    #[error(
-        "cannot connect to NATS at {url}: {source}; is the server running, and are nats.url, nats.user, nats.password and nats.token right?"
-    )]
+    #[error("cannot connect to NATS at {url}: {source}{advice}")]
     Refused {
         /// The addresses, without their passwords.
         url: String,
         /// What async-nats says.
         source: async_nats::ConnectError,
+        /// What to look at.
+        advice: String,
     },
 }
 
@@ -56,26 +63,95 @@ pub async fn connect(nats: &settings::Nats, client_name: &str) -> Result<Client,
                 })
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let mut options = ConnectOptions::new()
+    let options = secured(login(options(nats, client_name), nats)?, nats)?;
+    options
+        .connect(servers)
+        .await
+        .map_err(|source| ConnectError::Refused {
+            url: redacted_url(&nats.url),
+            advice: advice(&source, nats),
+            source,
+        })
+}
+
+fn options(nats: &settings::Nats, client_name: &str) -> ConnectOptions {
+    ConnectOptions::new()
         .name(client_name)
         .connection_timeout(nats.connect_timeout)
         .request_timeout(Some(nats.request_timeout))
         .subscription_capacity(SUBSCRIPTION_CAPACITY)
         .reconnect_delay_callback(reconnect_delay)
-        .event_callback(log_events());
+        .event_callback(log_events())
+}
+
+/// With the one way to log in that is set; the rules of the settings allow no two.
+fn login(
+    mut options: ConnectOptions,
+    nats: &settings::Nats,
+) -> Result<ConnectOptions, ConnectError> {
     if !nats.token.is_empty() {
         options = options.token(nats.token.expose().to_owned());
     }
     if !nats.user.is_empty() {
         options = options.user_and_password(nats.user.clone(), nats.password.expose().to_owned());
     }
-    options
-        .connect(servers)
-        .await
-        .map_err(|source| ConnectError::Refused {
-            url: redacted_url(&nats.url),
-            source,
-        })
+    if !nats.nkey.is_empty() {
+        options = options.nkey(nats.nkey.expose().to_owned());
+    }
+    if !nats.creds.is_empty() {
+        options = options
+            .credentials(nats.creds.expose())
+            .map_err(ConnectError::Credentials)?;
+    }
+    Ok(options)
+}
+
+/// With TLS where anything tells of it. The client reads the files again whenever it connects
+/// again, so that certificates may be renewed under it.
+fn secured(
+    mut options: ConnectOptions,
+    nats: &settings::Nats,
+) -> Result<ConnectOptions, ConnectError> {
+    if !nats.requires_tls() {
+        return Ok(options);
+    }
+    // It names the setting where the client would not.
+    tls::client_config("nats", &nats.tls_files)?;
+    options = options.require_tls(true);
+    if nats.tls == Tls::First {
+        options = options.tls_first();
+    }
+    if let Some(ca) = &nats.tls_files.ca {
+        options = options.add_root_certificates(ca.clone());
+    }
+    if let (Some(certificate), Some(key)) = (&nats.tls_files.certificate, &nats.tls_files.key) {
+        options = options.add_client_certificate(certificate.clone(), key.clone());
+    }
+    Ok(options)
+}
+
+/// What to look at when the server does not accept the connection.
+fn advice(error: &async_nats::ConnectError, nats: &settings::Nats) -> String {
+    let tls = tls::advice(error, "nats");
+    if !tls.is_empty() {
+        return tls;
+    }
+    let login = match nats {
+        _ if !nats.token.is_empty() => "nats.token",
+        _ if !nats.nkey.is_empty() => "nats.nkey",
+        _ if !nats.creds.is_empty() => "nats.creds",
+        _ if !nats.user.is_empty() => "nats.user and nats.password",
+        _ => "nats.user, nats.token, nats.nkey and nats.creds, of which none is set",
+    };
+    match error.kind() {
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+            format!("; the server refuses the login: look at {login}")
+        }
+        ConnectErrorKind::TimedOut => {
+            "; is the server running, is nats.url right, and does it wait for a TLS handshake (nats.tls = first)?".to_owned()
+        }
+        _ => "; is the server running, and are nats.url and nats.tls right?".to_owned(),
+    }
 }
 
 /// The JetStream context that shares the connection's request time-out.

@@ -2,6 +2,7 @@
 
 mod connect;
 mod failure;
+mod http;
 mod insert;
 mod lookup;
 pub mod row;
