@@ -88,9 +88,18 @@ pub fn advice(error: &(dyn Error + 'static), section: &str) -> String {
             "; the server refuses the client's certificate or the lack of one: look at {section}.cert_file and {section}.key_file"
         ),
         rustls::Error::InvalidMessage(_) => format!(
-            "; the server does not answer with TLS, and nothing is sent in plain text: look at {section}.url and {section}'s TLS settings"
+            "; the server does not answer with TLS, and nothing is sent in plain text: look at {}",
+            asks_for_tls(section)
         ),
-        _ => format!("; look at {section}'s TLS settings"),
+        _ => format!("; look at {}", asks_for_tls(section)),
+    }
+}
+
+/// The settings that ask for TLS.
+fn asks_for_tls(section: &str) -> &str {
+    match section {
+        "nats" => "nats.url and nats.tls",
+        _ => "clickhouse.url",
     }
 }
 

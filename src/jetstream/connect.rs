@@ -147,10 +147,9 @@ fn advice(error: &async_nats::ConnectError, nats: &settings::Nats) -> String {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
             format!("; the server refuses the login: look at {login}")
         }
-        ConnectErrorKind::TimedOut => {
-            "; is the server running, is nats.url right, and does it wait for a TLS handshake (nats.tls = first)?".to_owned()
-        }
-        _ => "; is the server running, and are nats.url and nats.tls right?".to_owned(),
+        // It may have closed the connection before its reason was read.
+        _ if nats.requires_tls() => "; is the server running, are nats.url and nats.tls right (first, where it waits for a TLS handshake), and does it ask for a certificate (nats.cert_file and nats.key_file)?".to_owned(),
+        _ => "; is the server running, and are nats.url and nats.tls right (first, where it waits for a TLS handshake)?".to_owned(),
     }
 }
 

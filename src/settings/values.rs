@@ -119,8 +119,15 @@ pub(super) fn nkey_seed(seed: &str) -> Parsed<Secret> {
 
 /// What stands in a `.creds` file.
 pub(super) fn nats_creds(creds: &str) -> Parsed<Secret> {
-    let is_read = |creds| async_nats::ConnectOptions::new().credentials(creds).is_ok();
-    if creds.is_empty() || is_read(creds) {
+    if creds.is_empty() {
+        return Ok(Secret::default());
+    }
+    // The client wants a line break at the end, which a secret's file has lost.
+    let creds = format!("{creds}\n");
+    if async_nats::ConnectOptions::new()
+        .credentials(&creds)
+        .is_ok()
+    {
         return Ok(Secret::new(creds));
     }
     Err("must be the text of a .creds file, with a user's JWT and the seed of an NKey".to_owned())
@@ -222,8 +229,12 @@ fn nats_url(url: &str) -> Parsed<()> {
     let ends = |url: &Url| ["", "/"].contains(&&url[url::Position::BeforePath..]);
     if !["nats", "tls"].contains(&scheme) || !parsed.as_ref().is_some_and(ends) {
         return Err(
-            "is no NATS server; it must look like nats://host:4222 or tls://host:4222, and a password with special characters needs nats.user and nats.password".into(),
+            "is no NATS server; it must look like nats://host:4222 or tls://host:4222".into(),
         );
+    }
+    // The client would leave them out, and log in as nobody.
+    if parsed.is_some_and(|url| !url.username().is_empty() || url.password().is_some()) {
+        return Err("must hold no user, password or token; they have settings of their own".into());
     }
     Ok(())
 }
@@ -268,7 +279,7 @@ mod tests {
             "h",
             "h:4222",
             "tls://h:4222/",
-            "nats://app:pw@h:1, nats://token@h2",
+            "nats://h:1, nats://h2",
             "nats://[::1]:4222",
         ] {
             assert_eq!(nats_urls(url), Ok(url.to_owned()));
@@ -287,6 +298,8 @@ mod tests {
             ("ws://h:80", "is a WebSocket"),
             ("wss://hunter2@h", "is a WebSocket"),
             ("http://h", "is no NATS server"),
+            ("nats://app:hunter2@h", "must hold no user"),
+            ("nats://h, nats://hunter2@h2", "must hold no user"),
             ("nats://app:hunter2/x@h:4222", "is no NATS server"),
             ("nats://hunter2/x@h:4222", "is no NATS server"),
             ("nats://app:hunter2,x@h:4222", "is no NATS server"),
