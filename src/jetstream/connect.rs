@@ -77,6 +77,7 @@ pub async fn connect(nats: &settings::Nats, client_name: &str) -> Result<Client,
 fn options(nats: &settings::Nats, client_name: &str) -> ConnectOptions {
     ConnectOptions::new()
         .name(client_name)
+        .custom_inbox_prefix(&nats.inbox_prefix)
         .connection_timeout(nats.connect_timeout)
         .request_timeout(Some(nats.request_timeout))
         .subscription_capacity(SUBSCRIPTION_CAPACITY)

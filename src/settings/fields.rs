@@ -89,6 +89,7 @@ pub(super) const FIELDS: &[Field] = &[
     field("nats.ca_file", "", "PEM file of the CAs that are trusted, in place of the system's"),
     field("nats.cert_file", "", "PEM file of the client's certificate, where the server asks for one"),
     field("nats.key_file", "", "PEM file of that certificate's private key"),
+    field("nats.inbox_prefix", "_INBOX", "Begins the subjects that answers and pulled messages come on; one that only this login may listen to keeps them from others"),
     field("nats.connect_timeout", "5s", "How long one attempt to connect may take"),
     field("nats.request_timeout", "5s", "How long an answer of JetStream may take"),
 

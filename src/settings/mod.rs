@@ -61,6 +61,8 @@ pub struct Nats {
     pub tls: Tls,
     /// Whom to trust, and what to show.
     pub tls_files: TlsFiles,
+    /// Begins the subjects that answers and pulled messages come on.
+    pub inbox_prefix: String,
     /// How long one attempt to connect may take.
     pub connect_timeout: Duration,
     /// How long an answer of the JetStream API or a publish ack may take.
@@ -78,6 +80,7 @@ impl fmt::Debug for Nats {
             creds,
             tls,
             tls_files,
+            inbox_prefix,
             connect_timeout,
             request_timeout,
         } = self;
@@ -91,6 +94,7 @@ impl fmt::Debug for Nats {
             .field("creds", creds)
             .field("tls", tls)
             .field("tls_files", tls_files)
+            .field("inbox_prefix", inbox_prefix)
             .field("connect_timeout", connect_timeout)
             .field("request_timeout", request_timeout)
             .finish()

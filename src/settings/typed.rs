@@ -102,6 +102,7 @@ impl Reader {
                 certificate: self.read_text("nats.cert_file", to::certificate_file),
                 key: self.read_text("nats.key_file", to::key_file),
             },
+            inbox_prefix: self.read_text("nats.inbox_prefix", to::subject_prefix),
             connect_timeout: self.read("nats.connect_timeout", to::duration(ms(10)..=MINUTE)),
             request_timeout: self.read("nats.request_timeout", to::duration(ms(10)..=MINUTE)),
         }

@@ -15,6 +15,7 @@ mod end_to_end;
 mod exactly_once;
 mod hostile;
 mod hostile_headers;
+mod least_privilege;
 mod memory;
 mod migrate;
 mod nats_jwt;
