@@ -22,6 +22,7 @@ mod nats_jwt;
 mod outages;
 mod produce;
 mod properties;
+mod secrets;
 mod secure_clickhouse;
 mod secure_nats;
 mod sharing;

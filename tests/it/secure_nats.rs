@@ -192,6 +192,38 @@ async fn a_client_shows_its_certificate_where_the_server_asks_for_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn certificates_may_be_renewed_under_the_daemon() {
+    let files = Files::new();
+    let shown = files.ca.issue("127.0.0.1");
+    let stack = files.serve(&shown, "", &users(), by_password).await;
+    let ca = files.ca.file();
+    let settings = [
+        ("RISKSIGNAL__NATS__CA_FILE", ca.as_str()),
+        ("RISKSIGNAL__NATS__USER", "app"),
+        ("RISKSIGNAL__NATS__PASSWORD", PASSWORD),
+    ];
+    let mut daemon = stack.daemon(&settings).await;
+    // Another CA in the same file, and a certificate of it in the same files.
+    let renewed = files.other_ca.issue("127.0.0.1");
+    for (new, old) in [
+        (files.other_ca.file(), ca.clone()),
+        (renewed.certificate(), shown.certificate()),
+        (renewed.key(), shown.key()),
+    ] {
+        std::fs::copy(new, old).unwrap();
+    }
+    stack.nats.kill();
+    stack.nats.restart().await;
+    daemon.logged("Connected to NATS again").await;
+    let arguments = ["produce", "--count=100", "--seed=1"];
+    let made = stack.risksignal_with(&arguments, &settings).await;
+    assert!(made.status.success(), "{made:?}");
+    stack.settled().await;
+    assert_eq!(stack.clickhouse.counts().await, (100, 100));
+    assert!(daemon.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tls_first_speaks_before_the_server_does() {
     let files = Files::new();
     let stack = files
