@@ -1,9 +1,13 @@
 //! The connection to NATS, which reconnects by itself for as long as the process lives.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, jetstream};
+use async_nats::{
+    Client, ConnectErrorKind, ConnectOptions, Event, ReconnectToServer, Server, ServerAddr,
+    ServerInfo, jetstream,
+};
 use tracing::{debug, info, warn};
 
 use crate::settings::{self, Tls, redacted_url};
@@ -83,6 +87,7 @@ fn options(nats: &settings::Nats, client_name: &str) -> ConnectOptions {
         .subscription_capacity(SUBSCRIPTION_CAPACITY)
         .reconnect_delay_callback(reconnect_delay)
         .event_callback(log_events())
+        .reconnect_to_server_callback(log_failures())
 }
 
 /// With the one way to log in that is set; the rules of the settings allow no two.
@@ -188,6 +193,35 @@ fn log_events() -> impl Fn(Event) -> std::future::Ready<()> + Send + Sync + 'sta
             other => debug!(event = %other, "NATS client"),
         }
         std::future::ready(())
+    }
+}
+
+/// Tells why no connection is made again, once until that changes: a certificate that has
+/// expired meanwhile looks like a server that is away. Leaves the choice of server to the client.
+fn log_failures()
+-> impl Fn(Vec<Server>, ServerInfo) -> std::future::Ready<Option<ReconnectToServer>>
++ Send
++ Sync
++ 'static {
+    let told = Mutex::new(String::new());
+    move |servers, _| {
+        let error = servers
+            .iter()
+            .filter(|server| server.failed_attempts > 0)
+            .filter_map(|server| {
+                let url = redacted_url(&server.to_string());
+                Some(format!("{url}: {}", server.last_error.as_ref()?))
+            })
+            .collect::<Vec<_>>()
+            .join("; ");
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        if *told != error {
+            if !error.is_empty() {
+                warn!(error, "NATS cannot be connected to again yet");
+            }
+            *told = error;
+        }
+        std::future::ready(None)
     }
 }
 

@@ -96,8 +96,13 @@ impl Nats {
 
     /// Starts it again on the same data and port.
     pub async fn restart(&self) {
-        *self.process.lock().unwrap() = serve(&self.options, &self.log);
+        self.restart_not_waited_for();
         self.ready().await;
+    }
+
+    /// As [`Self::restart`], for one that the test itself cannot connect to.
+    pub fn restart_not_waited_for(&self) {
+        *self.process.lock().unwrap() = serve(&self.options, &self.log);
     }
 
     pub async fn client(&self) -> async_nats::Client {

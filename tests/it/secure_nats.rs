@@ -6,8 +6,9 @@ use async_nats::ConnectOptions;
 use tempfile::TempDir;
 
 use crate::harness::certificates::{Authority, Certificate};
+use crate::harness::eavesdropper::Eavesdropper;
 use crate::harness::nats::Options;
-use crate::harness::{Stack, eavesdropper::Eavesdropper};
+use crate::harness::{Stack, eventually};
 
 const PASSWORD: &str = "correct-horse";
 
@@ -203,17 +204,19 @@ async fn certificates_may_be_renewed_under_the_daemon() {
         ("RISKSIGNAL__NATS__PASSWORD", PASSWORD),
     ];
     let mut daemon = stack.daemon(&settings).await;
-    // Another CA in the same file, and a certificate of it in the same files.
+    // A certificate of another CA in the same files, which the daemon does not trust yet.
     let renewed = files.other_ca.issue("127.0.0.1");
-    for (new, old) in [
-        (files.other_ca.file(), ca.clone()),
-        (renewed.certificate(), shown.certificate()),
-        (renewed.key(), shown.key()),
-    ] {
-        std::fs::copy(new, old).unwrap();
-    }
+    std::fs::copy(renewed.certificate(), shown.certificate()).unwrap();
+    std::fs::copy(renewed.key(), shown.key()).unwrap();
     stack.nats.kill();
-    stack.nats.restart().await;
+    stack.nats.restart_not_waited_for();
+    eventually("the daemon says why it is not connected", async || {
+        let told = daemon.output();
+        (told.contains("NATS cannot be connected to again yet") && told.contains("UnknownIssuer"))
+            .then_some(())
+    })
+    .await;
+    std::fs::copy(files.other_ca.file(), &ca).unwrap();
     daemon.logged("Connected to NATS again").await;
     let arguments = ["produce", "--count=100", "--seed=1"];
     let made = stack.risksignal_with(&arguments, &settings).await;
