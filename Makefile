@@ -1,6 +1,6 @@
 # `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos lint fmt fuzz memory up down status
+.PHONY: help demo test chaos lint fmt deny fuzz memory up down status
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,11 @@ lint: ## format and clippy, warnings are errors
 
 fmt: ## format the code
 	cargo fmt
+
+# Needs `cargo install cargo-deny --locked`. The advisories are not in it, since RustSec's database
+# is on GitHub: `cargo deny check advisories` where that can be reached.
+deny: ## licences, duplicates and sources of what is depended on (deny.toml)
+	cargo deny --locked check licenses bans sources
 
 # Needs `cargo install cargo-fuzz --locked`, and a C++ compiler for libFuzzer. RUSTC_BOOTSTRAP has
 # the stable compiler take cargo-fuzz's options; the code has no `unsafe`, so no sanitizer is

@@ -14,7 +14,7 @@ use crate::fault_point::FaultPoints;
 #[command(
     name = "risksignal",
     version,
-    after_help = "Settings come from defaults, a TOML file, a .env file and the environment, in that order;\n.env.example lists them all. A configuration with faults ends with status 78."
+    after_help = "Settings come from defaults, a TOML file, a .env file, systemd's credentials and the environment,\nin that order; .env.example lists them all. A configuration with faults ends with status 78."
 )]
 pub struct Cli {
     /// The configuration file [default: risksignal.toml, where present]

@@ -13,3 +13,4 @@ pub mod signal;
 pub mod store;
 pub mod synthetic;
 pub mod telemetry;
+pub mod tls;

@@ -29,6 +29,8 @@ fn main() -> ExitCode {
         return ExitCode::from(EXIT_CONFIG);
     }
     end_on_panic();
+    // async-nats asks for the process's; fails only where there is one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     match start(cli.command, settings) {
         Ok(code) => code,
         Err(error) => {

@@ -126,10 +126,34 @@ fn signals_and_batches_know_no_clock_and_no_io() {
         "tracing",
     ];
     for source in sources("src") {
-        for line in source.code().filter(|_| source.is_under(&pure)) {
+        let is_pure = source.is_under(&pure) && !source.path.ends_with("tests.rs");
+        for line in source.code().filter(|_| is_pure) {
             let word = impure.iter().find(|word| line.contains(**word));
             assert!(word.is_none(), "{}: {line}", source.path);
         }
+    }
+}
+
+#[test]
+fn only_malloc_has_unsafe_code() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let lint = |manifest: &str, level: &str| {
+        let text = std::fs::read_to_string(top.join(manifest)).unwrap();
+        let lints = text.split("[lints.rust]").nth(1).unwrap_or_default();
+        let wanted = format!("unsafe_code = \"{level}\"");
+        assert!(lints.contains(&wanted), "{manifest}");
+    };
+    // Of every target of the package: the library, the binary and the tests.
+    lint("Cargo.toml", "forbid");
+    // Allowed at the one function, with its reason.
+    lint("malloc/Cargo.toml", "deny");
+    // libFuzzer's macro has some, so the compiler cannot forbid it there.
+    for source in sources("fuzz/fuzz_targets") {
+        assert!(
+            !source.code().any(|line| line.contains("unsafe")),
+            "{}",
+            source.path
+        );
     }
 }
 

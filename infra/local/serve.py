@@ -47,12 +47,14 @@ def nats(
     _exec([program, "--config", own_config, "--store_dir", data])
 
 
-def clickhouse(data: Path, port: int, http_port: int, max_memory: int = 0) -> None:
+def clickhouse(
+    data: Path, port: int, http_port: int, max_memory: int = 0, users: Path = CLICKHOUSE_USERS
+) -> None:
     """Becomes a ClickHouse. The native interface is off when `port` is 0; without
     `max_memory` the bound is ClickHouse's own, 90 % of the machine's memory."""
     engine = fetch.clickhouse()
     data.mkdir(parents=True, exist_ok=True)
-    config = _write_clickhouse_config(data, port, http_port, max_memory)
+    config = _write_clickhouse_config(data, port, http_port, max_memory, users)
     if engine.is_library:
         _run_libchdb(engine.path, config, data, native=port != 0)
     # On the command line, since libchdb must not see a <logger> in the configuration.
@@ -65,7 +67,9 @@ def _exec(command: list) -> None:
     os.execv(command[0], [str(part) for part in command])
 
 
-def _write_clickhouse_config(data: Path, port: int, http_port: int, max_memory: int) -> Path:
+def _write_clickhouse_config(
+    data: Path, port: int, http_port: int, max_memory: int, users: Path
+) -> Path:
     """Writes what differs from server to server. ClickHouse merges the shared config.d next to
     this file, and reads the shared users itself."""
     values = {
@@ -76,7 +80,7 @@ def _write_clickhouse_config(data: Path, port: int, http_port: int, max_memory: 
         "tmp_path": f"{data}/tmp/",
         "user_files_path": f"{data}/user_files/",
         "format_schema_path": f"{data}/format_schemas/",
-        "users_config": CLICKHOUSE_USERS,
+        "users_config": users,
         "max_server_memory_usage": max_memory,
     }
     # ClickHouse takes a zero for a port, not for none.

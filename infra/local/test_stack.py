@@ -359,7 +359,9 @@ class Compose(unittest.TestCase):
         self.assertTrue(query.endswith(f" {environment['CLICKHOUSE_DATABASE']}"), query)
 
     def test_ports_are_published_on_loopback(self):
+        """The servers there have development passwords or none."""
         for name, service in self.services.items():
+            self.assertNotIn("network_mode", service, name)
             for port in service.get("ports", []):
                 self.assertTrue(port.startswith("127.0.0.1:"), f"{name}: {port}")
 

@@ -12,6 +12,7 @@ const LARGE_BYTES: libc::c_int = 1024 * 1024;
 
 /// Fixes the bound from which on an allocation is large. To be called before threads are
 /// started. Where the allocator is another, it does nothing.
+#[allow(unsafe_code)] // The one call of C in the process, for which this crate is there.
 pub fn fix_large_bound() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: mallopt takes two integers and locks the allocator's state itself. A refusal

@@ -159,8 +159,15 @@ async fn consumer(context: &Context, settings: &Settings, report: &mut Report) {
 }
 
 async fn clickhouse(settings: &Settings, report: &mut Report) {
-    let store = Store::new(&settings.clickhouse);
     let url = redacted_url(&settings.clickhouse.url);
+    let store = match Store::new(&settings.clickhouse) {
+        Ok(store) => store,
+        Err(error) => {
+            report.wrong(Part::ClickHouse, format!("{url}: {error}"));
+            report.wrong(Part::Schema, "not checked, since ClickHouse was not asked");
+            return;
+        }
+    };
     match store.version().await {
         Ok(version) if is_older(&version, CLICKHOUSE_MIN) => report.wrong(
             Part::ClickHouse,

@@ -14,7 +14,7 @@ use crate::store::Store;
 /// When ClickHouse fails, or the table does not fit afterwards.
 pub async fn migrate(args: &MigrateArgs, settings: &Settings) -> Result<()> {
     let mut stdout = io::stdout();
-    let store = Store::new(&settings.clickhouse);
+    let store = Store::new(&settings.clickhouse)?;
     if args.dry_run {
         for statement in store.pending().await? {
             writeln!(stdout, "{};\n", statement.trim_end())?;

@@ -22,11 +22,12 @@ use crate::store::{Remedy, Store};
 /// it should be is tried again until it is.
 ///
 /// # Errors
-/// When what is held at the end cannot be committed within `shutdown.grace`.
+/// When a certificate or a key for https cannot be used, or what is held at the end cannot be
+/// committed within `shutdown.grace`.
 pub async fn run(args: &RunArgs, settings: Settings, shutdown: CancellationToken) -> Result<()> {
     let settings = Arc::new(settings);
     let prepared = tokio::select! {
-        ends = prepare(args, &settings) => Some(ends),
+        ends = prepare(args, &settings) => Some(ends?),
         () = shutdown.cancelled() => None,
     };
     let Some(ends) = prepared else {
@@ -44,28 +45,28 @@ pub async fn run(args: &RunArgs, settings: Settings, shutdown: CancellationToken
     Ok(())
 }
 
-async fn prepare(args: &RunArgs, settings: &Settings) -> Ends {
+async fn prepare(args: &RunArgs, settings: &Settings) -> Result<Ends> {
     let retry = Backoff::new(settings.clickhouse.retry_min, settings.clickhouse.retry_max);
-    let store = store(args, settings, retry.clone()).await;
+    let store = Store::new(&settings.clickhouse)?.with_fault_points(args.fault_points());
+    make_ready(&store, args, settings, retry.clone()).await;
     let client = client(settings, retry.clone()).await;
     let context = jetstream::context(&client, &settings.nats);
     let source = source(&client, &context, &store, settings, retry).await;
-    Ends {
+    Ok(Ends {
         client,
         context,
         source,
         store,
         faults: args.fault_points(),
-    }
+    })
 }
 
-/// The store, once its schema is up to date and fits.
-async fn store(args: &RunArgs, settings: &Settings, mut backoff: Backoff) -> Store {
-    let store = Store::new(&settings.clickhouse).with_fault_points(args.fault_points());
+/// Ends once the store's schema is up to date and fits.
+async fn make_ready(store: &Store, args: &RunArgs, settings: &Settings, mut backoff: Backoff) {
     let migrate = settings.clickhouse.migrate && !args.no_migrate;
     loop {
-        let Err(error) = schema(&store, migrate).await else {
-            return store;
+        let Err(error) = schema(store, migrate).await else {
+            return;
         };
         let pause = match error.remedy() {
             Remedy::Wait | Remedy::Renew => {

@@ -1,12 +1,17 @@
 //! The connection to NATS, which reconnects by itself for as long as the process lives.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event, ServerAddr, jetstream};
+use async_nats::{
+    Client, ConnectErrorKind, ConnectOptions, Event, ReconnectToServer, Server, ServerAddr,
+    ServerInfo, jetstream,
+};
 use tracing::{debug, info, warn};
 
-use crate::settings::{self, redacted_url};
+use crate::settings::{self, Tls, redacted_url};
+use crate::tls::{self, TlsError};
 
 /// Slots of a subscription's channel. A pull never asks for more than it has room for, so
 /// this is only the ceiling that `consumer.fetch_messages` is checked against.
@@ -23,15 +28,21 @@ pub enum ConnectError {
         /// What the parser says.
         source: std::io::Error,
     },
+    /// A certificate or a key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The credentials are no text of a `.creds` file.
+    #[error("nats.creds cannot be used")]
+    Credentials(#[source] std::io::Error),
     /// The server did not accept the connection.
-    #[error(
-        "cannot connect to NATS at {url}: {source}; is the server running, and are nats.url, nats.user, nats.password and nats.token right?"
-    )]
+    #[error("cannot connect to NATS at {url}: {source}{advice}")]
     Refused {
         /// The addresses, without their passwords.
         url: String,
         /// What async-nats says.
         source: async_nats::ConnectError,
+        /// What to look at.
+        advice: String,
     },
 }
 
@@ -56,26 +67,96 @@ pub async fn connect(nats: &settings::Nats, client_name: &str) -> Result<Client,
                 })
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let mut options = ConnectOptions::new()
+    let options = secured(login(options(nats, client_name), nats)?, nats)?;
+    options
+        .connect(servers)
+        .await
+        .map_err(|source| ConnectError::Refused {
+            url: redacted_url(&nats.url),
+            advice: advice(&source, nats),
+            source,
+        })
+}
+
+fn options(nats: &settings::Nats, client_name: &str) -> ConnectOptions {
+    ConnectOptions::new()
         .name(client_name)
+        .custom_inbox_prefix(&nats.inbox_prefix)
         .connection_timeout(nats.connect_timeout)
         .request_timeout(Some(nats.request_timeout))
         .subscription_capacity(SUBSCRIPTION_CAPACITY)
         .reconnect_delay_callback(reconnect_delay)
-        .event_callback(log_events());
+        .event_callback(log_events())
+        .reconnect_to_server_callback(log_failures())
+}
+
+/// With the one way to log in that is set; the rules of the settings allow no two.
+fn login(
+    mut options: ConnectOptions,
+    nats: &settings::Nats,
+) -> Result<ConnectOptions, ConnectError> {
     if !nats.token.is_empty() {
         options = options.token(nats.token.expose().to_owned());
     }
     if !nats.user.is_empty() {
         options = options.user_and_password(nats.user.clone(), nats.password.expose().to_owned());
     }
-    options
-        .connect(servers)
-        .await
-        .map_err(|source| ConnectError::Refused {
-            url: redacted_url(&nats.url),
-            source,
-        })
+    if !nats.nkey.is_empty() {
+        options = options.nkey(nats.nkey.expose().to_owned());
+    }
+    if !nats.creds.is_empty() {
+        options = options
+            .credentials(nats.creds.expose())
+            .map_err(ConnectError::Credentials)?;
+    }
+    Ok(options)
+}
+
+/// With TLS where anything tells of it. The client reads the files again whenever it connects
+/// again, so that certificates may be renewed under it.
+fn secured(
+    mut options: ConnectOptions,
+    nats: &settings::Nats,
+) -> Result<ConnectOptions, ConnectError> {
+    if !nats.requires_tls() {
+        return Ok(options);
+    }
+    // It names the setting where the client would not.
+    tls::client_config("nats", &nats.tls_files)?;
+    options = options.require_tls(true);
+    if nats.tls == Tls::First {
+        options = options.tls_first();
+    }
+    if let Some(ca) = &nats.tls_files.ca {
+        options = options.add_root_certificates(ca.clone());
+    }
+    if let (Some(certificate), Some(key)) = (&nats.tls_files.certificate, &nats.tls_files.key) {
+        options = options.add_client_certificate(certificate.clone(), key.clone());
+    }
+    Ok(options)
+}
+
+/// What to look at when the server does not accept the connection.
+fn advice(error: &async_nats::ConnectError, nats: &settings::Nats) -> String {
+    let tls = tls::advice(error, "nats");
+    if !tls.is_empty() {
+        return tls;
+    }
+    let login = match nats {
+        _ if !nats.token.is_empty() => "nats.token",
+        _ if !nats.nkey.is_empty() => "nats.nkey",
+        _ if !nats.creds.is_empty() => "nats.creds",
+        _ if !nats.user.is_empty() => "nats.user and nats.password",
+        _ => "nats.user, nats.token, nats.nkey and nats.creds, of which none is set",
+    };
+    match error.kind() {
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+            format!("; the server refuses the login: look at {login}")
+        }
+        // It may have closed the connection before its reason was read.
+        _ if nats.requires_tls() => "; is the server running, are nats.url and nats.tls right (first, where it waits for a TLS handshake), and does it ask for a certificate (nats.cert_file and nats.key_file)?".to_owned(),
+        _ => "; is the server running, and are nats.url and nats.tls right (first, where it waits for a TLS handshake)?".to_owned(),
+    }
 }
 
 /// The JetStream context that shares the connection's request time-out.
@@ -112,6 +193,35 @@ fn log_events() -> impl Fn(Event) -> std::future::Ready<()> + Send + Sync + 'sta
             other => debug!(event = %other, "NATS client"),
         }
         std::future::ready(())
+    }
+}
+
+/// Tells why no connection is made again, once until that changes: a certificate that has
+/// expired meanwhile looks like a server that is away. Leaves the choice of server to the client.
+fn log_failures()
+-> impl Fn(Vec<Server>, ServerInfo) -> std::future::Ready<Option<ReconnectToServer>>
++ Send
++ Sync
++ 'static {
+    let told = Mutex::new(String::new());
+    move |servers, _| {
+        let error = servers
+            .iter()
+            .filter(|server| server.failed_attempts > 0)
+            .filter_map(|server| {
+                let url = redacted_url(&server.to_string());
+                Some(format!("{url}: {}", server.last_error.as_ref()?))
+            })
+            .collect::<Vec<_>>()
+            .join("; ");
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        if *told != error {
+            if !error.is_empty() {
+                warn!(error, "NATS cannot be connected to again yet");
+            }
+            *told = error;
+        }
+        std::future::ready(None)
     }
 }
 

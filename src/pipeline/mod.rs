@@ -49,7 +49,7 @@ use crate::settings::Settings;
 use crate::store::Store;
 use crate::telemetry::events::EventLog;
 
-use ack::Ack;
+use ack::{Ack, Settled};
 use batch::{Bounds, ClosedBatch, OpenBatch};
 use circuit::Circuit;
 use dead_letter::{DeadLetter, Rejected};
@@ -57,7 +57,7 @@ use decode::{Decode, Slot};
 use delivery::Delivery;
 use exhausted::Exhausted;
 use in_flight::InFlight;
-use insert::Insert;
+use insert::{Halt, Insert};
 use pull::Pull;
 use suspects::Suspects;
 
@@ -157,46 +157,38 @@ fn spawn(
     in_flight: &Arc<InFlight>,
     shutdown: &CancellationToken,
 ) -> Stages {
-    // Whoever sends a delivery or a reject already holds its share of the memory bound, so
-    // these two never fill: a pull is not kept from seeing its messages, nor a batch from
-    // closing, by what comes behind.
-    let held_max = settings.consumer.max_in_flight_messages;
-    let (deliveries_in, deliveries) = mpsc::channel(held_max);
-    let (rejects_in, rejects) = mpsc::channel(held_max);
-    // A batch is sent with a slot for its insert, so that none waits here.
-    let inserts_max = settings.clickhouse.max_concurrent_inserts;
-    let (batches_in, batches) = mpsc::channel(inserts_max);
-    let slots = Arc::new(Semaphore::new(inserts_max));
-    let (settled_in, settled) = mpsc::channel(WAITING_SETTLED);
-    let (halt, halted) = watch::channel(None);
-
+    let Channels {
+        deliveries,
+        rejects,
+        batches,
+        settled,
+        halt,
+    } = channels(settings);
     let pull = Pull {
         client: ends.client.clone(),
         context: ends.context.clone(),
         settings: Arc::clone(settings),
         source: ends.source,
         in_flight: Arc::clone(in_flight),
-        deliveries: deliveries_in.clone(),
-        halt: halted,
+        deliveries: deliveries.0.clone(),
+        halt: halt.1,
         shutdown: shutdown.clone(),
     };
-    let faults = ends.faults.clone();
     let decode = decode(
         settings,
-        deliveries,
-        slots,
-        batches_in,
-        rejects_in.clone(),
-        faults,
+        deliveries.1,
+        batches.0,
+        rejects.0.clone(),
+        ends.faults.clone(),
     );
     let backoff = Backoff::new(settings.clickhouse.retry_min, settings.clickhouse.retry_max);
     let exhausted = Exhausted {
         ends: ends.clone(),
         settings: Arc::clone(settings),
         in_flight: Arc::clone(in_flight),
-        deliveries: deliveries_in,
-        rejects: rejects_in.clone(),
-        settled: settled_in.clone(),
+        deliveries: deliveries.0,
+        rejects: rejects.0.clone(),
+        settled: settled.0.clone(),
         backoff: backoff.clone(),
         shutdown: shutdown.clone(),
     };
@@ -206,18 +198,18 @@ fn spawn(
         suspects: Arc::new(Suspects::default()),
         ack_wait: settings.consumer.ack_wait,
         in_flight: Arc::clone(in_flight),
-        batches: Arc::new(Mutex::new(batches)),
-        settled: settled_in.clone(),
-        rejects: rejects_in,
-        halt,
+        batches: Arc::new(Mutex::new(batches.1)),
+        settled: settled.0.clone(),
+        rejects: rejects.0,
+        halt: halt.0,
         faults: ends.faults.clone(),
     };
     let dead_letter = DeadLetter {
         max_payload: ends.client.max_payload(),
         context: ends.context.clone(),
         settings: Arc::clone(settings),
-        rejects,
-        settled: settled_in,
+        rejects: rejects.1,
+        settled: settled.0,
         backoff,
         faults: ends.faults.clone(),
     };
@@ -226,17 +218,42 @@ fn spawn(
         context: ends.context,
         settings: Arc::clone(settings),
         in_flight: Arc::clone(in_flight),
-        settled,
+        settled: settled.1,
         log: EventLog::new(&settings.log),
         faults: ends.faults,
     };
     start(settings, pull, decode, insert, exhausted, dead_letter, ack)
 }
 
+/// What the stages hand on to each other, each with its bound.
+struct Channels {
+    deliveries: Channel<Vec<Delivery>>,
+    rejects: Channel<Rejected>,
+    batches: Channel<(ClosedBatch, Slot)>,
+    settled: Channel<Settled>,
+    halt: (watch::Sender<Halt>, watch::Receiver<Halt>),
+}
+
+type Channel<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
+
+fn channels(settings: &Settings) -> Channels {
+    // Whoever sends a delivery or a reject already holds its share of the memory bound, so
+    // these two never fill: a pull is not kept from seeing its messages, nor a batch from
+    // closing, by what comes behind.
+    let held_max = settings.consumer.max_in_flight_messages;
+    Channels {
+        deliveries: mpsc::channel(held_max),
+        rejects: mpsc::channel(held_max),
+        // A batch is sent with a slot for its insert, so that none waits here.
+        batches: mpsc::channel(settings.clickhouse.max_concurrent_inserts),
+        settled: mpsc::channel(WAITING_SETTLED),
+        halt: watch::channel(None),
+    }
+}
+
 fn decode(
     settings: &Settings,
     deliveries: mpsc::Receiver<Vec<Delivery>>,
-    slots: Arc<Semaphore>,
     batches: mpsc::Sender<(ClosedBatch, Slot)>,
     rejects: mpsc::Sender<Rejected>,
     faults: FaultPoints,
@@ -249,7 +266,7 @@ fn decode(
             max_rows: settings.batch.max_rows,
             max_bytes: settings.batch.max_bytes,
         }),
-        slots,
+        slots: Arc::new(Semaphore::new(settings.clickhouse.max_concurrent_inserts)),
         deliveries,
         batches,
         rejects,

@@ -12,6 +12,8 @@ pub(super) struct Field {
     pub about: &'static str,
     /// The conventional environment variable, where there is one.
     pub alias: Option<&'static str>,
+    /// Whether it is never printed, and may be given as the name of a file that holds it.
+    pub secret: bool,
 }
 
 impl Field {
@@ -19,6 +21,16 @@ impl Field {
     pub fn variable(&self) -> String {
         let name = self.key.to_ascii_uppercase().replace('.', "__");
         format!("{PREFIX}{name}")
+    }
+
+    /// The setting that names a file with this secret.
+    pub fn file_key(&self) -> String {
+        format!("{}_file", self.key)
+    }
+
+    /// The name of the systemd credential that holds this secret.
+    pub fn credential(&self) -> String {
+        self.key.replace('.', "_")
     }
 
     /// The part of the key before the dot.
@@ -29,6 +41,14 @@ impl Field {
     }
 }
 
+/// The setting of this name, where there is one.
+pub(super) fn find(key: &str) -> Option<&'static Field> {
+    FIELDS.iter().find(|field| field.key == key)
+}
+
+/// Ends the name of a variable that names a file with a secret.
+pub(super) const FILE_SUFFIX: &str = "_FILE";
+
 /// Begins the name of every environment variable that is a setting.
 pub(super) const PREFIX: &str = "RISKSIGNAL__";
 
@@ -38,6 +58,14 @@ const fn field(key: &'static str, default: &'static str, about: &'static str) ->
         default,
         about,
         alias: None,
+        secret: false,
+    }
+}
+
+const fn secret(field: Field) -> Field {
+    Field {
+        secret: true,
+        ..field
     }
 }
 
@@ -53,8 +81,15 @@ const fn known_as(alias: &'static str, field: Field) -> Field {
 pub(super) const FIELDS: &[Field] = &[
     known_as("NATS_URL", field("nats.url", "nats://127.0.0.1:4222", "Servers to connect to, separated by commas")),
     field("nats.user", "", "User; unset for none"),
-    field("nats.password", "", "The user's password"),
-    field("nats.token", "", "Token, instead of user and password"),
+    secret(field("nats.password", "", "The user's password")),
+    secret(field("nats.token", "", "Token, instead of user and password")),
+    secret(field("nats.nkey", "", "Seed of an NKey (SU...), instead of user and password")),
+    secret(field("nats.creds", "", "Text of a .creds file, instead of user and password; better its name in nats.creds_file")),
+    field("nats.tls", "auto", "auto (with tls:// URLs or a CA or certificate here, or where the server asks), on (always) or first (before the server says anything)"),
+    field("nats.ca_file", "", "PEM file of the CAs that are trusted, in place of the system's"),
+    field("nats.cert_file", "", "PEM file of the client's certificate, where the server asks for one"),
+    field("nats.key_file", "", "PEM file of that certificate's private key"),
+    field("nats.inbox_prefix", "_INBOX", "Begins the subjects that answers and pulled messages come on; one that only this login may listen to keeps them from others"),
     field("nats.connect_timeout", "5s", "How long one attempt to connect may take"),
     field("nats.request_timeout", "5s", "How long an answer of JetStream may take"),
 
@@ -85,7 +120,10 @@ pub(super) const FIELDS: &[Field] = &[
 
     known_as("CLICKHOUSE_URL", field("clickhouse.url", "http://127.0.0.1:8123", "The HTTP interface")),
     known_as("CLICKHOUSE_USER", field("clickhouse.user", "admin", "User")),
-    known_as("CLICKHOUSE_PASSWORD", field("clickhouse.password", "", "The user's password")),
+    known_as("CLICKHOUSE_PASSWORD", secret(field("clickhouse.password", "", "The user's password"))),
+    field("clickhouse.ca_file", "", "PEM file of the CAs that are trusted with https, in place of the system's"),
+    field("clickhouse.cert_file", "", "PEM file of the client's certificate, where the server asks for one"),
+    field("clickhouse.key_file", "", "PEM file of that certificate's private key"),
     known_as("CLICKHOUSE_DATABASE", field("clickhouse.database", "risksignal", "Database; created when absent")),
     field("clickhouse.table", "raw_signals", "Table of signals; created when absent"),
     field("clickhouse.compression", "auto", "How batches are compressed on their way: auto (none to this machine, otherwise lz4), lz4 or none"),
@@ -123,7 +161,8 @@ pub(super) fn env_example() -> String {
     let mut text = String::from(
         "# Every environment variable of risksignal, with its default. Copy to .env and uncomment\n\
          # what you change. A variable that is set and empty counts as unset. Where two names are\n\
-         # given for a setting, the RISKSIGNAL__ one wins.\n",
+         # given for a setting, the RISKSIGNAL__ one wins. A name that ends in _FILE takes the path\n\
+         # of a file that holds the secret; only one of both may be set.\n",
     );
     let mut section = "";
     for field in FIELDS {
@@ -132,10 +171,13 @@ pub(super) fn env_example() -> String {
             text += &format!("\n# --- {section}\n");
         }
         text += &format!("\n# {}\n", field.about);
-        if let Some(alias) = field.alias {
-            text += &format!("#{alias}={}\n", field.default);
+        let names = field.alias.map(str::to_owned).into_iter();
+        for name in names.chain([field.variable()]) {
+            text += &format!("#{name}={}\n", field.default);
+            if field.secret {
+                text += &format!("#{name}{FILE_SUFFIX}=\n");
+            }
         }
-        text += &format!("#{}={}\n", field.variable(), field.default);
     }
     text
 }
@@ -145,7 +187,8 @@ pub(super) fn env_example() -> String {
 pub(super) fn toml_example() -> String {
     let mut text = String::from(
         "# Every setting of risksignal, with its default. Copy to risksignal.toml, or name the copy\n\
-         # with --config, and uncomment what you change. The environment wins over this file.\n",
+         # with --config, and uncomment what you change. The environment wins over this file. A\n\
+         # secret may be given as the path of a file that holds it; only one of both may be set.\n",
     );
     let mut section = "";
     for field in FIELDS {
@@ -161,6 +204,9 @@ pub(super) fn toml_example() -> String {
             format!("\"{}\"", field.default)
         };
         text += &format!("# {}\n#{key} = {value}\n", field.about);
+        if field.secret {
+            text += &format!("#{key}_file = \"\"\n");
+        }
     }
     text
 }

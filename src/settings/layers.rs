@@ -1,14 +1,15 @@
-//! Where values come from: defaults, a TOML file, a `.env` file and the environment, each
-//! over the one before, and for every value its origin.
+//! Where values come from: defaults, a TOML file, a `.env` file, systemd's credentials and the
+//! environment, each over the one before, and for every value its origin.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::path::Path;
 
 use config::{ConfigError, File, FileFormat, Source, Value, ValueKind};
 
-use super::fields::{FIELDS, Field, PREFIX};
-use super::{Fault, Faults, dot_env};
+use super::fields::{self, FIELDS, FILE_SUFFIX, Field, PREFIX};
+use super::{Fault, Faults, dot_env, secret_file};
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,10 @@ pub(super) enum Origin {
     DotEnv(String),
     /// An environment variable.
     Environment(String),
+    /// A file of systemd's `$CREDENTIALS_DIRECTORY`, by its name.
+    Credential(String),
+    /// A file with a secret, whose path stands there.
+    SecretFile(String, Box<Origin>),
 }
 
 impl fmt::Display for Origin {
@@ -30,6 +35,8 @@ impl fmt::Display for Origin {
             Self::File(path) => write!(f, "in {path}"),
             Self::DotEnv(variable) => write!(f, "{variable} in .env"),
             Self::Environment(variable) => write!(f, "environment variable {variable}"),
+            Self::Credential(name) => write!(f, "systemd credential {name}"),
+            Self::SecretFile(path, named) => write!(f, "{path}, named by {named}"),
         }
     }
 }
@@ -142,22 +149,16 @@ impl Layers {
         // Of a name that comes twice the last counts, as in a shell.
         let mut variables: BTreeMap<_, _> = variables.collect();
         for field in FIELDS {
-            let own = take(&mut variables, &field.variable());
-            let alias = field.alias.and_then(|name| take(&mut variables, name));
-            let Some((name, value)) = own.or(alias) else {
-                continue;
-            };
-            let origin = origin(name);
-            match value.into_string() {
-                Ok(text) => {
-                    let written = Written {
-                        text,
-                        origin,
-                        bare: false,
-                    };
-                    self.values.insert(field.key, written);
+            let mut of_field = |suffix| self.take_variable(&mut variables, field, suffix, origin);
+            let value = of_field("");
+            let file = field.secret.then(|| of_field(FILE_SUFFIX)).flatten();
+            match (value, file) {
+                (Some(value), Some(file)) => self.faults.0.push(both(field, &value, &file)),
+                (Some(value), None) => {
+                    self.values.insert(field.key, value);
                 }
-                Err(_) => self.faults.add(field.key, &origin, "is not UTF-8"),
+                (None, Some(file)) => self.add_secret_file(field, file),
+                (None, None) => {}
             }
         }
         for (name, _) in variables {
@@ -169,13 +170,115 @@ impl Layers {
         }
     }
 
-    fn add(&mut self, key: &str, written: Written) {
-        match FIELDS.iter().find(|field| field.key == key) {
-            Some(field) => {
+    /// Takes a setting's variable out, by its own name or else the conventional one.
+    fn take_variable(
+        &mut self,
+        variables: &mut BTreeMap<String, OsString>,
+        field: &Field,
+        suffix: &str,
+        origin: fn(String) -> Origin,
+    ) -> Option<Written> {
+        let own = take(variables, &(field.variable() + suffix));
+        let alias = field
+            .alias
+            .and_then(|name| take(variables, &format!("{name}{suffix}")));
+        let (name, value) = own.or(alias)?;
+        let origin = origin(name);
+        match value.into_string() {
+            Ok(text) => Some(Written {
+                text,
+                origin,
+                bare: false,
+            }),
+            Err(_) => {
+                self.faults.add(field.key, &origin, "is not UTF-8");
+                None
+            }
+        }
+    }
+
+    /// Lays the secrets among systemd's credentials over what is there. The folder may hold
+    /// other files too.
+    pub fn add_credentials(&mut self, folder: &Path) {
+        for field in FIELDS.iter().filter(|field| field.secret) {
+            let name = field.credential();
+            let path = folder.join(&name);
+            if !path.exists() {
+                continue;
+            }
+            let origin = Origin::Credential(name);
+            match secret_file::read(&path) {
+                Ok(text) => {
+                    let written = Written {
+                        text,
+                        origin,
+                        bare: false,
+                    };
+                    self.values.insert(field.key, written);
+                }
+                Err(what) => self.faults.add(field.key, &origin, what),
+            }
+        }
+    }
+
+    /// Lays the secret in the file whose path is written over what is there.
+    fn add_secret_file(&mut self, field: &Field, path: Written) {
+        match secret_file::read(Path::new(&path.text)) {
+            Ok(text) => {
+                let written = Written {
+                    text,
+                    origin: Origin::SecretFile(path.text, Box::new(path.origin)),
+                    bare: false,
+                };
                 self.values.insert(field.key, written);
             }
-            None => self.faults.0.push(Fault::unknown(key, &written.origin)),
+            Err(what) => self.faults.0.push(Fault {
+                key: field.key.to_owned(),
+                message: format!(
+                    "{} ({}) is {:?}, which {what}",
+                    field.file_key(),
+                    path.origin,
+                    path.text
+                ),
+            }),
         }
+    }
+
+    /// Adds a value of a TOML file, whose keys come in their order: a secret before its file.
+    fn add(&mut self, key: &str, written: Written) {
+        if let Some(field) = fields::find(key) {
+            self.values.insert(field.key, written);
+            return;
+        }
+        let mut secrets = FIELDS.iter().filter(|field| field.secret);
+        let Some(field) = secrets.find(|field| field.file_key() == key) else {
+            self.faults.0.push(Fault::unknown(key, &written.origin));
+            return;
+        };
+        let value = self.values.get(field.key);
+        match value.filter(|value| value.origin == written.origin && !value.text.is_empty()) {
+            _ if written.text.is_empty() => {}
+            _ if written.bare => {
+                let what = "must be a string, in quotes";
+                self.faults.add(key, &written.origin, what);
+            }
+            Some(value) => self.faults.0.push(both(field, value, &written)),
+            None => self.add_secret_file(field, written),
+        }
+    }
+}
+
+/// A secret that one layer gives twice.
+fn both(field: &Field, value: &Written, file: &Written) -> Fault {
+    Fault {
+        key: field.key.to_owned(),
+        message: format!(
+            "{} ({}) and {} ({}): only one of them may be set",
+            field.key,
+            value.origin,
+            field.file_key(),
+            file.origin
+        ),
     }
 }
 
@@ -231,119 +334,4 @@ impl Fault {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::ffi::OsStringExt;
-
-    use super::super::typed;
-    use super::*;
-
-    fn told(file: &str, variables: &[(&str, &[u8])]) -> Vec<String> {
-        let mut layers = Layers::defaults();
-        layers.add_file("r.toml", file);
-        let variables = variables
-            .iter()
-            .map(|(name, value)| (name.to_string(), OsString::from_vec(value.to_vec())));
-        layers.add_variables(variables, Origin::Environment);
-        let faults = typed::settings(layers).map_or_else(|faults| faults.0, |_| Vec::new());
-        faults.into_iter().map(|fault| fault.message).collect()
-    }
-
-    #[test]
-    fn malformed_toml_is_told_with_its_place_and_without_the_line() {
-        for (file, message) in [
-            (
-                "[nats]\npassword = \"hunter2",
-                "r.toml is not TOML at line 2, column 20: invalid basic string, expected `\"`",
-            ),
-            (
-                "[nats]\npassword = hunter2",
-                "r.toml is not TOML at line 2, column 12: string values must be quoted, expected literal string",
-            ),
-            (
-                "[nats]\nhunter2",
-                "r.toml is not TOML at line 2, column 8: key with no value, expected `=`",
-            ),
-            (
-                "[nats]\npassword = 99999999999999999999",
-                "r.toml is not TOML: number too large to fit in target type",
-            ),
-        ] {
-            assert_eq!(told(file, &[]), [message], "{file}");
-        }
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_understood_contradicts_nothing() {
-        // The user may stand in the file.
-        let variables: &[(&str, &[u8])] = &[
-            ("RISKSIGNAL__NATS__PASSWORD", b"hunter2"),
-            ("RISKSIGNAL__BATCH__MAX_ROWS", b"0"),
-        ];
-        let told = told("[nats]\nuser = app", variables);
-        assert_eq!(told.len(), 2, "{told:?}");
-        assert!(
-            told[0].starts_with("r.toml is not TOML at line 2"),
-            "{told:?}"
-        );
-        assert!(told[1].starts_with("batch.max_rows "), "{told:?}");
-    }
-
-    #[test]
-    fn a_file_may_begin_with_a_byte_order_mark() {
-        assert_eq!(told("\u{feff}[batch]\nmax_rows = 5", &[]), [""; 0]);
-    }
-
-    #[test]
-    fn a_text_must_be_a_string_and_a_number_need_not() {
-        let file = "[nats]\nuser = true\npassword = 0x10\n[stream]\nname = 2024\n[batch]\nmax_rows = 0x10\nmax_bytes = 1_048_576";
-        assert_eq!(
-            told(file, &[]),
-            [
-                "nats.user (in r.toml) must be a string, in quotes",
-                "nats.password (in r.toml) must be a string, in quotes",
-                "stream.name (in r.toml) must be a string, in quotes",
-            ]
-        );
-    }
-
-    #[test]
-    fn our_variables_must_be_utf_8_and_those_of_others_need_not() {
-        let variables: &[(&str, &[u8])] = &[
-            ("CLICKHOUSE_PASSWORD", b"hunter\xff"),
-            ("RISKSIGNAL__NATS__URL", b"\xff"),
-            ("LS_COLORS", b"\xff"),
-            // The full name wins over this one, which is then not judged.
-            ("NATS_URL", b"\xff"),
-        ];
-        assert_eq!(
-            told("", variables),
-            [
-                "nats.url (environment variable RISKSIGNAL__NATS__URL) is not UTF-8",
-                "clickhouse.password (environment variable CLICKHOUSE_PASSWORD) is not UTF-8",
-            ]
-        );
-    }
-
-    #[test]
-    fn names_of_variables_that_are_not_known_are_told() {
-        for (name, value, message) in [
-            (
-                "RISKSIGNAL__BATCH__MAXROWS",
-                "",
-                "batch.maxrows (environment variable RISKSIGNAL__BATCH__MAXROWS) is no setting; did you mean RISKSIGNAL__BATCH__MAX_ROWS (batch.max_rows)?",
-            ),
-            (
-                "RISKSIGNAL__batch__max_rows",
-                "5",
-                "batch.max_rows (environment variable RISKSIGNAL__batch__max_rows) must be in capitals; did you mean RISKSIGNAL__BATCH__MAX_ROWS?",
-            ),
-            (
-                "risksignal__batch__max_rows",
-                "5",
-                "batch.max_rows (environment variable risksignal__batch__max_rows) must be in capitals; did you mean RISKSIGNAL__BATCH__MAX_ROWS?",
-            ),
-        ] {
-            assert_eq!(told("", &[(name, value.as_bytes())]), [message]);
-        }
-    }
-}
+mod tests;

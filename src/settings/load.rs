@@ -53,7 +53,7 @@ impl fmt::Display for Faults {
 
 impl Settings {
     /// The settings of this process: defaults, then `file` or `risksignal.toml` where
-    /// present, then `.env` where present, then the environment.
+    /// present, then `.env` where present, then systemd's credentials, then the environment.
     ///
     /// # Errors
     /// Every fault of every layer at once.
@@ -65,6 +65,9 @@ impl Settings {
         }
         if let Some(text) = read(Path::new(DOT_ENV), false, &mut layers) {
             layers.add_dot_env(DOT_ENV, &text);
+        }
+        if let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY") {
+            layers.add_credentials(Path::new(&folder));
         }
         // A name that is no text is none of ours, but may begin like one.
         let environment =
@@ -98,5 +101,7 @@ fn read(path: &Path, required: bool, layers: &mut Layers) -> Option<String> {
     }
 }
 
+#[cfg(test)]
+mod secret_tests;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! What the operator may set: one typed struct, filled from defaults, a TOML file, a `.env`
-//! file and the environment, in that order, and checked as a whole before any server is touched.
+//! file, systemd's credentials and the environment, in that order, and checked as a whole before
+//! any server is touched.
 
 mod dot_env;
 mod fields;
@@ -7,10 +8,12 @@ mod layers;
 mod load;
 mod redact;
 mod rules;
+mod secret_file;
 mod typed;
 mod values;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use load::{Fault, Faults};
@@ -50,6 +53,16 @@ pub struct Nats {
     pub password: Secret,
     /// A token instead of user and password.
     pub token: Secret,
+    /// The seed of an NKey instead of user and password.
+    pub nkey: Secret,
+    /// The text of a `.creds` file, a JWT and an NKey's seed, instead of user and password.
+    pub creds: Secret,
+    /// When the connection is encrypted.
+    pub tls: Tls,
+    /// Whom to trust, and what to show.
+    pub tls_files: TlsFiles,
+    /// Begins the subjects that answers and pulled messages come on.
+    pub inbox_prefix: String,
     /// How long one attempt to connect may take.
     pub connect_timeout: Duration,
     /// How long an answer of the JetStream API or a publish ack may take.
@@ -63,6 +76,11 @@ impl fmt::Debug for Nats {
             user,
             password,
             token,
+            nkey,
+            creds,
+            tls,
+            tls_files,
+            inbox_prefix,
             connect_timeout,
             request_timeout,
         } = self;
@@ -72,9 +90,55 @@ impl fmt::Debug for Nats {
             .field("user", user)
             .field("password", password)
             .field("token", token)
+            .field("nkey", nkey)
+            .field("creds", creds)
+            .field("tls", tls)
+            .field("tls_files", tls_files)
+            .field("inbox_prefix", inbox_prefix)
             .field("connect_timeout", connect_timeout)
             .field("request_timeout", request_timeout)
             .finish()
+    }
+}
+
+impl Nats {
+    /// Whether no server may be spoken to in plain text: when anything that is set tells of
+    /// TLS. One `tls://` URL counts for all, since a cluster's servers name each other without
+    /// a scheme.
+    pub fn requires_tls(&self) -> bool {
+        let by_url = |url: &str| url.trim().to_ascii_lowercase().starts_with("tls://");
+        self.tls != Tls::Auto || self.tls_files.any() || self.url.split(',').any(by_url)
+    }
+}
+
+/// When a connection to NATS is encrypted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Tls {
+    /// Where the URL, a CA or a certificate tells of TLS, or the server asks for it.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Always, and before the server has said anything.
+    First,
+}
+
+/// The PEM files of a TLS connection, each readable and of its kind when the settings were
+/// checked.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TlsFiles {
+    /// The CAs that are trusted in place of the system's.
+    pub ca: Option<PathBuf>,
+    /// The client's certificate, and those between it and its CA.
+    pub certificate: Option<PathBuf>,
+    /// Its private key.
+    pub key: Option<PathBuf>,
+}
+
+impl TlsFiles {
+    /// Whether there is any.
+    pub fn any(&self) -> bool {
+        self.ca.is_some() || self.certificate.is_some() || self.key.is_some()
     }
 }
 
@@ -157,6 +221,8 @@ pub struct ClickHouse {
     pub user: String,
     /// The user's password.
     pub password: Secret,
+    /// Whom to trust over https, and what to show.
+    pub tls_files: TlsFiles,
     /// The database.
     pub database: String,
     /// The table of signals.
@@ -177,6 +243,13 @@ pub struct ClickHouse {
     pub migrate: bool,
     /// Rows are removed this long after their arrival; zero keeps them for ever.
     pub retention: Duration,
+}
+
+impl ClickHouse {
+    /// Whether ClickHouse is spoken to over TLS, and never in plain text.
+    pub fn is_https(&self) -> bool {
+        self.url.to_ascii_lowercase().starts_with("https://")
+    }
 }
 
 /// How batches are compressed on their way to ClickHouse.

@@ -17,6 +17,8 @@ pub(super) fn broken(settings: &Settings) -> impl Iterator<Item = &'static Rule>
     RULES.iter().filter(|rule| !(rule.holds)(settings))
 }
 
+const ONE_LOGIN: &str = "only one of them may be set";
+
 const RULES: &[Rule] = &[
     Rule {
         keys: &["batch.max_wait", "consumer.ack_wait"],
@@ -82,7 +84,54 @@ const RULES: &[Rule] = &[
     Rule {
         keys: &["nats.user", "nats.token"],
         holds: |s| s.nats.user.is_empty() || s.nats.token.is_empty(),
-        words: "only one of them may be set",
+        words: ONE_LOGIN,
+    },
+    Rule {
+        keys: &["nats.user", "nats.nkey"],
+        holds: |s| s.nats.user.is_empty() || s.nats.nkey.is_empty(),
+        words: ONE_LOGIN,
+    },
+    Rule {
+        keys: &["nats.user", "nats.creds"],
+        holds: |s| s.nats.user.is_empty() || s.nats.creds.is_empty(),
+        words: ONE_LOGIN,
+    },
+    Rule {
+        keys: &["nats.token", "nats.nkey"],
+        holds: |s| s.nats.token.is_empty() || s.nats.nkey.is_empty(),
+        words: ONE_LOGIN,
+    },
+    Rule {
+        keys: &["nats.token", "nats.creds"],
+        holds: |s| s.nats.token.is_empty() || s.nats.creds.is_empty(),
+        words: ONE_LOGIN,
+    },
+    Rule {
+        keys: &["nats.nkey", "nats.creds"],
+        holds: |s| s.nats.nkey.is_empty() || s.nats.creds.is_empty(),
+        words: ONE_LOGIN,
+    },
+    Rule {
+        keys: &["nats.cert_file", "nats.key_file"],
+        holds: |s| s.nats.tls_files.certificate.is_some() == s.nats.tls_files.key.is_some(),
+        words: "a certificate and its key are set together",
+    },
+    Rule {
+        keys: &["clickhouse.cert_file", "clickhouse.key_file"],
+        holds: |s| {
+            s.clickhouse.tls_files.certificate.is_some() == s.clickhouse.tls_files.key.is_some()
+        },
+        words: "a certificate and its key are set together",
+    },
+    Rule {
+        keys: &["clickhouse.ca_file", "clickhouse.url"],
+        holds: |s| s.clickhouse.tls_files.ca.is_none() || s.clickhouse.is_https(),
+        words: "it takes part in https only; with http everything is sent in plain text",
+    },
+    Rule {
+        keys: &["clickhouse.cert_file", "clickhouse.url"],
+        holds: |s| s.clickhouse.tls_files.certificate.is_none() || s.clickhouse.is_https(),
+        words: "it takes part in https only; with http everything is sent in plain text",
     },
     Rule {
         keys: &["nats.password", "nats.user"],

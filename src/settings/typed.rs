@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::fields::FIELDS;
+use super::fields;
 use super::layers::Layers;
 use super::rules;
 use super::values::{self as to, Parsed};
@@ -64,7 +64,7 @@ impl Reader {
                 let what = format!("is {:?}, {rule}", shown(key, &written.text));
                 let origin = written.origin.clone();
                 self.layers.faults.add(key, &origin, what);
-                let default = FIELDS.iter().find(|field| field.key == key);
+                let default = fields::find(key);
                 default
                     .and_then(|field| parse(field.default).ok())
                     .unwrap_or_default()
@@ -88,11 +88,21 @@ impl Reader {
     }
 
     fn nats(&mut self) -> Nats {
+        let tls = [("auto", Tls::Auto), ("on", Tls::On), ("first", Tls::First)];
         Nats {
             url: self.read("nats.url", to::nats_urls),
             user: self.read_text("nats.user", to::text),
             password: self.read_text("nats.password", to::secret),
             token: self.read_text("nats.token", to::secret),
+            nkey: self.read_text("nats.nkey", to::nkey_seed),
+            creds: self.read_text("nats.creds", to::nats_creds),
+            tls: self.read("nats.tls", to::one_of(&tls)),
+            tls_files: TlsFiles {
+                ca: self.read_text("nats.ca_file", to::certificate_file),
+                certificate: self.read_text("nats.cert_file", to::certificate_file),
+                key: self.read_text("nats.key_file", to::key_file),
+            },
+            inbox_prefix: self.read_text("nats.inbox_prefix", to::subject_prefix),
             connect_timeout: self.read("nats.connect_timeout", to::duration(ms(10)..=MINUTE)),
             request_timeout: self.read("nats.request_timeout", to::duration(ms(10)..=MINUTE)),
         }
@@ -159,6 +169,11 @@ impl Reader {
             url: self.read("clickhouse.url", to::http_url),
             user: self.read_text("clickhouse.user", to::text),
             password: self.read_text("clickhouse.password", to::secret),
+            tls_files: TlsFiles {
+                ca: self.read_text("clickhouse.ca_file", to::certificate_file),
+                certificate: self.read_text("clickhouse.cert_file", to::certificate_file),
+                key: self.read_text("clickhouse.key_file", to::key_file),
+            },
             database: self.read("clickhouse.database", to::identifier),
             table: self.read("clickhouse.table", to::identifier),
             compression: self.read("clickhouse.compression", to::one_of(&compressions)),
@@ -253,7 +268,7 @@ impl Reader {
 
 /// A setting's text as it may be printed.
 fn shown(key: &str, text: &str) -> String {
-    if matches!(key, "nats.password" | "nats.token" | "clickhouse.password") {
+    if fields::find(key).is_some_and(|field| field.secret) && !text.is_empty() {
         return "***".to_owned();
     }
     // A URL may stand in the wrong place.

@@ -2,10 +2,13 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
@@ -105,6 +108,66 @@ pub(super) fn secret(secret: &str) -> Parsed<Secret> {
     text(secret).map(Secret::new)
 }
 
+/// The seed of an NKey that is a user.
+pub(super) fn nkey_seed(seed: &str) -> Parsed<Secret> {
+    let is_user = |seed: &str| seed.starts_with("SU") && nkeys::KeyPair::from_seed(seed).is_ok();
+    if seed.is_empty() || is_user(seed) {
+        return Ok(Secret::new(seed));
+    }
+    Err("must be the seed of a user's NKey, 58 capitals and digits that begin with SU".to_owned())
+}
+
+/// What stands in a `.creds` file.
+pub(super) fn nats_creds(creds: &str) -> Parsed<Secret> {
+    if creds.is_empty() {
+        return Ok(Secret::default());
+    }
+    // The client wants a line break at the end, which a secret's file has lost.
+    let creds = format!("{creds}\n");
+    if async_nats::ConnectOptions::new()
+        .credentials(&creds)
+        .is_ok()
+    {
+        return Ok(Secret::new(creds));
+    }
+    Err("must be the text of a .creds file, with a user's JWT and the seed of an NKey".to_owned())
+}
+
+/// A PEM file of certificates.
+pub(super) fn certificate_file(path: &str) -> Parsed<Option<PathBuf>> {
+    pem_file(path, |path| {
+        let certificates = CertificateDer::pem_file_iter(path)?;
+        certificates
+            .collect::<Result<Vec<_>, _>>()
+            .map(|found| found.len())
+    })
+}
+
+/// A PEM file of a private key.
+pub(super) fn key_file(path: &str) -> Parsed<Option<PathBuf>> {
+    pem_file(path, |path| PrivateKeyDer::from_pem_file(path).map(|_| 1))
+}
+
+/// A file in which `count` finds what it is for; empty means none. A file that cannot be read
+/// would otherwise be told of by each attempt to connect.
+fn pem_file(
+    path: &str,
+    count: impl Fn(&Path) -> Result<usize, pem::Error>,
+) -> Parsed<Option<PathBuf>> {
+    if path.is_empty() {
+        return Ok(None);
+    }
+    match count(Path::new(path)) {
+        Ok(1..) => Ok(Some(PathBuf::from(path))),
+        Ok(0) | Err(pem::Error::NoItemsFound) => {
+            Err("must be a PEM file, and holds nothing of that kind".to_owned())
+        }
+        Err(pem::Error::Io(error)) => Err(format!("cannot be read: {error}")),
+        // Its words may quote a line, and with it a key.
+        Err(_) => Err("must be a PEM file, and is damaged".to_owned()),
+    }
+}
+
 /// A name as JetStream takes it for streams and consumers:
 /// <https://docs.nats.io/running-a-nats-service/nats_admin/jetstream_admin/naming>.
 pub(super) fn jetstream_name(name: &str) -> Parsed<String> {
@@ -166,8 +229,12 @@ fn nats_url(url: &str) -> Parsed<()> {
     let ends = |url: &Url| ["", "/"].contains(&&url[url::Position::BeforePath..]);
     if !["nats", "tls"].contains(&scheme) || !parsed.as_ref().is_some_and(ends) {
         return Err(
-            "is no NATS server; it must look like nats://host:4222 or tls://host:4222, and a password with special characters needs nats.user and nats.password".into(),
+            "is no NATS server; it must look like nats://host:4222 or tls://host:4222".into(),
         );
+    }
+    // The client would leave them out, and log in as nobody.
+    if parsed.is_some_and(|url| !url.username().is_empty() || url.password().is_some()) {
+        return Err("must hold no user, password or token; they have settings of their own".into());
     }
     Ok(())
 }
@@ -212,7 +279,7 @@ mod tests {
             "h",
             "h:4222",
             "tls://h:4222/",
-            "nats://app:pw@h:1, nats://token@h2",
+            "nats://h:1, nats://h2",
             "nats://[::1]:4222",
         ] {
             assert_eq!(nats_urls(url), Ok(url.to_owned()));
@@ -231,6 +298,8 @@ mod tests {
             ("ws://h:80", "is a WebSocket"),
             ("wss://hunter2@h", "is a WebSocket"),
             ("http://h", "is no NATS server"),
+            ("nats://app:hunter2@h", "must hold no user"),
+            ("nats://h, nats://hunter2@h2", "must hold no user"),
             ("nats://app:hunter2/x@h:4222", "is no NATS server"),
             ("nats://hunter2/x@h:4222", "is no NATS server"),
             ("nats://app:hunter2,x@h:4222", "is no NATS server"),

@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clickhouse::Client;
 use url::{Host, Url};
 
-use super::StoreError;
+use super::{StoreError, http};
 use crate::fault_point::FaultPoints;
 use crate::settings::{ClickHouse, Compression};
+use crate::tls::TlsError;
 
 /// The table of signals in one ClickHouse database.
 ///
@@ -29,20 +30,23 @@ pub struct Store {
 
 impl Store {
     /// A store with the connection that the settings describe.
-    pub fn new(clickhouse: &ClickHouse) -> Self {
+    ///
+    /// # Errors
+    /// When a certificate or a key for https cannot be used.
+    pub fn new(clickhouse: &ClickHouse) -> Result<Self, TlsError> {
         let compression = match clickhouse.compression {
             Compression::Lz4 => clickhouse::Compression::Lz4,
             Compression::None => clickhouse::Compression::None,
             Compression::Auto if is_this_machine(&clickhouse.url) => clickhouse::Compression::None,
             Compression::Auto => clickhouse::Compression::Lz4,
         };
-        let client = Client::default()
+        let client = http::client(clickhouse)?
             .with_url(&clickhouse.url)
             .with_user(&clickhouse.user)
             .with_password(clickhouse.password.expose())
             .with_compression(compression)
             .with_product_info("risksignal", env!("CARGO_PKG_VERSION"));
-        Self {
+        Ok(Self {
             client,
             database: clickhouse.database.clone(),
             table: clickhouse.table.clone(),
@@ -51,7 +55,7 @@ impl Store {
             retention: clickhouse.retention,
             clock_offset_ms: Arc::default(),
             faults: FaultPoints::default(),
-        }
+        })
     }
 
     /// The same store, with places where a test stops the process.

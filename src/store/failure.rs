@@ -5,10 +5,11 @@ use std::error::Error as _;
 use clickhouse::error::Error;
 
 use super::insert::DEADLINE_OVER;
+use crate::tls;
 
 /// A ClickHouse operation that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {doing} ClickHouse: {}", with_causes(.failure))]
+#[error("cannot {doing} ClickHouse: {}{}", with_causes(.failure), advice(.failure))]
 pub struct StoreError {
     doing: &'static str,
     failure: Error,
@@ -26,6 +27,20 @@ fn with_causes(error: &Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// What to look at, where a setting is what is wrong.
+fn advice(error: &Error) -> String {
+    let refuses_login = |code| [192, 193, 194, 516].contains(&code);
+    match error {
+        Error::BadResponse(text) if exception_code(text).is_some_and(refuses_login) => {
+            "; look at clickhouse.user and clickhouse.password".to_owned()
+        }
+        Error::BadResponse(text) if exception_code(text) == Some(497) => {
+            "; look at what clickhouse.user is granted (infra/clickhouse/grants.sql)".to_owned()
+        }
+        _ => tls::advice(error, "clickhouse"),
+    }
 }
 
 /// What helps against a failure.

@@ -3,6 +3,7 @@
 mod block;
 mod connect;
 mod failure;
+mod http;
 mod insert;
 mod lookup;
 pub mod row;

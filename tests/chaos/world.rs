@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 
 use crate::harness::clickhouse::{self, ClickHouse};
-use crate::harness::nats::Nats;
+use crate::harness::nats::{Nats, Options};
 use crate::harness::process::{Process, free_port};
 
 use super::journal::Journal;
@@ -40,11 +40,11 @@ pub struct Place {
 impl World {
     pub async fn set_up(dir: &Path, nodes: usize, journal: &Arc<Journal>) -> Result<Self> {
         let nats = if nodes == 1 {
-            vec![Nats::spawn(dir.join("nats"), &[])]
+            vec![Nats::spawn(dir.join("nats"), Options::default())]
         } else {
             cluster(dir, nodes)?
         };
-        let clickhouse = ClickHouse::spawn(dir.join("clickhouse"));
+        let clickhouse = ClickHouse::spawn(dir.join("clickhouse"), &[]);
         for node in &nats {
             node.ready().await;
         }
@@ -255,7 +255,10 @@ fn cluster(dir: &Path, nodes: usize) -> Result<Vec<Nats>> {
         )
         .with_context(|| format!("cannot write {}", config.display()))?;
         let option = format!("--config={}", config.display());
-        cluster.push(Nats::spawn(dir.join(format!("nats-{number}")), &[&option]));
+        cluster.push(Nats::spawn(
+            dir.join(format!("nats-{number}")),
+            Options::arguments(&[&option]),
+        ));
     }
     Ok(cluster)
 }

@@ -19,14 +19,16 @@ pub struct ClickHouse {
 }
 
 impl ClickHouse {
-    pub fn spawn(data: PathBuf) -> Self {
+    /// `options` are further arguments of `stack serve clickhouse`.
+    pub fn spawn(data: PathBuf, options: &[String]) -> Self {
         std::fs::create_dir_all(&data).unwrap();
         let port = free_port();
-        let arguments = vec![
+        let mut arguments = vec![
             "clickhouse".to_owned(),
             format!("--data={}", data.display()),
             format!("--http-port={port}"),
         ];
+        arguments.extend_from_slice(options);
         let log = data.join("output.log");
         let process = Process::spawn(stack_serve(&arguments), &log);
         Self {

@@ -3,13 +3,16 @@
 #![allow(dead_code)] // Every test program uses a part of it.
 
 mod binary;
+pub mod certificates;
 pub mod clickhouse;
+pub mod eavesdropper;
 pub mod nats;
 pub mod process;
 pub mod raw_nats;
 pub mod signals;
 pub mod slow_link;
 pub mod stored;
+pub mod tls_server;
 
 pub use binary::{Daemon, risksignal};
 use clickhouse::ClickHouse;
@@ -39,9 +42,14 @@ impl Stack {
 
     /// `options` are further arguments of `stack serve nats`.
     pub async fn with_nats_options(options: &[&str]) -> Self {
+        Self::with(nats::Options::arguments(options), &[]).await
+    }
+
+    /// `clickhouse` are further arguments of `stack serve clickhouse`.
+    pub async fn with(nats: nats::Options, clickhouse: &[String]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let nats = Nats::spawn(dir.path().join("nats"), options);
-        let clickhouse = ClickHouse::spawn(dir.path().join("clickhouse"));
+        let nats = Nats::spawn(dir.path().join("nats"), nats);
+        let clickhouse = ClickHouse::spawn(dir.path().join("clickhouse"), clickhouse);
         nats.ready().await;
         clickhouse.ready().await;
         Self {
@@ -92,6 +100,15 @@ impl Stack {
     /// Runs `risksignal` to its end.
     pub async fn risksignal(&self, arguments: &[&str]) -> std::process::Output {
         risksignal(arguments, &self.environment(&[]), &self.work_dir()).await
+    }
+
+    /// Runs `risksignal` to its end, with `more` in its environment.
+    pub async fn risksignal_with(
+        &self,
+        arguments: &[&str],
+        more: &[(&str, &str)],
+    ) -> std::process::Output {
+        risksignal(arguments, &self.environment(more), &self.work_dir()).await
     }
 
     /// Publishes with `risksignal produce`, and expects it to succeed.

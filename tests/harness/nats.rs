@@ -1,8 +1,9 @@
 //! A private nats-server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use async_nats::ConnectOptions;
 use async_nats::jetstream::{self, consumer, stream};
 use futures_util::StreamExt;
 
@@ -14,28 +15,57 @@ pub const DEAD_LETTERS: &str = "SIGNALS_DLQ";
 pub const ADVISORIES: &str = "SIGNALS_DLQ_ADVISORIES_signals-to-clickhouse";
 pub const CONSUMER: &str = "signals-to-clickhouse";
 
+/// How a server differs from the usual one.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// Further arguments of `stack serve nats`.
+    pub arguments: Vec<String>,
+    /// Variables of the server's process.
+    pub environment: Vec<(String, String)>,
+    /// How the test itself connects.
+    pub login: ConnectOptions,
+}
+
+impl Options {
+    /// With further arguments.
+    pub fn arguments(arguments: &[&str]) -> Self {
+        Self {
+            arguments: arguments.iter().map(|text| text.to_string()).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// With a configuration file in place of the usual one.
+    pub fn config(path: &Path, login: ConnectOptions) -> Self {
+        Self {
+            arguments: vec![format!("--config={}", path.display())],
+            login,
+            ..Self::default()
+        }
+    }
+}
+
 pub struct Nats {
     process: Mutex<Process>,
-    arguments: Vec<String>,
+    options: Options,
     log: PathBuf,
     port: u16,
 }
 
 impl Nats {
-    pub fn spawn(data: PathBuf, options: &[&str]) -> Self {
+    pub fn spawn(data: PathBuf, mut options: Options) -> Self {
         std::fs::create_dir_all(&data).unwrap();
         let port = free_port();
-        let mut arguments = vec![
+        let fixed = [
             "nats".to_owned(),
             format!("--data={}", data.display()),
             format!("--port={port}"),
         ];
-        arguments.extend(options.iter().map(|option| option.to_string()));
+        options.arguments.splice(..0, fixed);
         let log = data.join("output.log");
-        let process = Process::spawn(stack_serve(&arguments), &log);
         Self {
-            process: Mutex::new(process),
-            arguments,
+            process: Mutex::new(serve(&options, &log)),
+            options,
             log,
             port,
         }
@@ -67,14 +97,18 @@ impl Nats {
 
     /// Starts it again on the same data and port.
     pub async fn restart(&self) {
-        let process = Process::spawn(stack_serve(&self.arguments), &self.log);
-        *self.process.lock().unwrap() = process;
+        self.restart_not_waited_for();
         self.ready().await;
+    }
+
+    /// As [`Self::restart`], for one that the test itself cannot connect to.
+    pub fn restart_not_waited_for(&self) {
+        *self.process.lock().unwrap() = serve(&self.options, &self.log);
     }
 
     pub async fn client(&self) -> async_nats::Client {
         eventually("NATS accepts a client", async || {
-            async_nats::connect(self.url()).await.ok()
+            self.options.login.clone().connect(self.url()).await.ok()
         })
         .await
     }
@@ -120,6 +154,12 @@ impl Nats {
             .collect()
             .await
     }
+}
+
+fn serve(options: &Options, log: &Path) -> Process {
+    let mut command = stack_serve(&options.arguments);
+    command.envs(options.environment.iter().cloned());
+    Process::spawn(command, log)
 }
 
 /// The sequence of a message in its stream.

@@ -1,0 +1,15 @@
+-- The daemon's user on a ClickHouse of your own: it may do what `risksignal run` and
+-- `risksignal check` need, and nothing else. An administrator runs `risksignal migrate` first, and
+-- again after an upgrade; the daemon then runs with clickhouse.migrate = false.
+-- tests/it/least_privilege.rs runs the daemon with exactly these grants, on a ClickHouse 26.7.
+--
+--     clickhouse-client --param_password=... --queries-file infra/clickhouse/grants.sql
+
+CREATE USER IF NOT EXISTS risksignal IDENTIFIED WITH sha256_password BY {password:String};
+
+-- Insert batches. With it goes the right to see the table's columns.
+GRANT INSERT ON risksignal.raw_signals TO risksignal;
+-- Look up which messages have a row. The signals themselves stay unread.
+GRANT SELECT(stream_created_at, stream_seq) ON risksignal.raw_signals TO risksignal;
+-- Tell the schema's version.
+GRANT SELECT ON risksignal.schema_migrations TO risksignal;

@@ -1,0 +1,69 @@
+//! A secret in a file of its own, as Docker, Kubernetes and systemd give it.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// No secret is larger; what is, is another file.
+const BYTES_MAX: u64 = 64 * 1024;
+
+/// The secret, without the line break at its end, or what is wrong with the file. No fault
+/// quotes what is in it.
+pub(super) fn read(path: &Path) -> Result<String, String> {
+    let mut text = String::new();
+    // It ends where the name is that of a device or a pipe without an end.
+    let file = File::open(path).and_then(|file| file.take(BYTES_MAX + 1).read_to_string(&mut text));
+    if let Err(error) = file {
+        return Err(format!("cannot be read: {error}"));
+    }
+    if text.len() as u64 > BYTES_MAX {
+        return Err(format!(
+            "holds more than {BYTES_MAX} bytes, and so no secret"
+        ));
+    }
+    let secret = text.strip_suffix('\n').unwrap_or(&text);
+    let secret = secret.strip_suffix('\r').unwrap_or(secret);
+    if secret.is_empty() {
+        return Err("holds no secret: it is empty".to_owned());
+    }
+    Ok(secret.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_break_at_the_end_is_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        for (content, secret) in [
+            ("hunter2", "hunter2"),
+            ("hunter2\n", "hunter2"),
+            ("hunter2\r\n", "hunter2"),
+            (" hunter2 \n\n", " hunter2 \n"),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(read(&path).as_deref(), Ok(secret), "{content:?}");
+        }
+    }
+
+    #[test]
+    fn what_holds_no_secret_is_refused_and_not_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        for (content, words) in [
+            (&b""[..], "is empty"),
+            (b"\n", "is empty"),
+            (b"hunter2\xff", "cannot be read"),
+            (&b"hunter2".repeat(10_000), "holds more than 65536 bytes"),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            let told = read(&path).unwrap_err();
+            assert!(told.contains(words) && !told.contains("hunter"), "{told}");
+        }
+        assert!(read(dir.path()).unwrap_err().contains("cannot be read"));
+        let endless = read(Path::new("/dev/zero")).unwrap_err();
+        assert!(endless.contains("holds more than"), "{endless}");
+    }
+}

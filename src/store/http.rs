@@ -1,0 +1,38 @@
+//! The HTTP client below ClickHouse's: that of the `clickhouse` crate, with a TLS of our own.
+
+use std::time::Duration;
+
+use clickhouse::Client;
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+
+use crate::settings::ClickHouse;
+use crate::tls::{self, TlsError};
+
+/// As the crate has it.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+/// As the crate has it: ClickHouse closes what is idle for 3 seconds.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A client that speaks what the URL says and nothing else: with an https URL, no plain text.
+///
+/// # Errors
+/// When a certificate or a key cannot be used.
+pub(super) fn client(clickhouse: &ClickHouse) -> Result<Client, TlsError> {
+    let mut tcp = HttpConnector::new();
+    tcp.set_keepalive(Some(TCP_KEEPALIVE));
+    let mut builder = legacy::Client::builder(TokioExecutor::new());
+    builder.pool_idle_timeout(POOL_IDLE_TIMEOUT);
+    if !clickhouse.is_https() {
+        return Ok(Client::with_http_client(builder.build(tcp)));
+    }
+    tcp.enforce_http(false);
+    let tls = HttpsConnectorBuilder::new()
+        .with_tls_config(tls::client_config("clickhouse", &clickhouse.tls_files)?)
+        .https_only()
+        .enable_http1()
+        .wrap_connector(tcp);
+    Ok(Client::with_http_client(builder.build(tls)))
+}

@@ -1,0 +1,325 @@
+//! The users that ship for production: each command works with what its user may do, and what
+//! is more is refused.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, jetstream};
+
+use crate::harness::nats::{DEAD_LETTERS, Options, STREAM};
+use crate::harness::signals::signal;
+use crate::harness::{Stack, eventually};
+
+/// A file of the repository.
+fn shipped(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+const INGEST_PASSWORD: &str = "ingest-only-7";
+
+/// The users of a ClickHouse as the local stack has them, and `risksignal` with the grants of
+/// grants.sql. libchdb takes no users by SQL, so they go into its file of users.
+fn users_with_grants(folder: &Path) -> PathBuf {
+    let sql = std::fs::read_to_string(shipped("infra/clickhouse/grants.sql")).unwrap();
+    let statements: Vec<String> = sql
+        .lines()
+        .filter(|line| !line.starts_with("--"))
+        .collect::<Vec<_>>()
+        .concat()
+        .split(';')
+        .map(|statement| statement.trim().to_owned())
+        .collect();
+    let grants: String = statements
+        .iter()
+        .filter_map(|statement| statement.strip_suffix(" TO risksignal"))
+        .map(|grant| format!("<query>{grant}</query>"))
+        .collect();
+    // Besides the user's own statement and the end, all are grants.
+    assert_eq!(
+        grants.matches("<query>GRANT ").count(),
+        statements.len() - 2
+    );
+    let user = format!(
+        "<risksignal><password>{INGEST_PASSWORD}</password><networks><ip>::/0</ip></networks>\
+         <profile>default</profile><quota>default</quota><grants>{grants}</grants></risksignal>"
+    );
+    let usual = shipped("infra/clickhouse/users.d/risksignal.xml");
+    let usual = std::fs::read_to_string(usual).unwrap();
+    let path = folder.join("users.xml");
+    std::fs::write(&path, usual.replace("<users>", &format!("<users>{user}"))).unwrap();
+    path
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clickhouse_takes_signals_from_a_user_who_may_only_insert_and_look_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let users = format!("--users={}", users_with_grants(folder.path()).display());
+    let stack = Stack::with(Options::default(), &[users]).await;
+    let user = [
+        ("CLICKHOUSE_USER", "risksignal"),
+        ("CLICKHOUSE_PASSWORD", INGEST_PASSWORD),
+        ("RISKSIGNAL__CLICKHOUSE__MIGRATE", "false"),
+    ];
+    // The daemon's user may not make the schema, and says where to look.
+    let refused = stack.risksignal_with(&["migrate"], &user).await;
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success());
+    assert!(
+        told.contains("Code: 497") && told.contains("grants.sql"),
+        "{told}"
+    );
+    assert!(stack.risksignal(&["migrate"]).await.status.success());
+
+    stack.produce(&["--count=500", "--seed=1"]).await;
+    let mut daemon = stack.daemon(&user).await;
+    stack.settled().await;
+    assert_eq!(stack.clickhouse.counts().await, (500, 500));
+    stack
+        .produce(&["--count=500", "--seed=2", "--invalid=10"])
+        .await;
+    stack.settled().await;
+    let letters = stack.nats.messages_left(DEAD_LETTERS).await;
+    assert!(letters > 0);
+    let rows = 1000 - letters;
+    assert_eq!(stack.clickhouse.counts().await, (rows, rows));
+    let check = stack.risksignal_with(&["check"], &user).await;
+    assert!(check.status.success(), "{check:?}");
+    let told = String::from_utf8(check.stdout).unwrap();
+    assert!(told.contains("at version 1"), "{told}");
+    assert!(daemon.stop().await.success());
+
+    let client = stack
+        .clickhouse
+        .client()
+        .with_user("risksignal")
+        .with_password(INGEST_PASSWORD);
+    for more in [
+        "DROP TABLE raw_signals",
+        "TRUNCATE TABLE raw_signals",
+        "ALTER TABLE raw_signals DELETE WHERE 1",
+        "ALTER TABLE raw_signals DROP COLUMN extra",
+        "OPTIMIZE TABLE raw_signals",
+        "SELECT payload FROM raw_signals",
+        "INSERT INTO schema_migrations SELECT 'x', 2, 'x', now64(3)",
+        "CREATE TABLE mine (a UInt8) ENGINE = MergeTree ORDER BY a",
+        "CREATE DATABASE mine",
+        "CREATE USER mine",
+        "GRANT SELECT ON *.* TO risksignal",
+        "SELECT * FROM url('http://127.0.0.1:1', 'CSV', 'a String')",
+        "SELECT * FROM file('x', 'CSV', 'a String')",
+        "SYSTEM SHUTDOWN",
+    ] {
+        let told = client.query_raw(more).execute().await.unwrap_err();
+        assert!(told.to_string().contains("Code: 497"), "{more}: {told}");
+    }
+    assert_eq!(stack.clickhouse.counts().await, (rows, rows));
+}
+
+const PUBLISHER_PASSWORD: &str = "publisher-only-7";
+/// Made with bcrypt; the server takes either.
+const PUBLISHER_HASH: &str = "$2a$04$mp.pyISr1iMQRBS86EAkIewS6Wk4lnZ3NN6YQ2N9uPsIAw0IG.VUu";
+const OPERATOR_PASSWORD: &str = "operator-only-7";
+
+const INGEST: [(&str, &str); 9] = [
+    ("RISKSIGNAL__NATS__USER", "ingest"),
+    ("RISKSIGNAL__NATS__PASSWORD", INGEST_PASSWORD),
+    ("RISKSIGNAL__NATS__INBOX_PREFIX", "_INBOX_ingest"),
+    // A message that is not acked is a letter at once.
+    ("RISKSIGNAL__CONSUMER__MAX_DELIVER", "1"),
+    ("RISKSIGNAL__CONSUMER__ACK_WAIT", "4s"),
+    ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "1s"),
+    ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
+    ("RISKSIGNAL__BATCH__MAX_WAIT", "2s"),
+    ("RISKSIGNAL__NATS__REQUEST_TIMEOUT", "2s"),
+];
+const OPERATOR: [(&str, &str); 3] = [
+    ("RISKSIGNAL__NATS__USER", "operator"),
+    ("RISKSIGNAL__NATS__PASSWORD", OPERATOR_PASSWORD),
+    ("RISKSIGNAL__NATS__INBOX_PREFIX", "_INBOX_operator"),
+];
+
+/// A NATS with exactly the users of infra/nats/least-privilege.conf.
+async fn with_least_privilege() -> Stack {
+    let login = ConnectOptions::new()
+        .user_and_password("operator".to_owned(), OPERATOR_PASSWORD.to_owned())
+        .custom_inbox_prefix("_INBOX_operator");
+    let mut options = Options::config(&shipped("infra/nats/least-privilege.conf"), login);
+    options.environment = [
+        ("PUBLISHER", PUBLISHER_HASH),
+        ("INGEST", INGEST_PASSWORD),
+        ("OPERATOR", OPERATOR_PASSWORD),
+        ("SURVEYOR", "surveyor-only-7"),
+    ]
+    .map(|(user, password)| (format!("RISKSIGNAL_NATS_{user}"), password.to_owned()))
+    .to_vec();
+    Stack::with(options, &[]).await
+}
+
+/// A client, and what the server has refused it.
+async fn client(stack: &Stack, user: &str, password: &str) -> (Client, Arc<Mutex<String>>) {
+    let refused = Arc::<Mutex<String>>::default();
+    let kept = Arc::clone(&refused);
+    let client = ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned())
+        .event_callback(move |event| {
+            if let Event::ServerError(error) = event {
+                *kept.lock().unwrap() += &format!("{error}\n").to_lowercase();
+            }
+            std::future::ready(())
+        })
+        .connect(stack.nats.url())
+        .await;
+    (client.unwrap(), refused)
+}
+
+/// The server refuses to take anything on these subjects from this client.
+async fn assert_may_not_publish(client: &Client, refused: &Mutex<String>, subjects: &[&str]) {
+    for subject in subjects {
+        client
+            .publish(subject.to_string(), "{}".into())
+            .await
+            .unwrap();
+        let words = format!("permissions violation for publish to \"{subject}\"").to_lowercase();
+        eventually(&words, async || {
+            refused.lock().unwrap().contains(&words).then_some(())
+        })
+        .await;
+    }
+}
+
+async fn publish(publisher: &Client, numbers: std::ops::Range<u64>) {
+    let publisher = jetstream::new(publisher.clone());
+    for number in numbers {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Msg-Id", number.to_string());
+        let body = signal(number).to_string().into();
+        let ack = publisher.publish_with_headers("signals.risk_event", headers, body);
+        ack.await.unwrap().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publisher_daemon_and_operator_work_with_what_they_may() {
+    let stack = with_least_privilege().await;
+    let mut daemon = stack.daemon(&INGEST).await;
+    let (publisher, _) = client(&stack, "publisher", PUBLISHER_PASSWORD).await;
+    publish(&publisher, 0..50).await;
+    publisher.publish("signals.bad", "{".into()).await.unwrap();
+    stack.settled().await;
+    assert_eq!(stack.clickhouse.counts().await, (50, 50));
+
+    // What is delivered too often becomes a letter, for which the daemon reads the stream.
+    publish(&publisher, 50..51).await;
+    eventually("it is delivered", async || {
+        let consumer = stack.nats.consumer().await?;
+        (consumer.delivered.consumer_sequence >= 52).then_some(())
+    })
+    .await;
+    daemon.kill();
+    let mut daemon = stack.daemon(&INGEST).await;
+    eventually("both letters are there", async || {
+        (stack.nats.messages_left(DEAD_LETTERS).await == 2).then_some(())
+    })
+    .await;
+    stack.settled().await;
+
+    // An operator looks at everything, replays what is good, and removes the rest.
+    for (arguments, words) in [
+        (&["check"][..], "schema      ok"),
+        (&["produce", "--count=10", "--seed=1"], ""),
+        (&["dead-letters", "list"], "max_deliveries"),
+        (&["dead-letters", "show", "1"], "not_json"),
+        (&["dead-letters", "export", "letters.ndjson"], ""),
+        (&["dead-letters", "replay", "--reason=max_deliveries"], ""),
+        (&["dead-letters", "purge", "--yes"], ""),
+    ] {
+        let run = stack.risksignal_with(arguments, &OPERATOR).await;
+        assert!(run.status.success(), "{arguments:?} {run:?}");
+        let told = String::from_utf8(run.stdout).unwrap();
+        assert!(told.contains(words), "{words} in: {told}");
+    }
+    stack.settled().await;
+    assert_eq!(stack.nats.messages_left(DEAD_LETTERS).await, 0);
+    assert_eq!(stack.clickhouse.counts().await, (61, 61));
+    assert!(daemon.stop().await.success());
+    let told = daemon.output().to_lowercase();
+    assert!(!told.contains("permissions violation"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_may_do_more() {
+    let stack = with_least_privilege().await;
+    let mut daemon = stack.daemon(&INGEST).await;
+    assert!(daemon.stop().await.success());
+    let anonymous = async_nats::connect(stack.nats.url()).await;
+    assert!(anonymous.is_err(), "nobody gets in without a login");
+    let (publisher, refused) = client(&stack, "publisher", PUBLISHER_PASSWORD).await;
+    publish(&publisher, 0..20).await;
+    let more = [
+        "$JS.API.INFO",
+        "$JS.API.STREAM.INFO.SIGNALS",
+        "$JS.API.STREAM.DELETE.SIGNALS",
+        "$JS.API.STREAM.PURGE.SIGNALS",
+        "$JS.API.STREAM.UPDATE.SIGNALS",
+        "$JS.API.STREAM.MSG.GET.SIGNALS",
+        "$JS.API.STREAM.MSG.DELETE.SIGNALS",
+        "$JS.API.DIRECT.GET.SIGNALS",
+        "$JS.API.CONSUMER.CREATE.SIGNALS",
+        "$JS.API.CONSUMER.DELETE.SIGNALS.signals-to-clickhouse",
+        "$JS.API.CONSUMER.MSG.NEXT.SIGNALS.signals-to-clickhouse",
+        "$JS.API.STREAM.CREATE.MINE",
+        "$JS.ACK.SIGNALS.signals-to-clickhouse.1.1.1.1.0",
+        "dlq.signals.risk_event",
+        "_INBOX_ingest.x",
+        "elsewhere",
+    ];
+    assert_may_not_publish(&publisher, &refused, &more).await;
+    for subject in [
+        ">",
+        "signals.>",
+        "_INBOX_ingest.>",
+        "_INBOX_operator.>",
+        "$JS.>",
+    ] {
+        let _subscriber = publisher.subscribe(subject).await.unwrap();
+        let words = format!("permissions violation for subscription to \"{subject}\"");
+        eventually(&words, async || {
+            let words = words.to_lowercase();
+            refused.lock().unwrap().contains(&words).then_some(())
+        })
+        .await;
+    }
+    // JetStream's answer goes to the subject that the publisher names; it must not be taken
+    // for a request there.
+    for api in ["PURGE", "DELETE", "UPDATE"] {
+        let reply = format!("$JS.API.STREAM.{api}.SIGNALS");
+        let body = signal(100).to_string().into();
+        let publish = publisher.publish_with_reply("signals.x", reply, body);
+        publish.await.unwrap();
+    }
+    publish(&publisher, 20..21).await;
+    let left = stack.nats.messages_left(STREAM).await;
+    assert_eq!(left, 24, "nothing is gone");
+
+    let (ingest, refused) = client(&stack, "ingest", INGEST_PASSWORD).await;
+    let more = [
+        "signals.risk_event",
+        "$JS.API.STREAM.DELETE.SIGNALS",
+        "$JS.API.STREAM.PURGE.SIGNALS",
+        "$JS.API.STREAM.UPDATE.SIGNALS",
+        "$JS.API.STREAM.MSG.DELETE.SIGNALS",
+        "$JS.API.STREAM.MSG.GET.SIGNALS_DLQ",
+        "$JS.API.STREAM.PURGE.SIGNALS_DLQ",
+        "$JS.API.CONSUMER.DELETE.SIGNALS.signals-to-clickhouse",
+        "$JS.API.CONSUMER.CREATE.SIGNALS.other",
+        "$JS.API.STREAM.CREATE.MINE",
+    ];
+    assert_may_not_publish(&ingest, &refused, &more).await;
+    let (operator, refused) = client(&stack, "operator", OPERATOR_PASSWORD).await;
+    let more = [
+        "$JS.API.STREAM.CREATE.MINE",
+        "elsewhere",
+        "$SYS.REQ.SERVER.PING",
+    ];
+    assert_may_not_publish(&operator, &refused, &more).await;
+    assert_eq!(stack.nats.messages_left(STREAM).await, 24);
+}
