@@ -1,6 +1,6 @@
 # `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos lint fmt fuzz memory bench up down status
+.PHONY: help demo test chaos lint fmt fuzz memory bench bench-micro up down status
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ bench: ## measure throughput, cost and latency: QUICK=1 (a minute), ARGS="--only
 	cargo build --release --locked
 	install -D target/release/risksignal $(BENCH_DAEMON)
 	cargo bench --locked --bench end_to_end -- --daemon $(BENCH_DAEMON) $(if $(QUICK),--quick) $(ARGS)
+
+bench-micro: ## measure decoding and encoding by themselves
+	cargo bench --locked --bench micro
 
 up: ## start NATS and ClickHouse on this machine, without Docker
 	infra/local/stack up

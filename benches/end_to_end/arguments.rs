@@ -33,7 +33,7 @@ pub struct Arguments {
     #[arg(long, value_name = "LABEL:COMMAND")]
     pub competitor: Vec<String>,
 
-    /// Only these parts [default: all; with --quick without scale and catchup]
+    /// Only these parts [default: all; with --quick the first four]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub only: Vec<Part>,
     /// About a minute
@@ -57,6 +57,10 @@ pub struct Arguments {
     /// Instances that `scale` goes up to
     #[arg(long, default_value_t = 4)]
     pub instances: usize,
+    /// Values of batch.max_rows for `batches`
+    #[arg(long, value_delimiter = ',',
+          default_values_t = [500, 1_000, 2_000, 5_000, 10_000, 20_000, 40_000])]
+    pub batch_sizes: Vec<u64>,
     /// Pulls that the bare drain has open at once
     #[arg(long, default_value_t = 2)]
     pub drain_pulls: usize,
@@ -70,6 +74,10 @@ pub struct Arguments {
     /// Write every round's figures
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+
+    /// Draw throughput by batch size and latency by rate as SVG
+    #[arg(long, value_name = "DIR")]
+    pub plots: Option<PathBuf>,
 
     /// Given by `cargo bench`; means nothing
     #[arg(long, hide = true)]
@@ -87,6 +95,8 @@ pub enum Part {
     Latency,
     /// The highest rate at which the lag does not grow
     Sustainable,
+    /// Throughput by batch.max_rows
+    Batches,
     /// One instance after the other on one consumer
     Scale,
     /// A large backlog: is the memory flat?
@@ -104,6 +114,7 @@ pub struct Plan {
     pub hold: Duration,
     pub catch_up_count: u64,
     pub instances: usize,
+    pub batch_sizes: Vec<u64>,
     pub drain_pulls: usize,
     pub drain_batch: usize,
     pub data: PathBuf,
@@ -143,6 +154,7 @@ impl Arguments {
             hold: Duration::from_secs(self.seconds.unwrap_or(quick(20, 4)).max(3)),
             catch_up_count: self.catch_up_count.unwrap_or(quick(5_000_000, 500_000)),
             instances: self.instances,
+            batch_sizes: self.batch_sizes.clone(),
             drain_pulls: self.drain_pulls,
             drain_batch: self.drain_batch,
             data: self.data.clone(),

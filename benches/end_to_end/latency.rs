@@ -19,8 +19,8 @@ use super::world::{Stream, Target, World};
 /// Left out at the beginning, while connections and caches are new.
 const WARM_UP: Duration = Duration::from_secs(1);
 
-const P50: Metric = Metric::new("latency at {}/s, p50", "ms", 1);
-const P99: Metric = Metric::new("latency at {}/s, p99", "ms", 1);
+pub const P50: Metric = Metric::new("latency at {}/s, p50", "ms", 1);
+pub const P99: Metric = Metric::new("latency at {}/s, p99", "ms", 1);
 const P999: Metric = Metric::new("latency at {}/s, p99.9", "ms", 1);
 const MAX: Metric = Metric::new("latency at {}/s, highest", "ms", 1);
 const PARTS: Metric = Metric::new("active parts at {}/s, at most", "", 0);
@@ -94,10 +94,12 @@ async fn hold_on(
     let signals = pairs.map(|((seq, stored_ns), (row_seq, commit_us))| {
         ensure!(seq == row_seq, "sequence {seq} has landed as {row_seq}");
         let since_first = (stored_ns - first_ns) as f64 / 1e6;
-        Ok((
-            since_first,
-            *commit_us as f64 / 1e3 - *stored_ns as f64 / 1e6,
-        ))
+        let latency = *commit_us as f64 / 1e3 - *stored_ns as f64 / 1e6;
+        ensure!(
+            latency > 0.0,
+            "sequence {seq} was committed before it was stored"
+        );
+        Ok((since_first, latency))
     });
     Ok(Held {
         signals: signals.collect::<Result<_>>()?,

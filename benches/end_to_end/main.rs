@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A measurement stops at the first surprise.
 
 mod arguments;
+mod batches;
 mod candidate;
 mod catch_up;
 mod consume;
@@ -16,6 +17,7 @@ mod drain;
 mod harness;
 mod latency;
 mod part_log;
+mod plot;
 mod report;
 mod scale;
 mod statistics;
@@ -57,10 +59,13 @@ async fn measure(arguments: &Arguments) -> Result<bool> {
     let plan = arguments.plan()?;
     let world = World::start(&plan).await?;
     let mut report = Report::default();
-    let backlog = [Part::Drain, Part::Throughput, Part::Scale];
+    let backlog = [Part::Drain, Part::Throughput, Part::Batches, Part::Scale];
     if backlog.iter().any(|part| plan.wants(*part)) {
         let stream = world.preloaded(plan.count).await?;
         throughput::measure(&world, &plan, &stream, &mut report).await?;
+        if plan.wants(Part::Batches) {
+            batches::measure(&world, &plan, &stream, &mut report).await?;
+        }
         if plan.wants(Part::Scale) {
             scale::measure(&world, &plan, &stream, &mut report).await?;
         }
@@ -78,6 +83,9 @@ async fn measure(arguments: &Arguments) -> Result<bool> {
     println!("{}", report.table());
     if let Some(path) = &arguments.json {
         std::fs::write(path, serde_json::to_string_pretty(&report)?)?;
+    }
+    if let Some(folder) = &arguments.plots {
+        plot::draw(&report, folder)?;
     }
     Ok(report.is_valid())
 }

@@ -95,7 +95,7 @@ pub async fn keep_block_numbers(world: &World, database: &str) {
 }
 
 /// When the row of each sequence was committed: microseconds since the epoch. The table has
-/// to have [kept its block numbers](keep_block_numbers).
+/// to have [kept its block numbers](keep_block_numbers); the projection by sequence has not.
 pub async fn commits(world: &World, database: &str) -> Vec<(u64, i64)> {
     world.clickhouse.execute("SYSTEM FLUSH LOGS").await;
     let sql = format!(
@@ -107,7 +107,7 @@ pub async fn commits(world: &World, database: &str) -> Vec<(u64, i64)> {
           toUnixTimestamp64Micro(event_time_microseconds) AS commit_us \
           FROM system.part_log WHERE database = '{database}' AND table = '{TABLE}' \
           AND event_type = 'NewPart' AND error = 0) AS inserts \
-         USING (partition, block) ORDER BY stream_seq"
+         USING (partition, block) ORDER BY stream_seq SETTINGS optimize_use_projections = 0"
     );
     let rows: Vec<Committed> = world.clickhouse.rows(&sql).await;
     rows.into_iter()

@@ -58,6 +58,17 @@ pub struct Series {
     pub values: Vec<f64>,
 }
 
+impl Series {
+    pub fn lowest(&self) -> f64 {
+        self.values.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+
+    pub fn highest(&self) -> f64 {
+        let values = self.values.iter().copied();
+        values.fold(f64::NEG_INFINITY, f64::max)
+    }
+}
+
 /// All that was measured.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
@@ -129,20 +140,14 @@ impl Report {
             return String::new();
         };
         let decimals = metric.decimals;
-        let lowest = series.values.iter().copied().fold(f64::INFINITY, f64::min);
-        let highest = series
-            .values
-            .iter()
-            .copied()
-            .fold(f64::NEG_INFINITY, f64::max);
         let number = |value: f64| format!("{value:.decimals$}");
         match series.values.len() {
             1 => number(series.median),
             _ => format!(
                 "{} ({} to {})",
                 number(series.median),
-                number(lowest),
-                number(highest)
+                number(series.lowest()),
+                number(series.highest())
             ),
         }
     }

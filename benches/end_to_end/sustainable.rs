@@ -11,12 +11,16 @@ use super::report::{Metric, Report};
 use super::statistics::{median, percentile, sorted};
 use super::world::World;
 
-/// The first rate that is tried; it doubles from there.
+/// The first rate that is tried; from there it doubles while it holds, or is halved until it does.
 const FIRST_RATE: u64 = 20_000;
 /// Halvings of the gap between the highest rate that held and the lowest that did not.
 const HALVINGS: usize = 2;
+/// Below this nothing is tried.
+const LOWEST_RATE: u64 = 100;
 /// The lag grows by less than this share of the time, or the rate does not hold.
 const GROWTH_MAX: f64 = 0.02;
+/// What the lag varies by without growing, in milliseconds.
+const VARIATION_MS: f64 = 50.0;
 /// The rate as JetStream stored the signals is at least this share of what was asked.
 const PUBLISHED_MIN: f64 = 0.95;
 
@@ -41,10 +45,14 @@ async fn search(
     report: &mut Report,
 ) -> Result<()> {
     let mut held = None;
-    let (mut low, mut high) = (0, FIRST_RATE);
-    while let Some(latencies) = try_rate(world, candidate, high, length).await? {
-        held = Some(latencies);
-        (low, high) = (high, high * 2);
+    // The highest rate known to hold, and the lowest known not to.
+    let (mut low, mut high) = (0, u64::MAX);
+    let mut rate = FIRST_RATE;
+    while (low == 0 || high == u64::MAX) && rate >= LOWEST_RATE {
+        match try_rate(world, candidate, rate, length).await? {
+            Some(latencies) => (low, held, rate) = (rate, Some(latencies), rate * 2),
+            None => (high, rate) = (rate, rate / 2),
+        }
     }
     for _ in 0..HALVINGS {
         let rate = low.midpoint(high);
@@ -103,5 +111,5 @@ fn growth(held: &Held) -> f64 {
         (part[quarter / 2].0, median(&latencies))
     };
     let (early, late) = (middle(quarter), middle(held.signals.len() - quarter));
-    (late.1 - early.1) / (late.0 - early.0).max(1.0)
+    (late.1 - early.1 - VARIATION_MS) / (late.0 - early.0).max(1.0)
 }
