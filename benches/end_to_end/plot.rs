@@ -49,7 +49,7 @@ pub fn draw(report: &Report, folder: &Path) -> Result<()> {
             up: "thousand signals a second",
         };
         let path = folder.join("throughput-by-batch.svg");
-        let up = 0.0..high.1 * 1.1;
+        let up = 0.0..high.1 * 1.3;
         chart(&path, &text, &throughput, (low.0..high.0).log_scale(), up)?;
     }
     let percentiles = [(latency::P50, "p50"), (latency::P99, "p99")];
@@ -61,7 +61,8 @@ pub fn draw(report: &Report, folder: &Path) -> Result<()> {
             up: "latency (ms)",
         };
         let path = folder.join("latency-by-rate.svg");
-        let up = (low.1 * 0.7..high.1 * 1.4).log_scale();
+        // Room for the legend above the lines.
+        let up = (low.1 * 0.7..high.1 * 5.0).log_scale();
         chart(&path, &text, &latencies, (low.0..high.0).log_scale(), up)?;
     }
     Ok(())
@@ -137,12 +138,13 @@ where
         .map_err(|error| failed(&error))?;
     chart
         .configure_mesh()
+        .x_labels(6)
         .x_desc(text.across)
         .y_desc(text.up)
         .x_label_formatter(&|value| format!("{value:.0}"))
         .y_label_formatter(&|value| format!("{value}"))
         .label_style(("sans-serif", 14))
-        .light_line_style(BLACK.mix(0.05))
+        .light_line_style(TRANSPARENT)
         .draw()
         .map_err(|error| failed(&error))?;
     for (line, color) in lines.iter().zip(COLORS.iter().cycle()) {
