@@ -1,6 +1,6 @@
 # `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos lint fmt deny fuzz memory up down status
+.PHONY: help demo test chaos lint fmt deny fuzz memory bench bench-micro up down status
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,17 @@ fuzz: ## fuzz the decoder and the row encoder, SECONDS=60 for each
 memory: ## 5 GiB through a daemon that may have 256 MiB resident, ClickHouse slow and away
 	infra/local/stack fetch
 	cargo test --release --locked --test it -- --ignored --nocapture memory::five_gib
+
+# The daemon is built by itself: what cargo builds along with a benchmark has the fault points.
+BENCH_DAEMON = target/bench/risksignal
+bench: ## measure throughput, cost and latency: QUICK=1 (a minute), ARGS="--only latency --help"
+	infra/local/stack fetch
+	cargo build --release --locked
+	install -D target/release/risksignal $(BENCH_DAEMON)
+	cargo bench --locked --bench end_to_end -- --daemon $(BENCH_DAEMON) $(if $(QUICK),--quick) $(ARGS)
+
+bench-micro: ## measure decoding and encoding by themselves
+	cargo bench --locked --bench micro
 
 up: ## start NATS and ClickHouse on this machine, without Docker
 	infra/local/stack up

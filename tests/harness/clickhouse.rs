@@ -39,6 +39,10 @@ impl ClickHouse {
         }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.lock().unwrap().pid()
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }

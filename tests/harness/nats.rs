@@ -71,6 +71,10 @@ impl Nats {
         }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.lock().unwrap().pid()
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }

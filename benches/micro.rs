@@ -1,0 +1,125 @@
+//! Decoding and checking a signal, and encoding its row, without servers: signals and bytes a
+//! second. `make bench-micro` runs it.
+
+#![allow(missing_docs, clippy::unwrap_used)] // A measurement stops at the first surprise.
+
+use std::fmt;
+use std::path::Path;
+
+use bytes::Bytes;
+use divan::counter::{BytesCount, ItemsCount};
+use divan::{Bencher, black_box};
+use risksignal::settings::Settings;
+use risksignal::signal::{Limits, Signal};
+use risksignal::store::row::Origin;
+use risksignal::store::{Block, Rows};
+use risksignal::synthetic::{Generator, Options};
+
+/// Signals gone through at a time.
+const SIGNALS: usize = 1_000;
+/// Beside the checkout; not part of it.
+const REAL: &str = "../shared/data/ethereum_mainnet_signals.ndjson";
+
+fn main() {
+    divan::main();
+}
+
+/// Where signals come from.
+#[derive(Clone, Copy)]
+enum Source {
+    /// What `risksignal produce --seed 42` sends.
+    Produced,
+    /// Transactions, risk events and snapshots of Ethereum's main network.
+    Real,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Produced => "produced",
+            Self::Real => "real",
+        })
+    }
+}
+
+/// Those that there are.
+fn sources() -> Vec<Source> {
+    let real = Path::new(env!("CARGO_MANIFEST_DIR")).join(REAL);
+    match real.exists() {
+        true => vec![Source::Produced, Source::Real],
+        false => vec![Source::Produced],
+    }
+}
+
+fn bodies(source: Source) -> Vec<Vec<u8>> {
+    match source {
+        Source::Produced => {
+            let start_ms = 1_764_000_000_000;
+            let mut generator = Generator::new(&Options::new(42, start_ms, limits())).unwrap();
+            let bodies = (0..SIGNALS).map(|_| generator.produce().unwrap().body.to_vec());
+            bodies.collect()
+        }
+        Source::Real => {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(REAL);
+            let text = std::fs::read_to_string(path).unwrap();
+            let lines = text.lines().take(SIGNALS);
+            lines.map(|line| line.as_bytes().to_vec()).collect()
+        }
+    }
+}
+
+fn limits() -> Limits {
+    Settings::default().validation
+}
+
+fn bytes(bodies: &[Vec<u8>]) -> BytesCount {
+    BytesCount::new(bodies.iter().map(Vec::len).sum::<usize>())
+}
+
+#[divan::bench(args = sources())]
+fn decode_and_validate(bencher: Bencher<'_, '_>, source: Source) {
+    let (bodies, limits) = (bodies(source), limits());
+    bencher
+        .counter(bytes(&bodies))
+        .counter(ItemsCount::new(bodies.len()))
+        .bench_local(|| {
+            for body in &bodies {
+                let signal = Signal::parse(black_box(body), "signals.transaction", &limits);
+                black_box(signal.unwrap());
+            }
+        });
+}
+
+/// From signals to the chunks that ClickHouse gets.
+#[divan::bench(args = sources())]
+fn encode_rows(bencher: Bencher<'_, '_>, source: Source) {
+    let bodies: Vec<Bytes> = bodies(source).into_iter().map(Bytes::from).collect();
+    let limits = limits();
+    let parse = |body| Signal::parse(body, "signals.transaction", &limits).unwrap();
+    let signals: Vec<(Signal<'_>, &Bytes)> =
+        bodies.iter().map(|body| (parse(body), body)).collect();
+    let sample = rows(&signals, &Rows::default());
+    bencher
+        .counter(BytesCount::new(sample.bytes()))
+        .counter(ItemsCount::new(signals.len()))
+        .bench_local(|| {
+            let block = Block::new(rows(black_box(&signals), &sample));
+            block
+                .chunks(u32::MAX, 256 * 1024)
+                .for_each(|chunk| drop(black_box(chunk)));
+        });
+}
+
+fn rows(signals: &[(Signal<'_>, &Bytes)], like: &Rows) -> Rows {
+    let origin = Origin {
+        subject: "signals.transaction",
+        stream_created_ns: 1_764_000_000_000_000_000,
+        stream_seq: 123_456_789,
+        published_at_ms: 1_764_000_000_000,
+    };
+    let mut rows = Rows::sized_like(like);
+    for (signal, body) in signals {
+        rows.push(signal, body, &origin);
+    }
+    rows
+}
