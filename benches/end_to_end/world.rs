@@ -56,8 +56,8 @@ impl World {
         let clickhouse_dir = dir.path().join("clickhouse");
         std::fs::create_dir_all(clickhouse_dir.join("conf.d"))?;
         std::fs::write(clickhouse_dir.join("conf.d/part_log.xml"), PART_LOG)?;
-        let nats = Nats::spawn(dir.path().join("nats"), &[]);
-        let clickhouse = ClickHouse::spawn(clickhouse_dir);
+        let nats = Nats::spawn(dir.path().join("nats"), Default::default());
+        let clickhouse = ClickHouse::spawn(clickhouse_dir, &[]);
         nats.ready().await;
         clickhouse.ready().await;
         let client = async_nats::connect(nats.url()).await?;

@@ -157,28 +157,22 @@ fn spawn(
     in_flight: &Arc<InFlight>,
     shutdown: &CancellationToken,
 ) -> Stages {
-    let Channels {
-        deliveries,
-        rejects,
-        batches,
-        settled,
-        halt,
-    } = channels(settings);
+    let channels = channels(settings);
     let pull = Pull {
         client: ends.client.clone(),
         context: ends.context.clone(),
         settings: Arc::clone(settings),
         source: ends.source,
         in_flight: Arc::clone(in_flight),
-        deliveries: deliveries.0.clone(),
-        halt: halt.1,
+        deliveries: channels.deliveries.0.clone(),
+        halt: channels.halt.1,
         shutdown: shutdown.clone(),
     };
     let decode = decode(
         settings,
-        deliveries.1,
-        batches.0,
-        rejects.0.clone(),
+        channels.deliveries.1,
+        channels.batches.0,
+        channels.rejects.0.clone(),
         ends.faults.clone(),
     );
     let backoff = Backoff::new(settings.clickhouse.retry_min, settings.clickhouse.retry_max);
@@ -186,9 +180,9 @@ fn spawn(
         ends: ends.clone(),
         settings: Arc::clone(settings),
         in_flight: Arc::clone(in_flight),
-        deliveries: deliveries.0,
-        rejects: rejects.0.clone(),
-        settled: settled.0.clone(),
+        deliveries: channels.deliveries.0,
+        rejects: channels.rejects.0.clone(),
+        settled: channels.settled.0.clone(),
         backoff: backoff.clone(),
         shutdown: shutdown.clone(),
     };
@@ -198,18 +192,18 @@ fn spawn(
         suspects: Arc::new(Suspects::default()),
         ack_wait: settings.consumer.ack_wait,
         in_flight: Arc::clone(in_flight),
-        batches: Arc::new(Mutex::new(batches.1)),
-        settled: settled.0.clone(),
-        rejects: rejects.0,
-        halt: halt.0,
+        batches: Arc::new(Mutex::new(channels.batches.1)),
+        settled: channels.settled.0.clone(),
+        rejects: channels.rejects.0,
+        halt: channels.halt.0,
         faults: ends.faults.clone(),
     };
     let dead_letter = DeadLetter {
         max_payload: ends.client.max_payload(),
         context: ends.context.clone(),
         settings: Arc::clone(settings),
-        rejects: rejects.1,
-        settled: settled.0,
+        rejects: channels.rejects.1,
+        settled: channels.settled.0,
         backoff,
         faults: ends.faults.clone(),
     };
@@ -218,7 +212,7 @@ fn spawn(
         context: ends.context,
         settings: Arc::clone(settings),
         in_flight: Arc::clone(in_flight),
-        settled: settled.1,
+        settled: channels.settled.1,
         log: EventLog::new(&settings.log),
         faults: ends.faults,
     };
