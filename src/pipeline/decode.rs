@@ -3,6 +3,7 @@
 //! Decoding and batching share one task: a signal takes about a microsecond, less than
 //! handing it to another thread would.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Message;
@@ -12,6 +13,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::signal::{Limits, Signal};
 use crate::store::row::{self, Origin};
+use crate::telemetry::kinds::KindTally;
+use crate::telemetry::metrics::Metrics;
 
 use super::batch::{CloseReason, ClosedBatch, OpenBatch};
 use super::dead_letter::{Reason, Rejected};
@@ -31,6 +34,8 @@ pub(super) struct Decode {
     pub limits: Limits,
     pub max_wait: Duration,
     pub batch: OpenBatch,
+    pub kinds: KindTally,
+    pub metrics: Arc<Metrics>,
     pub deliveries: Receiver<Vec<Delivery>>,
     pub batches: Sender<ClosedBatch>,
     pub rejects: Sender<Rejected>,
@@ -50,24 +55,32 @@ impl Decode {
                 }
                 chunk = self.deliveries.recv() => {
                     let Some(chunk) = chunk else { break };
+                    let began = Instant::now();
+                    let mut waited = Duration::ZERO;
                     for delivery in chunk {
                         if self.batch.is_empty() {
                             closes_at = Instant::now() + self.max_wait;
                         }
-                        self.take(delivery, &mut row).await;
+                        waited += self.take(delivery, &mut row).await;
                     }
+                    let took = began.elapsed().saturating_sub(waited);
+                    self.metrics.decode_duration_seconds.observe(took.as_secs_f64());
+                    self.metrics.add_kinds(&mut self.kinds);
                 }
             }
         }
         self.close(CloseReason::Drain).await;
     }
 
-    async fn take(&mut self, delivery: Delivery, row: &mut Vec<u8>) {
+    /// Judges a message; returns how long a batch that closed waited to be handed on.
+    async fn take(&mut self, delivery: Delivery, row: &mut Vec<u8>) -> Duration {
         row.clear();
-        match judge(&delivery, &self.limits, row) {
+        match judge(&delivery, &self.limits, row, &mut self.kinds) {
             Ok(()) => {
                 if let Some(closed) = self.batch.push(Accepted { row, delivery }) {
+                    let began = Instant::now();
                     self.send(closed).await;
+                    return began.elapsed();
                 }
             }
             Err(reason) => {
@@ -76,6 +89,7 @@ impl Decode {
                 let _ = self.rejects.send(Rejected { delivery, reason }).await;
             }
         }
+        Duration::ZERO
     }
 
     async fn close(&mut self, reason: CloseReason) {
@@ -90,8 +104,13 @@ impl Decode {
     }
 }
 
-/// Appends the signal's row, or says why there is none.
-fn judge(delivery: &Delivery, limits: &Limits, row: &mut Vec<u8>) -> Result<(), Reason> {
+/// Appends the signal's row and counts its kind, or says why there is none.
+fn judge(
+    delivery: &Delivery,
+    limits: &Limits,
+    row: &mut Vec<u8>,
+    kinds: &mut KindTally,
+) -> Result<(), Reason> {
     let Message {
         subject, payload, ..
     } = &delivery.message;
@@ -104,11 +123,12 @@ fn judge(delivery: &Delivery, limits: &Limits, row: &mut Vec<u8>) -> Result<(), 
         ingested_at_ms: now_ms(),
     };
     row::encode(row, &signal, &origin);
+    kinds.count(&signal.event_type, signal.severity);
     Ok(())
 }
 
 /// Milliseconds since the epoch.
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     let ms = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
     i64::try_from(ms).unwrap_or(i64::MAX)
 }

@@ -24,6 +24,7 @@ struct Inner {
     next_id: u64,
     free_messages: usize,
     free_bytes: usize,
+    held_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -54,6 +55,7 @@ impl InFlight {
                 next_id: 0,
                 free_messages: max_messages,
                 free_bytes: max_bytes,
+                held_bytes: 0,
             }),
             room: Notify::new(),
         })
@@ -81,6 +83,11 @@ impl InFlight {
     /// Messages held now.
     pub fn messages(&self) -> usize {
         self.lock().held.len()
+    }
+
+    /// Bytes of the messages held now.
+    pub fn bytes(&self) -> usize {
+        self.lock().held_bytes
     }
 
     /// Every lease whose age is within `ages`.
@@ -131,6 +138,7 @@ impl Inner {
     fn hold(&mut self, reply: Subject, since: Moment, bytes: usize) -> usize {
         let id = self.next_id;
         self.next_id += 1;
+        self.held_bytes += bytes;
         self.held.insert(Held {
             id,
             reply,
@@ -143,6 +151,7 @@ impl Inner {
         let held = self.held.try_remove(slot)?;
         self.free_messages += 1;
         self.free_bytes += held.bytes;
+        self.held_bytes -= held.bytes;
         Some(held.reply)
     }
 }

@@ -9,6 +9,8 @@ use tokio::sync::{Mutex, watch};
 use tracing::{error, info, warn};
 
 use crate::fault_point::{FaultPoints, Point};
+use crate::ops::Ops;
+use crate::ops::health::Dependency;
 use crate::store::schema::SchemaError;
 use crate::store::{Remedy, Store, StoreError};
 
@@ -17,6 +19,7 @@ use super::batch::ClosedBatch;
 use super::circuit::{Change, Circuit};
 use super::committed::CommittedBatch;
 use super::dead_letter::{Reason, Rejected};
+use super::decode::now_ms;
 use super::delivery::Delivery;
 
 /// Why pulling is stopped; `None` while it goes on.
@@ -32,6 +35,7 @@ pub(super) struct Insert {
     pub settled: Sender<Settled>,
     pub rejects: Sender<Rejected>,
     pub halt: watch::Sender<Halt>,
+    pub ops: Ops,
     pub faults: FaultPoints,
 }
 
@@ -126,10 +130,13 @@ impl Insert {
                 Ok(receipt) => {
                     self.faults.reached(Point::InsertAnswered);
                     self.succeeded();
+                    let published = batch.deliveries().iter().map(|one| one.published_at_ms);
+                    self.ops.metrics.committed(published, now_ms());
                     self.settle(CommittedBatch::inserted(batch, receipt)).await;
                     return Landed::Done;
                 }
                 Err(error) if error.remedy() == Remedy::Bisect && self.table_fits().await => {
+                    self.ops.metrics.insert_failed(Remedy::Bisect);
                     return Landed::Refused(batch, error);
                 }
                 Err(error) => {
@@ -224,22 +231,27 @@ impl Insert {
             info!("ClickHouse takes inserts again");
         }
         self.halt.send_if_modified(|halt| halt.take().is_some());
+        self.ops.metrics.circuit_open.set(0);
+        self.ops.metrics.pulling_halted.set(0);
+        self.ops.health.up(Dependency::Clickhouse);
+        self.ops.health.up(Dependency::Schema);
     }
 
     async fn failed(&self, error: &StoreError, count: usize) {
+        self.ops.metrics.insert_failed(error.remedy());
         match error.remedy() {
             // A refused value whose table does not fit is the operator's too.
             Remedy::Halt | Remedy::Bisect => self.halted(error, count),
             Remedy::Wait => {
                 warn!(count, %error, "Insert failed; the same batch is sent again");
-                self.pause(false);
+                self.pause(error, false);
             }
             Remedy::Renew => {
                 warn!(count, %error, "Insert came too late; it is tried again while its messages are held");
                 if let Err(error) = self.store.compare_clocks().await {
                     warn!(%error, "The clocks were not compared");
                 }
-                self.pause(false);
+                self.pause(error, false);
             }
         }
     }
@@ -247,11 +259,22 @@ impl Insert {
     fn halted(&self, error: &StoreError, count: usize) {
         error!(count, %error, "Insert refused; pulling stops until this is mended, nothing is acked");
         self.halt.send_replace(Some(error.to_string().into()));
-        self.pause(true);
+        self.ops.metrics.pulling_halted.set(1);
+        let at_fault = if error.concerns_schema() {
+            Dependency::Schema
+        } else {
+            Dependency::Clickhouse
+        };
+        self.ops.health.down(at_fault, error.to_string());
+        self.pause(error, true);
     }
 
-    fn pause(&self, longest: bool) {
+    fn pause(&self, error: &StoreError, longest: bool) {
         if self.circuit.failed(longest) == Change::Opened {
+            self.ops.metrics.circuit_open.set(1);
+            self.ops
+                .health
+                .down(Dependency::Clickhouse, error.to_string());
             warn!("ClickHouse fails again and again; one insert at a time asks whether it is back");
         }
     }

@@ -26,6 +26,7 @@ mod insert;
 mod keep_alive;
 mod moment;
 mod pull;
+mod sample;
 mod source;
 
 pub use ack::Totals;
@@ -43,9 +44,12 @@ use tracing::info;
 
 use crate::backoff::Backoff;
 use crate::fault_point::FaultPoints;
+use crate::ops::Ops;
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::telemetry::events::EventLog;
+use crate::telemetry::kinds::KindTally;
+use crate::telemetry::metrics::Metrics;
 
 use ack::Ack;
 use batch::{Bounds, ClosedBatch, OpenBatch};
@@ -57,6 +61,7 @@ use exhausted::Exhausted;
 use in_flight::InFlight;
 use insert::Insert;
 use pull::Pull;
+use sample::Sample;
 
 /// Closed batches that wait for an insert.
 const WAITING_BATCHES: usize = 1;
@@ -93,6 +98,8 @@ pub struct Ends {
     pub source: Source,
     /// The table of signals.
     pub store: Store,
+    /// What the operator sees of it.
+    pub ops: Ops,
     /// Where a test stops the process.
     pub faults: FaultPoints,
 }
@@ -116,6 +123,14 @@ pub async fn run(
         Arc::clone(&in_flight),
         settings.consumer.ack_wait,
     ));
+    let sample = tokio::spawn(
+        Sample {
+            ends: ends.clone(),
+            settings: Arc::clone(&settings),
+            in_flight: Arc::clone(&in_flight),
+        }
+        .run(),
+    );
     let stages = spawn(ends, &settings, &in_flight, &shutdown);
     let result = tokio::select! {
         totals = finished(stages) => totals.map_err(PipelineError::from),
@@ -125,6 +140,7 @@ pub async fn run(
         }),
     };
     keep_alive.abort();
+    sample.abort();
     result
 }
 
@@ -174,9 +190,16 @@ fn spawn(
         in_flight: Arc::clone(in_flight),
         deliveries: deliveries_in,
         halt: halted,
+        metrics: Arc::clone(&ends.ops.metrics),
         shutdown: shutdown.clone(),
     };
-    let decode = decode(settings, deliveries, batches_in, rejects_in.clone());
+    let decode = decode(
+        settings,
+        Arc::clone(&ends.ops.metrics),
+        deliveries,
+        batches_in,
+        rejects_in.clone(),
+    );
     let backoff = Backoff::new(settings.clickhouse.retry_min, settings.clickhouse.retry_max);
     let exhausted = Exhausted {
         ends: ends.clone(),
@@ -195,6 +218,7 @@ fn spawn(
         settled: settled_in.clone(),
         rejects: rejects_in,
         halt,
+        ops: ends.ops.clone(),
         faults: ends.faults.clone(),
     };
     let dead_letter = DeadLetter {
@@ -211,7 +235,7 @@ fn spawn(
         context: ends.context,
         settings: Arc::clone(settings),
         settled,
-        log: EventLog::new(&settings.log),
+        log: EventLog::new(&settings.log, ends.ops.metrics, ends.ops.recent),
         faults: ends.faults,
     };
     start(settings, pull, decode, insert, exhausted, dead_letter, ack)
@@ -219,6 +243,7 @@ fn spawn(
 
 fn decode(
     settings: &Settings,
+    metrics: Arc<Metrics>,
     deliveries: mpsc::Receiver<Vec<Delivery>>,
     batches: mpsc::Sender<ClosedBatch>,
     rejects: mpsc::Sender<Rejected>,
@@ -230,6 +255,8 @@ fn decode(
             max_rows: settings.batch.max_rows,
             max_bytes: settings.batch.max_bytes,
         }),
+        kinds: KindTally::default(),
+        metrics,
         deliveries,
         batches,
         rejects,

@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 use crate::backoff::Backoff;
 use crate::jetstream::topology::TopologyError;
 use crate::settings::{Consumer, Settings};
+use crate::telemetry::metrics::Metrics;
 
 use super::delivery::{AckSubject, Delivery, Position};
 use super::in_flight::{InFlight, Reservation};
@@ -71,6 +72,7 @@ pub(super) struct Pull {
     pub in_flight: Arc<InFlight>,
     pub deliveries: Sender<Vec<Delivery>>,
     pub halt: watch::Receiver<Halt>,
+    pub metrics: Arc<Metrics>,
     pub shutdown: CancellationToken,
 }
 
@@ -235,11 +237,19 @@ impl Pull {
             *last_consumer_seq = ack.consumer_seq;
             deliveries.push(self.delivery(message, ack, reply, reservation));
         }
+        self.count(&deliveries);
         if !deliveries.is_empty() && self.deliveries.send(deliveries).await.is_err() {
             // Only when the pipeline is torn down; the leases drop.
             return Some(Ok(End::Stopped));
         }
         end
+    }
+
+    fn count(&self, deliveries: &[Delivery]) {
+        let bytes: usize = deliveries.iter().map(|one| one.message.length).sum();
+        let again = deliveries.iter().filter(|one| one.attempt > 1).count();
+        self.metrics
+            .received(deliveries.len() as u64, bytes as u64, again as u64);
     }
 
     fn delivery(

@@ -35,9 +35,11 @@ pub(super) fn settings(layers: Layers) -> Result<Settings, Faults> {
         batch: reader.batch(),
         validation: reader.validation(),
         log: reader.log(),
+        ops: reader.ops(),
         shutdown: Shutdown {
             grace: reader.read("shutdown.grace", to::duration(SECOND..=HOUR)),
         },
+        shown: reader.shown(),
     };
     reader.check_each_against_others(&settings);
     if reader.layers.faults.0.is_empty() {
@@ -197,6 +199,22 @@ impl Reader {
         }
     }
 
+    fn ops(&mut self) -> Ops {
+        Ops {
+            listen: self.read("ops.listen", to::listen_address),
+            token: self.read_text("ops.token", to::secret),
+        }
+    }
+
+    /// Every value as it was written, without secrets.
+    fn shown(&self) -> BTreeMap<&'static str, String> {
+        let shown = |key| Some(shown(key, &self.layers.get(key)?.text));
+        let fields = FIELDS.iter();
+        fields
+            .filter_map(|field| Some((field.key, shown(field.key)?)))
+            .collect()
+    }
+
     fn log(&mut self) -> Log {
         let formats = [
             ("auto", LogFormat::Auto),
@@ -248,7 +266,13 @@ impl Reader {
 
 /// A setting's text as it may be printed.
 fn shown(key: &str, text: &str) -> String {
-    if matches!(key, "nats.password" | "nats.token" | "clickhouse.password") {
+    let secrets = [
+        "nats.password",
+        "nats.token",
+        "clickhouse.password",
+        "ops.token",
+    ];
+    if secrets.contains(&key) && !text.is_empty() {
         return "***".to_owned();
     }
     // A URL may stand in the wrong place.

@@ -17,6 +17,8 @@ mod hostile;
 mod hostile_headers;
 mod memory;
 mod migrate;
+mod ops;
+mod ops_page;
 mod outages;
 mod produce;
 mod properties;
