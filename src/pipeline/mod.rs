@@ -49,7 +49,6 @@ use crate::settings::Settings;
 use crate::store::Store;
 use crate::telemetry::events::EventLog;
 use crate::telemetry::kinds::KindTally;
-use crate::telemetry::metrics::Metrics;
 
 use ack::Ack;
 use batch::{Bounds, ClosedBatch, OpenBatch};
@@ -193,13 +192,7 @@ fn spawn(
         metrics: Arc::clone(&ends.ops.metrics),
         shutdown: shutdown.clone(),
     };
-    let decode = decode(
-        settings,
-        Arc::clone(&ends.ops.metrics),
-        deliveries,
-        batches_in,
-        rejects_in.clone(),
-    );
+    let decode = decode(settings, &ends.ops, deliveries, batches_in, &rejects_in);
     let backoff = Backoff::new(settings.clickhouse.retry_min, settings.clickhouse.retry_max);
     let exhausted = Exhausted {
         ends: ends.clone(),
@@ -243,10 +236,10 @@ fn spawn(
 
 fn decode(
     settings: &Settings,
-    metrics: Arc<Metrics>,
+    ops: &Ops,
     deliveries: mpsc::Receiver<Vec<Delivery>>,
     batches: mpsc::Sender<ClosedBatch>,
-    rejects: mpsc::Sender<Rejected>,
+    rejects: &mpsc::Sender<Rejected>,
 ) -> Decode {
     Decode {
         limits: settings.validation.clone(),
@@ -256,10 +249,10 @@ fn decode(
             max_bytes: settings.batch.max_bytes,
         }),
         kinds: KindTally::default(),
-        metrics,
+        metrics: Arc::clone(&ops.metrics),
         deliveries,
         batches,
-        rejects,
+        rejects: rejects.clone(),
     }
 }
 

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use axum::body::{Body, to_bytes};
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::{HeaderMap, Request, Response, StatusCode};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -52,6 +53,13 @@ impl Ops {
 
     pub async fn get(&self, path: &str) -> Answer {
         self.get_with(path, &[]).await
+    }
+
+    /// An answer whose body is still to come.
+    pub async fn open(&self, path: &str) -> Response<Incoming> {
+        let request = Request::get(format!("http://{}{path}", self.address));
+        let request = request.body(Body::empty()).unwrap();
+        self.client.request(request).await.unwrap()
     }
 
     pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {

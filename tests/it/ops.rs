@@ -6,7 +6,7 @@ use crate::harness::clickhouse::PASSWORD;
 use crate::harness::nats::DEAD_LETTERS;
 use crate::harness::ops::{ANY_PORT, Ops, prometheus_program, promtool_check, total};
 use crate::harness::process::{Process, free_port};
-use crate::harness::{Stack, eventually};
+use crate::harness::{Daemon, Stack, eventually};
 
 /// Every metric that the daemon has.
 const NAMES: [&str; 31] = [
@@ -97,6 +97,12 @@ async fn the_figures_are_those_of_clickhouse() {
     let checked = promtool_check(&text);
     assert!(checked.status.success(), "{checked:?}");
     assert!(checked.stderr.is_empty(), "{checked:?}");
+    let status = ops.get("/statusz").await.json();
+    assert_eq!(status["health"]["ready"], true);
+    assert_eq!(status["last_batches"].as_array().unwrap().len().min(1), 1);
+    assert!(status["last_batches"][0]["rows"].as_u64().unwrap() > 0);
+    assert_eq!(status["last_dead_letters"].as_array().unwrap().len(), 10);
+    assert_eq!(status["last_dead_letters"][0]["dead_letter_seq"], letters);
     scraped_by_prometheus(&stack, &ops, rows).await;
     assert!(daemon.stop().await.success());
 }
@@ -267,6 +273,35 @@ async fn the_token_is_asked_for_and_no_secret_is_told() {
     for secret in ["tellme", PASSWORD] {
         assert!(!daemon.output().contains(secret), "{}", daemon.output());
     }
+    assert!(daemon.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn live_pages_are_bounded_and_the_others_are_still_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    // It waits for its servers, and answers meanwhile.
+    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    let environment = [
+        ANY_PORT,
+        ("CLICKHOUSE_URL", nowhere.as_str()),
+        ("RISKSIGNAL__LOG__FORMAT", "json"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut daemon = Daemon::spawn(&["run"], &environment, dir.path());
+    let ops = Ops::of(&daemon).await;
+    let mut pages = Vec::new();
+    for _ in 0..32 {
+        let page = ops.open("/events").await;
+        assert_eq!(page.status(), 200);
+        pages.push(page);
+    }
+    assert_eq!(ops.get("/events").await.status, 503);
+    assert_eq!(ops.get("/livez").await.status, 200);
+    pages.clear();
+    eventually("a page that is closed makes room", async || {
+        (ops.open("/events").await.status() == 200).then_some(())
+    })
+    .await;
     assert!(daemon.stop().await.success());
 }
 
