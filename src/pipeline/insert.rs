@@ -101,7 +101,12 @@ impl Insert {
             let _permit = self.circuit.permit().await;
             match self.live(batch) {
                 Some(live) => batch = live,
-                None => return Landed::Done,
+                None => {
+                    // Perhaps nothing is left to try, and only new messages can tell whether
+                    // what halted the pulling is mended.
+                    self.resume();
+                    return Landed::Done;
+                }
             }
             let stored = match self.stored(&batch, unsure).await {
                 Ok(stored) => stored,
@@ -230,11 +235,16 @@ impl Insert {
         if self.circuit.succeeded() == Change::Closed {
             info!("ClickHouse takes inserts again");
         }
-        self.halt.send_if_modified(|halt| halt.take().is_some());
+        self.resume();
         self.ops.metrics.circuit_open.set(0);
-        self.ops.metrics.pulling_halted.set(0);
         self.ops.health.up(Dependency::Clickhouse);
         self.ops.health.up(Dependency::Schema);
+    }
+
+    /// Lets pulling go on.
+    fn resume(&self) {
+        self.halt.send_if_modified(|halt| halt.take().is_some());
+        self.ops.metrics.pulling_halted.set(0);
     }
 
     async fn failed(&self, error: &StoreError, count: usize) {
