@@ -6,6 +6,7 @@ pub mod command;
 pub mod dead_letter;
 pub mod fault_point;
 pub mod jetstream;
+pub mod ops;
 pub mod pipeline;
 pub mod settings;
 pub mod shutdown;

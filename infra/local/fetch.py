@@ -21,6 +21,8 @@ NATS_MINIMUM = (2, 10)
 # messages some 30 % faster than trixie's.
 NATS_SUITES = ("sid", "trixie")
 
+PROMETHEUS = ("promtool", "prometheus")
+
 CLICKHOUSE_MINIMUM = (25, 3)
 LIBCHDB_VERSION = "26.7.3-stable.1"
 LIBCHDB_PACKAGES = {
@@ -35,6 +37,11 @@ class ClickHouse:
 
     path: Path
     is_library: bool
+
+
+def prometheus() -> Path:
+    """The folder with prometheus and promtool, for the tests, fetched when they are missing."""
+    return _found_prometheus() or _fetch(_found_prometheus, _fetch_prometheus)
 
 
 def nats_server() -> Path:
@@ -61,6 +68,14 @@ def _found_clickhouse() -> ClickHouse | None:
         return ClickHouse(Path(on_path), is_library=False)
     fetched = _libchdb()
     return ClickHouse(fetched, is_library=True) if fetched.exists() else None
+
+
+def _found_prometheus() -> Path | None:
+    on_path = shutil.which("prometheus"), shutil.which("promtool")
+    if all(on_path) and Path(on_path[0]).parent == Path(on_path[1]).parent:
+        return Path(on_path[0]).parent
+    fetched = downloads() / "bin"
+    return fetched if all((fetched / name).exists() for name in PROMETHEUS) else None
 
 
 def _libchdb() -> Path:
@@ -113,7 +128,7 @@ def _run(command: list[str | Path], what: str, **options) -> str:
     return done.stdout
 
 
-# nats-server, from Debian
+# nats-server and Prometheus, from Debian
 
 
 def _fetch_nats(work: Path) -> None:
@@ -136,6 +151,24 @@ def _fetch_nats(work: Path) -> None:
 
 
 def _nats_from(suite: str, work: Path) -> Path:
+    (program,) = _unpacked("nats-server", suite, work).glob("usr/*bin/nats-server")
+    return program
+
+
+def _fetch_prometheus(work: Path) -> None:
+    advice = "put prometheus and promtool on PATH"
+    codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+    print(f"fetching Prometheus from Debian {codename}", file=sys.stderr)
+    try:
+        root = _unpacked("prometheus", codename, work / "prometheus")
+    except (StackError, OSError) as failure:
+        raise StackError(f"cannot fetch Prometheus; {advice}\n{failure}") from None
+    for name in PROMETHEUS:
+        _move(root / "usr" / "bin" / name, downloads() / "bin" / name)
+
+
+def _unpacked(package: str, suite: str, work: Path) -> Path:
+    """A Debian package's files, of a suite that need not be the machine's."""
     sources = work / "sources"
     for folder in (sources, work / "lists" / "partial", work / "archives" / "partial"):
         folder.mkdir(parents=True)
@@ -148,11 +181,10 @@ def _nats_from(suite: str, work: Path) -> Path:
     config.write_text(_apt_config(work, sources))
     environment = {**os.environ, "APT_CONFIG": str(config)}
     _run(["apt-get", "update"], "apt-get update", env=environment)
-    _run(["apt-get", "download", "nats-server"], "apt-get download", env=environment, cwd=work)
-    (package,) = work.glob("nats-server_*.deb")
-    _run(["dpkg-deb", "-x", package, work / "root"], "unpacking nats-server")
-    (program,) = work.glob("root/usr/*bin/nats-server")
-    return program
+    _run(["apt-get", "download", package], "apt-get download", env=environment, cwd=work)
+    (archive,) = work.glob(f"{package}_*.deb")
+    _run(["dpkg-deb", "-x", archive, work / "root"], f"unpacking {package}")
+    return work / "root"
 
 
 def _apt_config(work: Path, sources: Path) -> str:

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use async_nats::Client;
 use async_nats::jetstream::Context;
 use tokio::time::sleep;
@@ -13,10 +13,13 @@ use tracing::{error, info, warn};
 use crate::backoff::Backoff;
 use crate::cli::RunArgs;
 use crate::jetstream::{self, advisories, topology};
+use crate::ops::Ops;
+use crate::ops::health::{Dependency, Health};
 use crate::pipeline::{self, Ends, Source};
 use crate::settings::Settings;
 use crate::store::schema::SchemaError;
 use crate::store::{Remedy, Store};
+use crate::telemetry::metrics::Metrics;
 
 /// Moves signals until `shutdown`. It never gives up on a server: whatever is away or not as
 /// it should be is tried again until it is.
@@ -26,8 +29,14 @@ use crate::store::{Remedy, Store};
 /// committed within `shutdown.grace`.
 pub async fn run(args: &RunArgs, settings: Settings, shutdown: CancellationToken) -> Result<()> {
     let settings = Arc::new(settings);
+    let ops = Ops {
+        metrics: Metrics::new().context("the metrics are malformed; please report it")?,
+        recent: Arc::default(),
+        health: Health::new(),
+    };
+    ops.listen(&settings).await?;
     let prepared = tokio::select! {
-        ends = prepare(args, &settings) => Some(ends?),
+        ends = prepare(args, &settings, &ops) => Some(ends?),
         () = shutdown.cancelled() => None,
     };
     let Some(ends) = prepared else {
@@ -35,6 +44,15 @@ pub async fn run(args: &RunArgs, settings: Settings, shutdown: CancellationToken
         return Ok(());
     };
     announce(&settings);
+    ops.health.up(Dependency::Pipeline);
+    let stopping = {
+        let (health, shutdown) = (Arc::clone(&ops.health), shutdown.clone());
+        async move {
+            shutdown.cancelled().await;
+            health.down(Dependency::Pipeline, "the daemon stops");
+        }
+    };
+    tokio::spawn(stopping);
     let totals = pipeline::run(ends, settings, shutdown).await?;
     info!(
         inserted = totals.inserted,
@@ -45,29 +63,37 @@ pub async fn run(args: &RunArgs, settings: Settings, shutdown: CancellationToken
     Ok(())
 }
 
-async fn prepare(args: &RunArgs, settings: &Settings) -> Result<Ends> {
+async fn prepare(args: &RunArgs, settings: &Settings, ops: &Ops) -> Result<Ends> {
     let retry = Backoff::new(settings.clickhouse.retry_min, settings.clickhouse.retry_max);
     let store = Store::new(&settings.clickhouse)?.with_fault_points(args.fault_points());
-    make_ready(&store, args, settings, retry.clone()).await;
-    let client = client(settings, retry.clone()).await;
+    make_ready(&store, args, settings, &ops.health, retry.clone()).await;
+    let client = client(settings, &ops.health, retry.clone()).await;
     let context = jetstream::context(&client, &settings.nats);
-    let source = source(&client, &context, &store, settings, retry).await;
+    let source = source(&client, &context, &store, settings, &ops.health, retry).await;
     Ok(Ends {
         client,
         context,
         source,
         store,
+        ops: ops.clone(),
         faults: args.fault_points(),
     })
 }
 
 /// Ends once the store's schema is up to date and fits.
-async fn make_ready(store: &Store, args: &RunArgs, settings: &Settings, mut backoff: Backoff) {
+async fn make_ready(
+    store: &Store,
+    args: &RunArgs,
+    settings: &Settings,
+    health: &Health,
+    mut backoff: Backoff,
+) {
     let migrate = settings.clickhouse.migrate && !args.no_migrate;
     loop {
         let Err(error) = schema(store, migrate).await else {
-            return;
+            return health.checked(Ok(()));
         };
+        health.checked(Err(&error));
         let pause = match error.remedy() {
             Remedy::Wait | Remedy::Renew => {
                 let pause = backoff.pause();
@@ -98,11 +124,15 @@ async fn schema(store: &Store, migrate: bool) -> Result<(), SchemaError> {
     store.verify().await
 }
 
-async fn client(settings: &Settings, mut backoff: Backoff) -> Client {
+async fn client(settings: &Settings, health: &Health, mut backoff: Backoff) -> Client {
     loop {
         match jetstream::connect(&settings.nats, "risksignal run").await {
-            Ok(client) => return client,
+            Ok(client) => {
+                health.up(Dependency::Nats);
+                return client;
+            }
             Err(error) => {
+                health.down(Dependency::Nats, error.to_string());
                 let pause = backoff.pause();
                 warn!(%error, retry_in_ms = ms(pause), "NATS is not ready");
                 sleep(pause).await;
@@ -117,6 +147,7 @@ async fn source(
     context: &Context,
     store: &Store,
     settings: &Settings,
+    health: &Health,
     mut backoff: Backoff,
 ) -> Source {
     loop {
@@ -128,8 +159,12 @@ async fn source(
             Source::find(context, store, settings).await
         };
         match found.await {
-            Ok(source) => return source,
+            Ok(source) => {
+                health.up(Dependency::Jetstream);
+                return source;
+            }
             Err(error) => {
+                health.down(Dependency::Jetstream, error.to_string());
                 let pause = backoff.pause();
                 error!(%error, retry_in_ms = ms(pause), "JetStream is not as it should be; no signal is pulled until it is");
                 sleep(pause).await;

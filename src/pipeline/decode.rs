@@ -3,8 +3,9 @@
 //! Decoding and batching share one task: a signal takes less than a microsecond, which is less
 //! than handing it to another thread would.
 //!
-//! A batch closes when it has collected for as long as the traffic makes it worth (`pace`), the
-//! cap on the rate of inserts allows one, and there is room for an insert; until then it grows.
+//! A batch closes when it has collected for as long as the traffic makes it worth (`pace`), as
+//! much time has passed since the last one as an insert takes and as the cap on their rate asks
+//! for, and there is room for an insert; until then it grows.
 //! So a signal in little traffic goes at once and alone, and a backlog in full batches.
 
 use std::sync::Arc;
@@ -18,11 +19,13 @@ use crate::fault_point::{FaultPoints, Point};
 use crate::signal::{Limits, Signal};
 use crate::store::Rows;
 use crate::store::row::Origin;
+use crate::telemetry::kinds::KindTally;
+use crate::telemetry::metrics::Metrics;
 
 use super::batch::{CloseReason, ClosedBatch, OpenBatch};
 use super::dead_letter::{Reason, Rejected};
 use super::delivery::Delivery;
-use super::pace::Pace;
+use super::pace::{InsertTime, Pace};
 
 /// Room for one insert, given back when its batch has landed.
 pub(super) type Slot = OwnedSemaphorePermit;
@@ -31,11 +34,18 @@ pub(super) type Slot = OwnedSemaphorePermit;
 pub(super) struct Decode {
     pub limits: Limits,
     pub max_wait: Duration,
-    /// The least time between two inserts.
+    /// The least time between two inserts, by the cap on their rate.
     pub insert_interval: Duration,
+    /// The least time between two inserts, by what they take; a full batch does not wait for
+    /// that.
+    pub insert_time: Arc<InsertTime>,
+    /// When the last batch closed.
+    pub closed_at: Instant,
     pub batch: OpenBatch,
     /// Room for inserts.
     pub slots: Arc<Semaphore>,
+    pub kinds: KindTally,
+    pub metrics: Arc<Metrics>,
     pub deliveries: Receiver<Vec<Delivery>>,
     pub batches: Sender<(ClosedBatch, Slot)>,
     pub rejects: Sender<Rejected>,
@@ -47,33 +57,38 @@ impl Decode {
     pub async fn run(mut self) {
         let mut pace = Pace::new(self.max_wait, Instant::now());
         let mut closes_at = Instant::now();
-        let mut next_insert_at = Instant::now();
         loop {
-            let not_before = closes_at.max(next_insert_at);
+            let spacing = self.insert_time.get().min(self.max_wait);
+            let not_before = closes_at.max(self.closed_at + spacing.max(self.insert_interval));
             let chunk = tokio::select! {
                 // What is late goes before what is new.
                 biased;
                 Some(slot) = slot(&self.slots, not_before), if !self.batch.is_empty() => {
-                    next_insert_at = Instant::now() + self.insert_interval;
                     self.close(CloseReason::Wait, slot).await;
                     continue;
                 }
                 chunk = self.deliveries.recv() => chunk,
             };
             let Some(chunk) = chunk else { break };
-            pace.count(chunk.len(), Instant::now());
+            let began = Instant::now();
+            let mut waited = Duration::ZERO;
+            pace.count(chunk.len(), began);
             for delivery in chunk {
                 if self.batch.is_empty() {
                     closes_at = Instant::now() + pace.wait();
                 }
                 self.take(delivery).await;
-                if let Some(reason) = self.batch.full()
-                    && let Some(slot) = slot(&self.slots, next_insert_at).await
-                {
-                    next_insert_at = Instant::now() + self.insert_interval;
+                let Some(reason) = self.batch.full() else {
+                    continue;
+                };
+                let full_at = Instant::now();
+                if let Some(slot) = slot(&self.slots, self.closed_at + self.insert_interval).await {
+                    waited += full_at.elapsed();
                     self.close(reason, slot).await;
                 }
             }
+            let took = began.elapsed().saturating_sub(waited);
+            self.metrics.decoded(took, &mut self.kinds);
         }
         if let Some(slot) = slot(&self.slots, Instant::now()).await {
             self.close(CloseReason::Drain, slot).await;
@@ -83,10 +98,10 @@ impl Decode {
     async fn take(&mut self, delivery: Delivery) {
         self.faults
             .reached_by(Point::Decoding, &delivery.message.subject);
-        let limits = &self.limits;
-        let pushed = self
-            .batch
-            .push(delivery, |delivery, rows| encode(delivery, limits, rows));
+        let (limits, kinds) = (&self.limits, &mut self.kinds);
+        let pushed = self.batch.push(delivery, |delivery, rows| {
+            encode(delivery, limits, rows, kinds)
+        });
         if let Err(rejected) = pushed {
             // The receiver ends after this stage; if it is gone all the same, the message is
             // delivered again.
@@ -95,6 +110,7 @@ impl Decode {
     }
 
     async fn close(&mut self, reason: CloseReason, slot: Slot) {
+        self.closed_at = Instant::now();
         if let Some(closed) = self.batch.close(reason) {
             // As above: without a receiver the leases drop, and the messages come again.
             let _ = self.batches.send((closed, slot)).await;
@@ -109,8 +125,13 @@ async fn slot(slots: &Arc<Semaphore>, not_before: Instant) -> Option<Slot> {
     Arc::clone(slots).acquire_owned().await.ok()
 }
 
-/// Adds the signal's row, or says why there is none.
-fn encode(delivery: &Delivery, limits: &Limits, rows: &mut Rows) -> Result<(), Reason> {
+/// Adds the signal's row and counts its kind, or says why there is none.
+fn encode(
+    delivery: &Delivery,
+    limits: &Limits,
+    rows: &mut Rows,
+    kinds: &mut KindTally,
+) -> Result<(), Reason> {
     let message = &delivery.message;
     let signal =
         Signal::parse(&message.payload, &message.subject, limits).map_err(Reason::Invalid)?;
@@ -121,5 +142,6 @@ fn encode(delivery: &Delivery, limits: &Limits, rows: &mut Rows) -> Result<(), R
         published_at_ms: delivery.published_at_ms,
     };
     rows.push(&signal, &message.payload, &origin);
+    kinds.count(&signal.event_type, signal.severity);
     Ok(())
 }

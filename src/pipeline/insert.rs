@@ -9,6 +9,8 @@ use tokio::sync::{Mutex, watch};
 use tracing::{error, info, warn};
 
 use crate::fault_point::{FaultPoints, Point};
+use crate::ops::Ops;
+use crate::ops::health::Dependency;
 use crate::store::schema::SchemaError;
 use crate::store::{Remedy, Store, StoreError};
 
@@ -20,7 +22,8 @@ use super::dead_letter::{Reason, Rejected};
 use super::decode::Slot;
 use super::delivery::Delivery;
 use super::in_flight::InFlight;
-use super::moment::Moment;
+use super::moment::{Moment, now_ms};
+use super::pace::InsertTime;
 use super::suspects::{Judgement, Suspect, Suspects};
 
 /// Why pulling is stopped; `None` while it goes on.
@@ -32,12 +35,14 @@ pub(super) struct Insert {
     pub store: Store,
     pub circuit: Arc<Circuit>,
     pub suspects: Arc<Suspects>,
+    pub insert_time: Arc<InsertTime>,
     pub ack_wait: Duration,
     pub batches: Arc<Mutex<Receiver<(ClosedBatch, Slot)>>>,
     pub in_flight: Arc<InFlight>,
     pub settled: Sender<Settled>,
     pub rejects: Sender<Rejected>,
     pub halt: watch::Sender<Halt>,
+    pub ops: Ops,
     pub faults: FaultPoints,
 }
 
@@ -71,7 +76,7 @@ impl Insert {
                 Judgement::Rows(rows) => return self.reject(rows).await,
                 Judgement::Table(rows) => {
                     if let Some((_, error)) = rows.first() {
-                        self.halted(error, rows.len());
+                        self.halted(error, Dependency::Schema, rows.len());
                     }
                     taken_before = self.suspects.taken();
                     open = rows.into_iter().map(|(row, _)| (row, true)).collect();
@@ -122,7 +127,12 @@ impl Insert {
                     batch = live;
                     oldest
                 }
-                None => return Landed::Done,
+                None => {
+                    // Perhaps nothing is left to try, and only new messages can tell whether
+                    // what halted the pulling is mended.
+                    self.resume();
+                    return Landed::Done;
+                }
             };
             let stored = match self.stored(&batch, unsure).await {
                 Ok(stored) => stored,
@@ -149,13 +159,17 @@ impl Insert {
                 .await
             {
                 Ok(receipt) => {
+                    self.insert_time.set(receipt.duration);
                     self.faults.reached(Point::InsertAnswered);
                     self.succeeded();
+                    let published = batch.deliveries().iter().map(|one| one.published_at_ms);
+                    self.ops.metrics.committed(published, now_ms());
                     self.settle(CommittedBatch::inserted(batch, receipt)).await;
                     self.reject(self.suspects.take()).await;
                     return Landed::Done;
                 }
                 Err(error) if error.remedy() == Remedy::Bisect && self.table_fits().await => {
+                    self.ops.metrics.insert_failed(Remedy::Bisect);
                     return Landed::Refused(batch, error);
                 }
                 Err(error) => {
@@ -257,35 +271,56 @@ impl Insert {
         if self.circuit.succeeded() == Change::Closed {
             info!("ClickHouse takes inserts again");
         }
+        self.resume();
+        self.ops.metrics.circuit_open.set(0);
+        self.ops.health.up(Dependency::Clickhouse);
+        self.ops.health.up(Dependency::Schema);
+    }
+
+    /// Lets pulling go on.
+    fn resume(&self) {
         self.halt.send_if_modified(|halt| halt.take().is_some());
+        self.ops.metrics.pulling_halted.set(0);
     }
 
     async fn failed(&self, error: &StoreError, count: usize) {
+        self.ops.metrics.insert_failed(error.remedy());
         match error.remedy() {
             // A refused value whose table does not fit is the operator's too.
-            Remedy::Halt | Remedy::Bisect => self.halted(&error.to_string(), count),
+            Remedy::Halt | Remedy::Bisect => {
+                let at_fault = if error.concerns_schema() {
+                    Dependency::Schema
+                } else {
+                    Dependency::Clickhouse
+                };
+                self.halted(&error.to_string(), at_fault, count);
+            }
             Remedy::Wait => {
                 warn!(count, %error, "Insert failed; the same batch is sent again");
-                self.pause(false);
+                self.pause(&error.to_string(), false);
             }
             Remedy::Renew => {
                 warn!(count, %error, "Insert came too late; it is tried again while its messages are held");
                 if let Err(error) = self.store.compare_clocks().await {
                     warn!(%error, "The clocks were not compared");
                 }
-                self.pause(false);
+                self.pause(&error.to_string(), false);
             }
         }
     }
 
-    fn halted(&self, error: &str, count: usize) {
+    fn halted(&self, error: &str, at_fault: Dependency, count: usize) {
         error!(count, %error, "Insert refused; pulling stops until this is mended, nothing is acked");
         self.halt.send_replace(Some(error.into()));
-        self.pause(true);
+        self.ops.metrics.pulling_halted.set(1);
+        self.ops.health.down(at_fault, error);
+        self.pause(error, true);
     }
 
-    fn pause(&self, longest: bool) {
+    fn pause(&self, error: &str, longest: bool) {
         if self.circuit.failed(longest) == Change::Opened {
+            self.ops.metrics.circuit_open.set(1);
+            self.ops.health.down(Dependency::Clickhouse, error);
             warn!("ClickHouse fails again and again; one insert at a time asks whether it is back");
         }
     }

@@ -27,6 +27,7 @@ mod keep_alive;
 mod moment;
 mod pace;
 mod pull;
+mod sample;
 mod source;
 mod suspects;
 
@@ -40,14 +41,17 @@ use async_nats::Client;
 use async_nats::jetstream::Context;
 use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::backoff::Backoff;
 use crate::fault_point::FaultPoints;
+use crate::ops::Ops;
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::telemetry::events::EventLog;
+use crate::telemetry::kinds::KindTally;
 
 use ack::{Ack, Settled};
 use batch::{Bounds, ClosedBatch, OpenBatch};
@@ -59,6 +63,7 @@ use exhausted::Exhausted;
 use in_flight::InFlight;
 use insert::{Halt, Insert};
 use pull::Pull;
+use sample::Sample;
 use suspects::Suspects;
 
 /// Committed batches and dead letters that wait for their acks.
@@ -94,6 +99,8 @@ pub struct Ends {
     pub source: Source,
     /// The table of signals.
     pub store: Store,
+    /// What the operator sees of it.
+    pub ops: Ops,
     /// Where a test stops the process.
     pub faults: FaultPoints,
 }
@@ -117,6 +124,14 @@ pub async fn run(
         Arc::clone(&in_flight),
         settings.consumer.ack_wait,
     ));
+    let sample = tokio::spawn(
+        Sample {
+            ends: ends.clone(),
+            settings: Arc::clone(&settings),
+            in_flight: Arc::clone(&in_flight),
+        }
+        .run(),
+    );
     let stages = spawn(ends, &settings, &in_flight, &shutdown);
     let result = tokio::select! {
         totals = finished(stages) => totals.map_err(PipelineError::from),
@@ -126,6 +141,7 @@ pub async fn run(
         }),
     };
     keep_alive.abort();
+    sample.abort();
     result
 }
 
@@ -166,14 +182,15 @@ fn spawn(
         in_flight: Arc::clone(in_flight),
         deliveries: channels.deliveries.0.clone(),
         halt: channels.halt.1,
+        metrics: Arc::clone(&ends.ops.metrics),
         shutdown: shutdown.clone(),
     };
     let decode = decode(
         settings,
+        &ends,
         channels.deliveries.1,
         channels.batches.0,
         channels.rejects.0.clone(),
-        ends.faults.clone(),
     );
     let backoff = Backoff::new(settings.clickhouse.retry_min, settings.clickhouse.retry_max);
     let exhausted = Exhausted {
@@ -190,12 +207,14 @@ fn spawn(
         store: ends.store,
         circuit: Arc::new(Circuit::new(backoff.clone())),
         suspects: Arc::new(Suspects::default()),
+        insert_time: Arc::clone(&decode.insert_time),
         ack_wait: settings.consumer.ack_wait,
         in_flight: Arc::clone(in_flight),
         batches: Arc::new(Mutex::new(channels.batches.1)),
         settled: channels.settled.0.clone(),
         rejects: channels.rejects.0,
         halt: channels.halt.0,
+        ops: ends.ops.clone(),
         faults: ends.faults.clone(),
     };
     let dead_letter = DeadLetter {
@@ -213,7 +232,7 @@ fn spawn(
         settings: Arc::clone(settings),
         in_flight: Arc::clone(in_flight),
         settled: channels.settled.1,
-        log: EventLog::new(&settings.log),
+        log: EventLog::new(&settings.log, ends.ops.metrics, ends.ops.recent),
         faults: ends.faults,
     };
     start(settings, pull, decode, insert, exhausted, dead_letter, ack)
@@ -247,24 +266,28 @@ fn channels(settings: &Settings) -> Channels {
 
 fn decode(
     settings: &Settings,
+    ends: &Ends,
     deliveries: mpsc::Receiver<Vec<Delivery>>,
     batches: mpsc::Sender<(ClosedBatch, Slot)>,
     rejects: mpsc::Sender<Rejected>,
-    faults: FaultPoints,
 ) -> Decode {
     Decode {
         limits: settings.validation.clone(),
         max_wait: settings.batch.max_wait,
+        insert_time: Arc::default(),
+        closed_at: Instant::now(),
         insert_interval: Duration::from_secs(1) / settings.batch.max_inserts_per_second,
         batch: OpenBatch::new(Bounds {
             max_rows: settings.batch.max_rows,
             max_bytes: settings.batch.max_bytes,
         }),
         slots: Arc::new(Semaphore::new(settings.clickhouse.max_concurrent_inserts)),
+        kinds: KindTally::default(),
+        metrics: Arc::clone(&ends.ops.metrics),
+        faults: ends.faults.clone(),
         deliveries,
         batches,
         rejects,
-        faults,
     }
 }
 

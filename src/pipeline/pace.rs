@@ -1,6 +1,7 @@
-//! How long a batch collects signals: the longer, the more of them come. Pure: it is told of
-//! time.
+//! How long a batch collects signals: the longer, the more of them come, and never for less
+//! time than an insert takes. Pure: it is told of time.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,6 +14,24 @@ use tokio::time::Instant;
 const WAIT_FOR_EACH_PER_SECOND: Duration = Duration::from_nanos(2_500);
 /// Over which time the traffic is averaged.
 const MEMORY: Duration = Duration::from_millis(500);
+
+/// How long the last insert took, told by those who insert. A ClickHouse that is slow gets
+/// fewer and larger batches by that, whatever makes it slow.
+#[derive(Debug, Default)]
+pub(super) struct InsertTime(AtomicU64);
+
+impl InsertTime {
+    /// An insert took so long.
+    pub fn set(&self, duration: Duration) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        self.0.store(micros, Ordering::Relaxed);
+    }
+
+    /// How long the last one took.
+    pub fn get(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
+}
 
 /// The pace of batches.
 #[derive(Debug)]

@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 use crate::backoff::Backoff;
 use crate::jetstream::topology::TopologyError;
 use crate::settings::{Consumer, Settings};
+use crate::telemetry::metrics::Metrics;
 
 use super::delivery::{AckSubject, Delivery, Position};
 use super::in_flight::{InFlight, Reservation};
@@ -71,6 +72,7 @@ pub(super) struct Pull {
     pub in_flight: Arc<InFlight>,
     pub deliveries: Sender<Vec<Delivery>>,
     pub halt: watch::Receiver<Halt>,
+    pub metrics: Arc<Metrics>,
     pub shutdown: CancellationToken,
 }
 
@@ -235,12 +237,20 @@ impl Pull {
             *last_consumer_seq = ack.consumer_seq;
             messages.push((message, ack));
         }
+        self.count(&messages);
         let deliveries = self.deliveries(messages, reservation);
         if !deliveries.is_empty() && self.deliveries.send(deliveries).await.is_err() {
             // Only when the pipeline is torn down; the leases drop.
             return Some(Ok(End::Stopped));
         }
         end
+    }
+
+    fn count(&self, messages: &[(Message, AckSubject)]) {
+        let bytes: usize = messages.iter().map(|(message, _)| message.length).sum();
+        let again = messages.iter().filter(|(_, ack)| ack.delivered > 1).count();
+        self.metrics
+            .received(messages.len() as u64, bytes as u64, again as u64);
     }
 
     fn deliveries(

@@ -152,6 +152,9 @@ pub(super) const FIELDS: &[Field] = &[
     field("log.lines_per_second", "10", "Lines a second for batches and for dead letters; beyond, a summary takes their place"),
     field("log.summary_interval", "5s", "How often the summary is written"),
 
+    field("ops.listen", "127.0.0.1:9464", "Where metrics, health and the live page are served: an address and a port, or off"),
+    secret(field("ops.token", "", "Asked for by metrics, status and the live page, as a bearer token or as any user's password; set it beyond loopback")),
+
     field("shutdown.grace", "25s", "How long a stop may take to commit and ack what is held"),
 ];
 

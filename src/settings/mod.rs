@@ -12,7 +12,9 @@ mod secret_file;
 mod typed;
 mod values;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,8 +40,12 @@ pub struct Settings {
     pub validation: Validation,
     /// What is logged, and how.
     pub log: Log,
+    /// Metrics, health and the live page.
+    pub ops: Ops,
     /// How the daemon stops.
     pub shutdown: Shutdown,
+    /// Every setting by its key, as it was written and may be shown: secrets are `***`.
+    pub shown: BTreeMap<&'static str, String>,
 }
 
 /// The connection to NATS.
@@ -318,6 +324,15 @@ pub enum LogFormat {
     Pretty,
     /// One JSON object a line.
     Json,
+}
+
+/// Metrics, health and the live page.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ops {
+    /// Where they are served; `None` is nowhere.
+    pub listen: Option<SocketAddr>,
+    /// What a client has to show; empty lets everyone in.
+    pub token: Secret,
 }
 
 /// How the daemon stops.

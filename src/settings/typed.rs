@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::fields;
+use super::fields::{self, FIELDS};
 use super::layers::Layers;
 use super::rules;
 use super::values::{self as to, Parsed};
@@ -35,9 +35,11 @@ pub(super) fn settings(layers: Layers) -> Result<Settings, Faults> {
         batch: reader.batch(),
         validation: reader.validation(),
         log: reader.log(),
+        ops: reader.ops(),
         shutdown: Shutdown {
             grace: reader.read("shutdown.grace", to::duration(SECOND..=HOUR)),
         },
+        shown: reader.shown(),
     };
     reader.check_each_against_others(&settings);
     if reader.layers.faults.0.is_empty() {
@@ -215,6 +217,22 @@ impl Reader {
             wallet_address_max_chars: self.read("validation.wallet_address_max_chars", chars()),
             severity_max: self.read("validation.severity_max", to::number(0..=255)),
         }
+    }
+
+    fn ops(&mut self) -> Ops {
+        Ops {
+            listen: self.read("ops.listen", to::listen_address),
+            token: self.read_text("ops.token", to::secret),
+        }
+    }
+
+    /// Every value as it was written, without secrets.
+    fn shown(&self) -> BTreeMap<&'static str, String> {
+        let shown = |key| Some(shown(key, &self.layers.get(key)?.text));
+        let fields = FIELDS.iter();
+        fields
+            .filter_map(|field| Some((field.key, shown(field.key)?)))
+            .collect()
     }
 
     fn log(&mut self) -> Log {

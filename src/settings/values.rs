@@ -1,6 +1,7 @@
 //! From the text of one setting to its value, or to what it should have been.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -101,6 +102,16 @@ pub(super) fn text(text: &str) -> Parsed<String> {
         return Err("must hold no line break and no other control character".to_owned());
     }
     Ok(text.to_owned())
+}
+
+/// An address to listen on, or `off` for none.
+pub(super) fn listen_address(text: &str) -> Parsed<Option<SocketAddr>> {
+    match text {
+        "off" => Ok(None),
+        _ => text.parse().map(Some).map_err(|_| {
+            "must be an address with a port such as 127.0.0.1:9464 or [::]:9464, or off".to_owned()
+        }),
+    }
 }
 
 /// A text that is not to be printed.

@@ -78,6 +78,14 @@ impl StoreError {
         }
     }
 
+    /// Whether the table, its columns or the database are at fault, and not the server or the
+    /// user.
+    pub fn concerns_schema(&self) -> bool {
+        matches!(self.failure, Error::SchemaMismatch(_))
+            || self.remedy() == Remedy::Bisect
+            || self.code().is_some_and(|code| SCHEMA.contains(&code))
+    }
+
     /// What helps. A failure that is not known to need something else waits: nothing is ever
     /// given up because of a number that is not known.
     pub fn remedy(&self) -> Remedy {
@@ -115,6 +123,16 @@ const NEEDS_OPERATOR: [u32; 16] = [
     452, // SETTING_CONSTRAINT_VIOLATION
     497, // ACCESS_DENIED
     516, // AUTHENTICATION_FAILED
+];
+
+/// Those of them that are about the table.
+#[rustfmt::skip]
+const SCHEMA: [u32; 5] = [
+    10, // NOT_FOUND_COLUMN_IN_BLOCK
+    16, // NO_SUCH_COLUMN_IN_TABLE
+    47, // UNKNOWN_IDENTIFIER
+    60, // UNKNOWN_TABLE
+    81, // UNKNOWN_DATABASE
 ];
 
 /// The exceptions that a value in a row may cause: by a constraint, a column's own type, or a

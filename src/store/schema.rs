@@ -30,6 +30,14 @@ pub enum SchemaError {
 }
 
 impl SchemaError {
+    /// Whether the table is at fault, and not the server or the user.
+    pub fn concerns_schema(&self) -> bool {
+        match self {
+            Self::Store(error) => error.concerns_schema(),
+            Self::Mismatch { .. } => true,
+        }
+    }
+
     /// What helps.
     pub fn remedy(&self) -> Remedy {
         match self {

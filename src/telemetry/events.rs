@@ -1,12 +1,16 @@
 //! What happened to signals, as log lines that do not grow with the load.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 use tracing::{info, warn};
 
 use crate::settings::Log;
+
+use super::metrics::Metrics;
+use super::recent::Recent;
 
 /// A batch that ClickHouse has committed.
 #[derive(Debug, Clone, Copy)]
@@ -40,9 +44,12 @@ pub struct DeadLettered {
     pub dead_letter_seq: u64,
 }
 
-/// One line for each batch and each dead letter, and under load a summary instead.
+/// One line for each batch and each dead letter, and under load a summary instead; and what
+/// the metrics count of each.
 #[derive(Debug)]
 pub struct EventLog {
+    metrics: Arc<Metrics>,
+    recent: Arc<Recent>,
     lines_per_second: u32,
     summary_interval: Duration,
     second_began: Instant,
@@ -66,8 +73,10 @@ struct Batches {
 
 impl EventLog {
     /// A log with the operator's bounds.
-    pub fn new(log: &Log) -> Self {
+    pub fn new(log: &Log, metrics: Arc<Metrics>, recent: Arc<Recent>) -> Self {
         Self {
+            metrics,
+            recent,
             lines_per_second: log.lines_per_second,
             summary_interval: log.summary_interval,
             second_began: Instant::now(),
@@ -85,6 +94,8 @@ impl EventLog {
 
     /// Tells of a batch, now or in the next summary.
     pub fn inserted(&mut self, batch: &Inserted) {
+        self.metrics.inserted(batch);
+        self.recent.inserted(batch);
         let oldest_age_ms = age_ms(batch.oldest_published_ms);
         if !self.has_line() {
             self.batches.add(batch, oldest_age_ms);
@@ -103,6 +114,7 @@ impl EventLog {
 
     /// Tells of rows that were left out of an insert, since ClickHouse had them.
     pub fn already_stored(&mut self, count: usize) {
+        self.metrics.signals_duplicate_total.inc_by(count as u64);
         if self.has_line() {
             info!(count, "Acked signals that ClickHouse had already");
         } else {
@@ -112,6 +124,8 @@ impl EventLog {
 
     /// Tells of a dead letter, now or in the next summary.
     pub fn dead_lettered(&mut self, letter: &DeadLettered) {
+        self.metrics.dead_lettered(letter.reason);
+        self.recent.dead_lettered(letter);
         if !self.has_line() {
             *self.dead_letters.entry(letter.reason).or_default() += 1;
             return;

@@ -1,4 +1,7 @@
 //! What the operator sees.
 
 pub mod events;
+pub mod kinds;
 pub mod log;
+pub mod metrics;
+pub mod recent;

@@ -162,7 +162,7 @@ impl World {
 }
 
 /// Short time-outs and small batches, so that a run sees many of each.
-const SETTINGS: [(&str, &str); 17] = [
+const SETTINGS: [(&str, &str); 18] = [
     ("RISKSIGNAL__NATS__CONNECT_TIMEOUT", "2s"),
     ("RISKSIGNAL__NATS__REQUEST_TIMEOUT", "1s"),
     ("RISKSIGNAL__CONSUMER__ACK_WAIT", "5s"),
@@ -178,6 +178,7 @@ const SETTINGS: [(&str, &str); 17] = [
     ("RISKSIGNAL__BATCH__MAX_ROWS", "2000"),
     ("RISKSIGNAL__BATCH__MAX_WAIT", "100ms"),
     ("RISKSIGNAL__SHUTDOWN__GRACE", "4s"),
+    ("RISKSIGNAL__OPS__LISTEN", "off"),
     ("RISKSIGNAL__LOG__FORMAT", "json"),
     ("RISKSIGNAL__LOG__LINES_PER_SECOND", "1000"),
     (

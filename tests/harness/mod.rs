@@ -3,10 +3,12 @@
 #![allow(dead_code)] // Every test program uses a part of it.
 
 mod binary;
+pub mod browser;
 pub mod certificates;
 pub mod clickhouse;
 pub mod eavesdropper;
 pub mod nats;
+pub mod ops;
 pub mod process;
 pub mod raw_nats;
 pub mod signals;
@@ -76,6 +78,8 @@ impl Stack {
                 "CLICKHOUSE_PASSWORD".to_owned(),
                 clickhouse::PASSWORD.to_owned(),
             ),
+            // Daemons that run side by side; a test that asks one says 127.0.0.1:0.
+            ("RISKSIGNAL__OPS__LISTEN".to_owned(), "off".to_owned()),
             ("RISKSIGNAL__LOG__FORMAT".to_owned(), "json".to_owned()),
         ];
         environment.extend(

@@ -19,6 +19,8 @@ mod least_privilege;
 mod memory;
 mod migrate;
 mod nats_jwt;
+mod ops;
+mod ops_page;
 mod outages;
 mod produce;
 mod properties;

@@ -106,3 +106,36 @@ async fn a_daemon_that_is_started_before_its_servers_waits_for_them() {
     assert_eq!(stack.clickhouse.counts().await, (100, 100));
     assert!(daemon.stop().await.success());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pulling_goes_on_after_a_halt_whose_messages_were_lost_to_others() {
+    let stack = Stack::start().await;
+    let short = [
+        ("RISKSIGNAL__CONSUMER__ACK_WAIT", "3s"),
+        ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "500ms"),
+        ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "1s"),
+        ("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "500ms"),
+    ];
+    let mut daemon = stack.daemon(&short).await;
+    stack
+        .clickhouse
+        .execute("RENAME TABLE raw_signals TO mislaid")
+        .await;
+    stack.produce(&["--count=1000", "--seed=9"]).await;
+    daemon
+        .logged("Insert refused; pulling stops until this is mended, nothing is acked")
+        .await;
+    // Without NATS no lease is renewed.
+    stack.nats.kill();
+    daemon
+        .logged("The ack wait ran out on messages before their insert; they are delivered again")
+        .await;
+    stack
+        .clickhouse
+        .execute("RENAME TABLE mislaid TO raw_signals")
+        .await;
+    stack.nats.restart().await;
+    stack.settled().await;
+    assert_eq!(stack.clickhouse.counts().await, (1000, 1000));
+    assert!(daemon.stop().await.success());
+}

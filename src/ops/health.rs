@@ -1,0 +1,176 @@
+//! Whether the daemon can ingest: one latch for each thing that it depends on.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::serde::rfc3339;
+
+use crate::store::schema::SchemaError;
+
+/// What ingesting depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dependency {
+    /// The daemon itself: its start is complete, and it does not stop.
+    Pipeline,
+    /// The connection to NATS.
+    Nats,
+    /// The streams and the consumer.
+    Jetstream,
+    /// ClickHouse takes inserts from this user.
+    Clickhouse,
+    /// The table fits.
+    Schema,
+}
+
+const ALL: [Dependency; 5] = [
+    Dependency::Pipeline,
+    Dependency::Nats,
+    Dependency::Jetstream,
+    Dependency::Clickhouse,
+    Dependency::Schema,
+];
+
+impl Dependency {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pipeline => "pipeline",
+            Self::Nats => "nats",
+            Self::Jetstream => "jetstream",
+            Self::Clickhouse => "clickhouse",
+            Self::Schema => "schema",
+        }
+    }
+}
+
+/// How one of them is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Latch {
+    state: State,
+    /// Since when it has been in this state.
+    #[serde(with = "rfc3339")]
+    since: OffsetDateTime,
+    /// Why it is not up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    /// Not asked yet.
+    Waiting,
+    Up,
+    Down,
+}
+
+/// All latches. Ready means that all are up.
+#[derive(Debug)]
+pub struct Health {
+    latches: Mutex<[Latch; ALL.len()]>,
+}
+
+impl Health {
+    /// Nothing is known yet.
+    pub fn new() -> Arc<Self> {
+        let since = OffsetDateTime::now_utc();
+        let latches = ALL.map(|dependency| Latch {
+            state: State::Waiting,
+            since,
+            reason: Some(match dependency {
+                Dependency::Pipeline => "the start is not complete".to_owned(),
+                _ => "not asked yet".to_owned(),
+            }),
+        });
+        Arc::new(Self {
+            latches: Mutex::new(latches),
+        })
+    }
+
+    /// It works.
+    pub fn up(&self, dependency: Dependency) {
+        self.set(dependency, State::Up, None);
+    }
+
+    /// It does not work, and why. A new reason does not change since when.
+    pub fn down(&self, dependency: Dependency, reason: impl Into<String>) {
+        self.set(dependency, State::Down, Some(reason.into()));
+    }
+
+    /// What a check of the table said of ClickHouse and of the schema.
+    pub fn checked(&self, result: Result<(), &SchemaError>) {
+        let Err(error) = result else {
+            self.up(Dependency::Clickhouse);
+            self.up(Dependency::Schema);
+            return;
+        };
+        if error.concerns_schema() {
+            self.up(Dependency::Clickhouse);
+            self.down(Dependency::Schema, error.to_string());
+        } else {
+            self.down(Dependency::Clickhouse, error.to_string());
+        }
+    }
+
+    fn set(&self, dependency: Dependency, state: State, reason: Option<String>) {
+        let latch = &mut self.lock()[dependency as usize];
+        if latch.state != state {
+            latch.state = state;
+            latch.since = OffsetDateTime::now_utc();
+        }
+        latch.reason = reason;
+    }
+
+    /// Whether the daemon can ingest.
+    pub fn is_ready(&self) -> bool {
+        self.lock().iter().all(|latch| latch.state == State::Up)
+    }
+
+    /// `ready`, the `reason` when it is not, and each of the `dependencies`.
+    pub fn report(&self) -> Value {
+        let latches = self.lock().clone();
+        let named = || ALL.map(Dependency::name).into_iter().zip(&latches);
+        let reasons: Vec<String> = named()
+            .filter_map(|(name, latch)| Some(format!("{name}: {}", latch.reason.as_ref()?)))
+            .collect();
+        let dependencies: serde_json::Map<String, Value> = named()
+            .map(|(name, latch)| (name.to_owned(), json!(latch)))
+            .collect();
+        json!({
+            "ready": reasons.is_empty(),
+            "reason": (!reasons.is_empty()).then(|| reasons.join("; ")),
+            "dependencies": dependencies,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, [Latch; ALL.len()]> {
+        // No code panics while it holds the lock; the state is whole in any case.
+        self.latches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_ready_when_all_is_up_and_tells_why_not() {
+        let health = Health::new();
+        assert!(!health.is_ready());
+        for dependency in ALL {
+            assert_eq!(ALL[dependency as usize], dependency);
+            health.up(dependency);
+        }
+        assert!(health.is_ready());
+        assert_eq!(health.report()["reason"], Value::Null);
+        health.down(Dependency::Schema, "first");
+        let since = health.report()["dependencies"]["schema"]["since"].clone();
+        health.down(Dependency::Schema, "second");
+        let report = health.report();
+        assert_eq!(report["ready"], false);
+        assert_eq!(report["reason"], "schema: second");
+        assert_eq!(report["dependencies"]["schema"]["since"], since);
+        assert_eq!(report["dependencies"]["nats"]["state"], "up");
+    }
+}

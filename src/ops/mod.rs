@@ -1,0 +1,10 @@
+//! What the operator asks over HTTP: metrics, health, status and the live page.
+
+mod access;
+pub mod health;
+mod page;
+mod routes;
+mod server;
+mod status;
+
+pub use server::{ListenError, Ops};

@@ -1,0 +1,119 @@
+//! What is answered on which path.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware;
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures_util::stream;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::access;
+use super::page::FILES;
+use super::status::Status;
+
+/// Live pages that are served at once.
+const LISTENERS_MAX: usize = 32;
+/// Between two events of the live page.
+const EVENT_INTERVAL: Duration = Duration::from_secs(1);
+/// Nothing from elsewhere, nothing inline.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+#[derive(Clone)]
+struct Shared {
+    status: Status,
+    listeners: Arc<Semaphore>,
+}
+
+/// Every path. Those that an orchestrator asks need no token.
+pub(super) fn router(status: Status) -> Router {
+    let token = status.settings.ops.token.clone();
+    let shared = Shared {
+        status,
+        listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
+    };
+    let mut guarded = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/statusz", get(statusz))
+        .route("/events", get(events));
+    for file in FILES {
+        let answer = move || async move { ([(CONTENT_TYPE, file.content_type)], file.body) };
+        guarded = guarded.route(file.path, get(answer));
+    }
+    guarded
+        .layer(middleware::from_fn_with_state(token, access::check))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .with_state(shared)
+        .layer(middleware::map_response(with_headers))
+}
+
+async fn with_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CACHE_CONTROL, "no-store"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn livez() -> &'static str {
+    "alive\n"
+}
+
+async fn readyz(State(shared): State<Shared>) -> Response {
+    let report = shared.status.health.report();
+    let code = match report["ready"] {
+        Value::Bool(true) => StatusCode::OK,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (code, json(&report)).into_response()
+}
+
+async fn statusz(State(shared): State<Shared>) -> Response {
+    json(&shared.status.full())
+}
+
+async fn metrics(State(shared): State<Shared>) -> Response {
+    match shared.status.metrics() {
+        Ok(text) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// A snapshot now, and one each second.
+async fn events(State(shared): State<Shared>) -> Response {
+    let Ok(permit) = Arc::clone(&shared.listeners).try_acquire_owned() else {
+        let busy = format!("{LISTENERS_MAX} live pages are open already\n");
+        return (StatusCode::SERVICE_UNAVAILABLE, busy).into_response();
+    };
+    let mut ticks = interval(EVENT_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let state = (ticks, shared.status, permit);
+    let snapshots = stream::unfold(state, |(mut ticks, status, permit)| async move {
+        ticks.tick().await;
+        let event = Event::default().data(status.snapshot().to_string());
+        Some((Ok::<_, Infallible>(event), (ticks, status, permit)))
+    });
+    Sse::new(snapshots).into_response()
+}
+
+fn json(value: &Value) -> Response {
+    let body = format!("{value:#}\n");
+    ([(CONTENT_TYPE, "application/json")], body).into_response()
+}

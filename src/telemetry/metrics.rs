@@ -1,0 +1,291 @@
+//! Every figure that the daemon tells, in the conventions of Prometheus:
+//! <https://prometheus.io/docs/practices/naming/>. Made once by `run` and passed along.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
+};
+use serde_json::{Value, json};
+
+use crate::store::Remedy;
+
+use super::events::Inserted;
+use super::kinds::KindTally;
+
+/// Seconds: of an insert, of decoding, from publish to commit. From 50 µs to 5 minutes, each
+/// about 2.2 times the one before.
+const SECONDS: &[f64] = &[
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+    1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+];
+/// Rows of a batch.
+const ROWS: &[f64] = &[
+    1.0, 10.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6,
+];
+/// Bytes of a batch: powers of 4 from 1 KiB to 256 MiB.
+const BYTES: &[f64] = &[
+    1024.0,
+    4096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
+    268_435_456.0,
+];
+/// Why a message may be dead, so that each has its series from the start.
+const REASONS: [&str; 6] = [
+    "too_large",
+    "not_utf8",
+    "not_json",
+    "breaks_rules",
+    "refused_by_clickhouse",
+    "max_deliveries",
+];
+
+/// Every metric. Each field is the metric of the same name behind `risksignal_`.
+#[derive(Debug)]
+#[allow(missing_docs)] // The help of each, in `new`, says what it is.
+pub struct Metrics {
+    registry: Registry,
+    pub signals_received_total: IntCounter,
+    pub signals_received_bytes_total: IntCounter,
+    pub signals_redelivered_total: IntCounter,
+    pub signals_inserted_total: IntCounter,
+    pub signals_duplicate_total: IntCounter,
+    pub signals_dead_lettered_total: IntCounterVec,
+    pub signals_valid_total: IntCounterVec,
+    pub batches_inserted_total: IntCounter,
+    pub inserted_bytes_total: IntCounter,
+    pub batch_rows: Histogram,
+    pub batch_bytes: Histogram,
+    pub insert_duration_seconds: Histogram,
+    pub decode_duration_seconds: Histogram,
+    pub end_to_end_latency_seconds: Histogram,
+    pub insert_retries_total: IntCounterVec,
+    pub circuit_open: IntGauge,
+    pub pulling_halted: IntGauge,
+    pub in_flight_messages: IntGauge,
+    pub in_flight_bytes: IntGauge,
+    pub consumer_ack_pending_messages: IntGauge,
+    pub consumer_pending_messages: IntGauge,
+    pub consumer_oldest_age_seconds: IntGauge,
+    pub nats_reconnects_total: IntCounter,
+    pub ready: IntGauge,
+}
+
+/// Makes metrics and registers them.
+struct Maker(Registry);
+
+impl Maker {
+    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        let counter = IntCounter::with_opts(Opts::new(full(name), help))?;
+        self.0.register(Box::new(counter.clone()))?;
+        Ok(counter)
+    }
+
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> prometheus::Result<IntCounterVec> {
+        let counters = IntCounterVec::new(Opts::new(full(name), help), labels)?;
+        self.0.register(Box::new(counters.clone()))?;
+        Ok(counters)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        let gauge = IntGauge::with_opts(Opts::new(full(name), help))?;
+        self.0.register(Box::new(gauge.clone()))?;
+        Ok(gauge)
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
+        let options = HistogramOpts::new(full(name), help).buckets(buckets.to_vec());
+        let histogram = Histogram::with_opts(options)?;
+        self.0.register(Box::new(histogram.clone()))?;
+        Ok(histogram)
+    }
+
+    /// What the process is, and what it uses.
+    fn process(&self) -> prometheus::Result<()> {
+        let build = Opts::new(full("build_info"), "Always 1; the version is a label")
+            .const_label("version", env!("CARGO_PKG_VERSION"));
+        let build = IntGauge::with_opts(build)?;
+        build.set(1);
+        self.0.register(Box::new(build))?;
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        self.0.register(Box::new(process))
+    }
+}
+
+fn full(name: &str) -> String {
+    format!("risksignal_{name}")
+}
+
+#[rustfmt::skip]
+impl Metrics {
+    /// All metrics, at zero.
+    ///
+    /// # Errors
+    /// When two have the same name, or one is malformed: a defect.
+    pub fn new() -> prometheus::Result<Arc<Self>> {
+        let make = Maker(Registry::new());
+        make.process()?;
+        let metrics = Self {
+            signals_received_total: make.counter("signals_received_total", "Messages that JetStream delivered, again or for the first time")?,
+            signals_received_bytes_total: make.counter("signals_received_bytes_total", "Bytes of these messages: subject, headers and body")?,
+            signals_redelivered_total: make.counter("signals_redelivered_total", "Messages that JetStream had delivered before")?,
+            signals_inserted_total: make.counter("signals_inserted_total", "Rows that ClickHouse committed")?,
+            signals_duplicate_total: make.counter("signals_duplicate_total", "Signals that were acked without an insert, since ClickHouse had them")?,
+            signals_dead_lettered_total: make.counters("signals_dead_lettered_total", "Messages that went to the dead letters, by reason", &["reason"])?,
+            signals_valid_total: make.counters("signals_valid_total", "Signals that keep the rules, by type and severity; beyond 16 types, other", &["event_type", "severity"])?,
+            batches_inserted_total: make.counter("batches_inserted_total", "Batches that ClickHouse committed")?,
+            inserted_bytes_total: make.counter("inserted_bytes_total", "Encoded bytes that ClickHouse committed, before compression")?,
+            batch_rows: make.histogram("batch_rows", "Rows of a committed batch", ROWS)?,
+            batch_bytes: make.histogram("batch_bytes", "Encoded bytes of a committed batch, before compression", BYTES)?,
+            insert_duration_seconds: make.histogram("insert_duration_seconds", "From the first byte of a batch sent to ClickHouse's answer", SECONDS)?,
+            decode_duration_seconds: make.histogram("decode_duration_seconds", "To judge and encode the messages that arrived together, at most 512", SECONDS)?,
+            end_to_end_latency_seconds: make.histogram("end_to_end_latency_seconds", "From JetStream storing a signal to ClickHouse committing its row", SECONDS)?,
+            insert_retries_total: make.counters("insert_retries_total", "Failed tries of an insert, by what helps: wait, halt (the operator), bisect (a refused value), renew (it came too late)", &["remedy"])?,
+            circuit_open: make.gauge("circuit_open", "1 while only one insert at a time tries whether ClickHouse is back")?,
+            pulling_halted: make.gauge("pulling_halted", "1 while no signals are pulled, since ClickHouse needs the operator")?,
+            in_flight_messages: make.gauge("in_flight_messages", "Messages between pull and ack in this instance, as of the last half second")?,
+            in_flight_bytes: make.gauge("in_flight_bytes", "Bytes of these messages")?,
+            consumer_ack_pending_messages: make.gauge("consumer_ack_pending_messages", "Messages delivered and not acked over all instances, as of the last seconds")?,
+            consumer_pending_messages: make.gauge("consumer_pending_messages", "Messages in the stream that were not delivered yet, as of the last seconds")?,
+            consumer_oldest_age_seconds: make.gauge("consumer_oldest_age_seconds", "Age of the oldest message that is not acked; 0 when there is none")?,
+            nats_reconnects_total: make.counter("nats_reconnects_total", "Connections to NATS that were made anew")?,
+            ready: make.gauge("ready", "1 while /readyz says so")?,
+            registry: make.0,
+        };
+        for reason in REASONS {
+            metrics.signals_dead_lettered_total.with_label_values(&[reason]);
+        }
+        for remedy in [Remedy::Wait, Remedy::Halt, Remedy::Bisect, Remedy::Renew] {
+            metrics.insert_retries_total.with_label_values(&[remedy_name(remedy)]);
+        }
+        Ok(Arc::new(metrics))
+    }
+}
+
+impl Metrics {
+    /// Messages that were delivered together.
+    pub fn received(&self, messages: u64, bytes: u64, redelivered: u64) {
+        self.signals_received_total.inc_by(messages);
+        self.signals_received_bytes_total.inc_by(bytes);
+        self.signals_redelivered_total.inc_by(redelivered);
+    }
+
+    /// A batch that is committed.
+    pub fn inserted(&self, batch: &Inserted) {
+        self.signals_inserted_total.inc_by(batch.count as u64);
+        self.batches_inserted_total.inc();
+        self.inserted_bytes_total.inc_by(batch.bytes as u64);
+        self.batch_rows.observe(batch.count as f64);
+        self.batch_bytes.observe(batch.bytes as f64);
+        self.insert_duration_seconds
+            .observe(batch.duration.as_secs_f64());
+    }
+
+    /// A message that its dead letter has replaced.
+    pub fn dead_lettered(&self, reason: &str) {
+        self.signals_dead_lettered_total
+            .with_label_values(&[reason])
+            .inc();
+    }
+
+    /// An insert that failed.
+    pub fn insert_failed(&self, remedy: Remedy) {
+        self.insert_retries_total
+            .with_label_values(&[remedy_name(remedy)])
+            .inc();
+    }
+
+    /// When JetStream stored the signals of a batch that is committed at `now_ms`. They are
+    /// counted aside and added at once, so that a signal costs no atomic operation.
+    pub fn committed(&self, published_ms: impl Iterator<Item = i64>, now_ms: i64) {
+        let latencies = self.end_to_end_latency_seconds.local();
+        for published_ms in published_ms {
+            // A clock that is behind NATS' gives no negative time.
+            let latency_ms = now_ms.saturating_sub(published_ms).max(0);
+            latencies.observe(latency_ms as f64 / 1000.0);
+        }
+        latencies.flush();
+    }
+
+    /// A chunk of messages was judged and encoded: how long that took, and what was counted of
+    /// types and severities.
+    pub fn decoded(&self, took: Duration, tally: &mut KindTally) {
+        self.decode_duration_seconds.observe(took.as_secs_f64());
+        tally.drain(|event_type, severity, count| {
+            self.signals_valid_total
+                .with_label_values(&[event_type, severity])
+                .inc_by(count);
+        });
+    }
+
+    /// All of it in Prometheus' text format, version 0.0.4.
+    ///
+    /// # Errors
+    /// When a metric has no value to tell: a defect.
+    pub fn render(&self) -> prometheus::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+
+    /// The same as JSON: for each name its series, each with `labels` and either `value` or
+    /// `buckets` (bound and cumulative count), `sum` and `count`.
+    pub fn snapshot(&self) -> Value {
+        let families = self.registry.gather();
+        let families = families.iter().map(|family| {
+            let series: Vec<_> = family
+                .get_metric()
+                .iter()
+                .map(|metric| series(metric, family.get_field_type()))
+                .collect();
+            (family.name().to_owned(), Value::from(series))
+        });
+        Value::Object(families.collect())
+    }
+}
+
+fn series(metric: &prometheus::proto::Metric, kind: prometheus::proto::MetricType) -> Value {
+    use prometheus::proto::MetricType;
+    let labels: serde_json::Map<_, _> = metric
+        .get_label()
+        .iter()
+        .map(|label| (label.name().to_owned(), label.value().into()))
+        .collect();
+    match kind {
+        MetricType::HISTOGRAM => {
+            let histogram = metric.get_histogram();
+            let buckets: Vec<_> = histogram
+                .get_bucket()
+                .iter()
+                .map(|bucket| json!([bucket.upper_bound(), bucket.cumulative_count()]))
+                .collect();
+            json!({ "labels": labels, "buckets": buckets, "sum": histogram.get_sample_sum(), "count": histogram.get_sample_count() })
+        }
+        MetricType::COUNTER => {
+            json!({ "labels": labels, "value": metric.get_counter().get_value() })
+        }
+        _ => json!({ "labels": labels, "value": metric.get_gauge().get_value() }),
+    }
+}
+
+fn remedy_name(remedy: Remedy) -> &'static str {
+    match remedy {
+        Remedy::Wait => "wait",
+        Remedy::Halt => "halt",
+        Remedy::Bisect => "bisect",
+        Remedy::Renew => "renew",
+    }
+}

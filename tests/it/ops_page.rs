@@ -1,0 +1,163 @@
+//! The live page in a real Chromium.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::harness::browser::{self, Browser};
+use crate::harness::ops::{ANY_PORT, Ops};
+use crate::harness::{Stack, eventually};
+
+/// Keeps a screenshot where RISKSIGNAL_SHOTS says, for people to look at.
+async fn shot(browser: &Browser, name: &str) {
+    let Some(folder) = std::env::var_os("RISKSIGNAL_SHOTS").map(PathBuf::from) else {
+        return;
+    };
+    let height = browser
+        .script("return document.documentElement.scrollHeight")
+        .await;
+    let width = browser.script("return innerWidth").await;
+    let (width, height) = (width.as_u64().unwrap(), height.as_u64().unwrap());
+    let resize = |w, h| browser.client.set_window_size(w, h);
+    resize(width as u32, height as u32 + 20).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let picture = browser.client.screenshot().await.unwrap();
+    std::fs::write(folder.join(format!("{name}.png")), picture).unwrap();
+}
+
+/// The newest point of a chart.
+async fn newest(browser: &Browser, chart: &str) -> Option<f64> {
+    let script = format!("return document.getElementById('chart-{chart}').dataset.last || ''");
+    let last = browser.script(&script).await;
+    last.as_str()?.split(',').next()?.parse().ok()
+}
+
+/// Whether a chart's canvas shows a line: pixels of the line's colour.
+async fn is_drawn(browser: &Browser, chart: &str) -> bool {
+    let script = format!(
+        "const canvas = document.querySelector('#chart-{chart} canvas');
+         const {{ data }} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+         let coloured = 0;
+         for (let i = 0; i < data.length; i += 4) {{
+           const [r, g, b, a] = data.slice(i, i + 4);
+           if (a > 200 && Math.max(r, g, b) - Math.min(r, g, b) > 80) coloured += 1;
+         }}
+         return coloured;"
+    );
+    browser.script(&script).await.as_u64().unwrap() > 20
+}
+
+async fn state(browser: &Browser, dependency: &str) -> Option<String> {
+    let script =
+        format!("return document.querySelector('[data-name={dependency}]')?.dataset.state || ''");
+    browser.script(&script).await.as_str().map(str::to_owned)
+}
+
+async fn text(browser: &Browser, id: &str) -> String {
+    let script = format!("return document.getElementById('{id}').textContent");
+    browser.script(&script).await.as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_moves_under_load_turns_red_and_recovers() {
+    if !browser::is_installed() {
+        eprintln!("skipped: there is no chromium and chromedriver");
+        return;
+    }
+    let stack = Stack::start().await;
+    let fast = [
+        ANY_PORT,
+        ("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "1s"),
+        ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
+    ];
+    let mut daemon = stack.daemon(&fast).await;
+    let ops = Ops::of(&daemon).await;
+    let browser = Browser::start(&stack.work_dir()).await;
+    browser.client.set_window_size(1280, 900).await.unwrap();
+    browser
+        .client
+        .goto(&format!("http://{}/", ops.address))
+        .await
+        .unwrap();
+    eventually("the page says that all is well", async || {
+        (text(&browser, "verdict").await == "ingesting").then_some(())
+    })
+    .await;
+    shot(&browser, "empty").await;
+
+    let load = stack.produce(&["--count=80000", "--rate=2500", "--invalid=2", "--seed=8"]);
+    let look = async {
+        under_load(&browser).await;
+        stack.clickhouse.kill();
+        stopped_and_back(&browser, &stack).await;
+    };
+    tokio::join!(load, look);
+    stack.settled().await;
+
+    let problems = browser
+        .client
+        .execute("return window.problems || []", vec![]);
+    assert_eq!(problems.await.unwrap(), serde_json::json!([]));
+    browser.close().await;
+    assert!(daemon.stop().await.success());
+}
+
+async fn under_load(browser: &Browser) {
+    // The page may do nothing that its policy forbids.
+    browser
+        .script(
+            "window.problems = [];
+             addEventListener('securitypolicyviolation', (e) => problems.push(e.violatedDirective));
+             addEventListener('error', (e) => problems.push(String(e.message)));",
+        )
+        .await;
+    for chart in ["rate", "latency", "rows", "insert", "dead"] {
+        eventually(chart, async || {
+            (newest(browser, chart).await? > 0.0).then_some(())
+        })
+        .await;
+        eventually("its line is drawn", async || {
+            is_drawn(browser, chart).await.then_some(())
+        })
+        .await;
+    }
+    let points = "return Number(document.getElementById('chart-rate').dataset.points)";
+    let before = browser.script(points).await.as_u64().unwrap();
+    eventually("the charts move", async || {
+        (browser.script(points).await.as_u64()? >= before + 8).then_some(())
+    })
+    .await;
+    assert!(text(browser, "kinds").await.contains("transaction"));
+    assert!(text(browser, "letters").await.contains("signals."));
+    assert!(text(browser, "reasons").await.contains("breaks rules"));
+    assert_ne!(text(browser, "now-p99").await, "–");
+    shot(browser, "light").await;
+    browser.client.set_window_size(360, 800).await.unwrap();
+    // What is wider than a phone scrolls within its own box.
+    let fits = "return document.documentElement.scrollWidth <= innerWidth";
+    eventually("the page fits", async || {
+        browser.script(fits).await.as_bool()?.then_some(())
+    })
+    .await;
+    shot(browser, "narrow").await;
+    browser.client.set_window_size(1280, 900).await.unwrap();
+}
+
+async fn stopped_and_back(browser: &Browser, stack: &Stack) {
+    eventually("ClickHouse is red", async || {
+        (state(browser, "clickhouse").await? == "down").then_some(())
+    })
+    .await;
+    assert_eq!(text(browser, "verdict").await, "not ingesting");
+    let reason = text(browser, "reason").await;
+    assert!(reason.contains("clickhouse: cannot"), "{reason}");
+    shot(browser, "stopped").await;
+    stack.clickhouse.restart().await;
+    eventually("ClickHouse is back", async || {
+        (state(browser, "clickhouse").await? == "up").then_some(())
+    })
+    .await;
+    eventually("all is well", async || {
+        (text(browser, "verdict").await == "ingesting").then_some(())
+    })
+    .await;
+}
