@@ -1,5 +1,6 @@
-//! Any bytes on any subject: the decoder does not panic, what it accepts keeps the rules, and
-//! it refuses nothing as "not JSON" that a stricter parser takes.
+//! Any bytes on any subject: the decoder does not panic, its fast path answers as the reference
+//! does, what it accepts keeps the rules, and it refuses nothing as "not JSON" that a stricter
+//! parser takes.
 //!
 //! The first line of the input is the subject, the rest is the message, so that the corpus
 //! can be read and written by hand.
@@ -41,7 +42,9 @@ fuzz_target!(|input: &[u8]| {
         None => (&b"signals.x"[..], input),
     };
     let subject = String::from_utf8_lossy(subject);
-    match Signal::parse(body, &subject, &LIMITS) {
+    let parsed = Signal::parse(body, &subject, &LIMITS);
+    assert_eq!(parsed, Signal::parse_reference(body, &subject, &LIMITS));
+    match parsed {
         Ok(signal) => assert_keeps_the_rules(&signal, body),
         Err(invalid) => assert_is_rightly_refused(&invalid, body),
     }

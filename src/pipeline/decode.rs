@@ -3,9 +3,9 @@
 //! Decoding and batching share one task: a signal takes less than a microsecond, which is less
 //! than handing it to another thread would.
 //!
-//! A batch closes when it has collected for as long as the traffic makes it worth (`pace`), as
-//! much time has passed since the last one as an insert takes and as the cap on their rate asks
-//! for, and there is room for an insert; until then it grows.
+//! A batch closes when it has collected for as long as the traffic makes it worth (`pace`), twice
+//! the time that an insert takes has passed since the last one, the cap on their rate allows it,
+//! and there is room for an insert; until then it grows.
 //! So a signal in little traffic goes at once and alone, and a backlog in full batches.
 
 use std::sync::Arc;
@@ -58,7 +58,7 @@ impl Decode {
         let mut pace = Pace::new(self.max_wait, Instant::now());
         let mut closes_at = Instant::now();
         loop {
-            let spacing = self.insert_time.get().min(self.max_wait);
+            let spacing = (2 * self.insert_time.get()).min(self.max_wait);
             let not_before = closes_at.max(self.closed_at + spacing.max(self.insert_interval));
             let chunk = tokio::select! {
                 // What is late goes before what is new.

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, jetstream};
 
-use crate::harness::nats::{DEAD_LETTERS, Options, STREAM};
+use crate::harness::nats::{DEAD_LETTERS, Options, STREAM, sequence};
 use crate::harness::signals::signal;
-use crate::harness::{Stack, eventually};
+use crate::harness::{Daemon, Stack, eventually};
 
 /// A file of the repository.
 fn shipped(path: &str) -> PathBuf {
@@ -85,7 +85,7 @@ async fn clickhouse_takes_signals_from_a_user_who_may_only_insert_and_look_up() 
     let check = stack.risksignal_with(&["check"], &user).await;
     assert!(check.status.success(), "{check:?}");
     let told = String::from_utf8(check.stdout).unwrap();
-    assert!(told.contains("at version 1"), "{told}");
+    assert!(told.contains("at version 2"), "{told}");
     assert!(daemon.stop().await.success());
 
     let client = stack
@@ -120,16 +120,15 @@ const PUBLISHER_PASSWORD: &str = "publisher-only-7";
 const PUBLISHER_HASH: &str = "$2a$04$mp.pyISr1iMQRBS86EAkIewS6Wk4lnZ3NN6YQ2N9uPsIAw0IG.VUu";
 const OPERATOR_PASSWORD: &str = "operator-only-7";
 
-const INGEST: [(&str, &str); 9] = [
+const INGEST: [(&str, &str); 8] = [
     ("RISKSIGNAL__NATS__USER", "ingest"),
     ("RISKSIGNAL__NATS__PASSWORD", INGEST_PASSWORD),
     ("RISKSIGNAL__NATS__INBOX_PREFIX", "_INBOX_ingest"),
-    // A message that is not acked is a letter at once.
+    // A message that is not acked is given up at once.
     ("RISKSIGNAL__CONSUMER__MAX_DELIVER", "1"),
     ("RISKSIGNAL__CONSUMER__ACK_WAIT", "4s"),
     ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "1s"),
     ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
-    ("RISKSIGNAL__BATCH__MAX_WAIT", "2s"),
     ("RISKSIGNAL__NATS__REQUEST_TIMEOUT", "2s"),
 ];
 const OPERATOR: [(&str, &str); 3] = [
@@ -207,36 +206,37 @@ async fn publisher_daemon_and_operator_work_with_what_they_may() {
     stack.settled().await;
     assert_eq!(stack.clickhouse.counts().await, (50, 50));
 
-    // What is delivered too often becomes a letter, for which the daemon reads the stream.
+    // For what is delivered too often the daemon reads the stream.
+    assert!(daemon.stop().await.success());
     publish(&publisher, 50..51).await;
-    eventually("it is delivered", async || {
-        let consumer = stack.nats.consumer().await?;
-        (consumer.delivered.consumer_sequence >= 52).then_some(())
-    })
-    .await;
-    daemon.kill();
+    let doomed = ["run", "--fault-point", "decoding:signals.risk_event"];
+    let mut doomed = Daemon::spawn(&doomed, &stack.environment(&INGEST), &stack.work_dir());
+    assert!(doomed.ended().await.code().is_none());
     let mut daemon = stack.daemon(&INGEST).await;
-    eventually("both letters are there", async || {
-        (stack.nats.messages_left(DEAD_LETTERS).await == 2).then_some(())
+    eventually("it has landed", async || {
+        (stack.clickhouse.counts().await == (51, 51)).then_some(())
     })
     .await;
-    stack.settled().await;
 
-    // An operator looks at everything, replays what is good, and removes the rest.
-    for (arguments, words) in [
-        (&["check"][..], "schema      ok"),
-        (&["produce", "--count=10", "--seed=1"], ""),
-        (&["dead-letters", "list"], "max_deliveries"),
-        (&["dead-letters", "show", "1"], "not_json"),
-        (&["dead-letters", "export", "letters.ndjson"], ""),
-        (&["dead-letters", "replay", "--reason=max_deliveries"], ""),
-        (&["dead-letters", "purge", "--yes"], ""),
-    ] {
+    // An operator looks at everything, replays, and removes.
+    let operate = async |arguments: &[&str], words: &str| {
         let run = stack.risksignal_with(arguments, &OPERATOR).await;
         assert!(run.status.success(), "{arguments:?} {run:?}");
         let told = String::from_utf8(run.stdout).unwrap();
         assert!(told.contains(words), "{words} in: {told}");
-    }
+    };
+    operate(&["check"], "schema      ok").await;
+    operate(&["produce", "--count=10", "--seed=1"], "").await;
+    operate(&["dead-letters", "list"], "not_json").await;
+    operate(&["dead-letters", "show", "1"], "not_json").await;
+    operate(&["dead-letters", "export", "letters.ndjson"], "").await;
+    operate(&["dead-letters", "replay", "--reason=not_json"], "").await;
+    eventually("it is a letter again", async || {
+        let letters = stack.nats.messages(DEAD_LETTERS).await;
+        (letters.len() == 1 && sequence(&letters[0]) == 2).then_some(())
+    })
+    .await;
+    operate(&["dead-letters", "purge", "--yes"], "").await;
     stack.settled().await;
     assert_eq!(stack.nats.messages_left(DEAD_LETTERS).await, 0);
     assert_eq!(stack.clickhouse.counts().await, (61, 61));

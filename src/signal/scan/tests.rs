@@ -6,6 +6,8 @@ use proptest::sample::{Index, select};
 
 use super::super::{Limits, Signal};
 use super::special;
+use crate::settings::Settings;
+use crate::synthetic::{Generator, Options};
 
 const VALID: &str = r#" {"event_time":"2026-11-25T16:09:31.123Z","source_id":"risk-é","event_type":"risk_event",
     "payload":{"chain":"ethereum","score":-0.5e-3,"n":[1,[],{},{"a":null},true,false,"\u00e9\"\\"],"r":["x"]},
@@ -128,6 +130,35 @@ fn the_usual_form_is_taken_and_the_unusual_is_declined() {
     ] {
         assert!(!taken(&VALID.replacen(from, to, 1)), "{to}");
     }
+}
+
+/// Without it, a signal of the usual form that is declined would only be slower.
+#[test]
+fn nearly_every_signal_is_taken() {
+    let options = Options::new(42, 1_764_000_000_000, Settings::default().validation);
+    let mut generator = Generator::new(&options).unwrap();
+    let produced: Vec<String> = (0..10_000)
+        .map(|_| String::from_utf8(generator.produce().unwrap().body.to_vec()).unwrap())
+        .collect();
+    assert_nearly_all_taken(produced.iter().map(String::as_str));
+
+    // Signals of Ethereum's main network, where they lie beside the checkout.
+    let real = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../shared/data/ethereum_mainnet_signals.ndjson");
+    if real.exists() {
+        assert_nearly_all_taken(fs::read_to_string(real).unwrap().lines());
+    }
+}
+
+fn assert_nearly_all_taken<'a>(signals: impl Iterator<Item = &'a str>) {
+    let (taken, declined): (Vec<_>, Vec<_>) = signals.partition(|text| taken(text));
+    assert!(
+        taken.len() >= 99 * declined.len() && !taken.is_empty(),
+        "{} taken, {} declined, one of them {:?}",
+        taken.len(),
+        declined.len(),
+        declined.first()
+    );
 }
 
 #[test]
