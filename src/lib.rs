@@ -7,6 +7,7 @@ pub mod dead_letter;
 pub mod fault_point;
 pub mod jetstream;
 pub mod pipeline;
+pub mod service_manager;
 pub mod settings;
 pub mod shutdown;
 pub mod signal;

@@ -1,5 +1,6 @@
 //! `risksignal run`: the daemon.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +15,13 @@ use crate::backoff::Backoff;
 use crate::cli::RunArgs;
 use crate::jetstream::{self, advisories, topology};
 use crate::pipeline::{self, Ends, Source};
+use crate::service_manager;
 use crate::settings::Settings;
 use crate::store::schema::SchemaError;
 use crate::store::{Remedy, Store};
+
+/// What one try of the start takes at most.
+const TRY_MAX: Duration = Duration::from_secs(120);
 
 /// Moves signals until `shutdown`. It never gives up on a server: whatever is away or not as
 /// it should be is tried again until it is.
@@ -31,6 +36,7 @@ pub async fn run(args: &RunArgs, settings: Settings, shutdown: CancellationToken
         () = shutdown.cancelled() => None,
     };
     let Some(ends) = prepared else {
+        service_manager::stopping("Stopped before the start was complete").await;
         info!("Stopped before the start was complete");
         return Ok(());
     };
@@ -80,7 +86,7 @@ async fn make_ready(store: &Store, args: &RunArgs, settings: &Settings, mut back
                 pause
             }
         };
-        sleep(pause).await;
+        wait("ClickHouse", &error, pause).await;
     }
 }
 
@@ -105,7 +111,7 @@ async fn client(settings: &Settings, mut backoff: Backoff) -> Client {
             Err(error) => {
                 let pause = backoff.pause();
                 warn!(%error, retry_in_ms = ms(pause), "NATS is not ready");
-                sleep(pause).await;
+                wait("NATS", &error, pause).await;
             }
         }
     }
@@ -132,10 +138,17 @@ async fn source(
             Err(error) => {
                 let pause = backoff.pause();
                 error!(%error, retry_in_ms = ms(pause), "JetStream is not as it should be; no signal is pulled until it is");
-                sleep(pause).await;
+                wait("JetStream", &error, pause).await;
             }
         }
     }
+}
+
+/// Pauses before another try of the start, and has systemd wait for that.
+async fn wait(server: &str, error: &impl Display, pause: Duration) {
+    let reason = format!("Waiting for {server}: {error}");
+    service_manager::starting(&reason, pause + TRY_MAX).await;
+    sleep(pause).await;
 }
 
 fn announce(settings: &Settings) {

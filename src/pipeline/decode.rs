@@ -23,6 +23,7 @@ use super::batch::{CloseReason, ClosedBatch, OpenBatch};
 use super::dead_letter::{Reason, Rejected};
 use super::delivery::Delivery;
 use super::pace::Pace;
+use super::pulse::Pulse;
 
 /// Room for one insert, given back when its batch has landed.
 pub(super) type Slot = OwnedSemaphorePermit;
@@ -40,6 +41,13 @@ pub(super) struct Decode {
     pub batches: Sender<(ClosedBatch, Slot)>,
     pub rejects: Sender<Rejected>,
     pub faults: FaultPoints,
+    pub pulse: Pulse,
+}
+
+/// What the stage goes on with.
+enum Next {
+    Slot(Slot),
+    Chunk(Option<Vec<Delivery>>),
 }
 
 impl Decode {
@@ -50,17 +58,15 @@ impl Decode {
         let mut next_insert_at = Instant::now();
         loop {
             let not_before = closes_at.max(next_insert_at);
-            let chunk = tokio::select! {
-                // What is late goes before what is new.
-                biased;
-                Some(slot) = slot(&self.slots, not_before), if !self.batch.is_empty() => {
+            let chunk = match self.next(not_before).await {
+                Next::Slot(slot) => {
                     next_insert_at = Instant::now() + self.insert_interval;
                     self.close(CloseReason::Wait, slot).await;
                     continue;
                 }
-                chunk = self.deliveries.recv() => chunk,
+                Next::Chunk(Some(chunk)) => chunk,
+                Next::Chunk(None) => break,
             };
-            let Some(chunk) = chunk else { break };
             pace.count(chunk.len(), Instant::now());
             for delivery in chunk {
                 if self.batch.is_empty() {
@@ -68,21 +74,40 @@ impl Decode {
                 }
                 self.take(delivery).await;
                 if let Some(reason) = self.batch.full()
-                    && let Some(slot) = slot(&self.slots, next_insert_at).await
+                    && let Some(slot) = self.slot(next_insert_at).await
                 {
                     next_insert_at = Instant::now() + self.insert_interval;
                     self.close(reason, slot).await;
                 }
             }
         }
-        if let Some(slot) = slot(&self.slots, Instant::now()).await {
+        if let Some(slot) = self.slot(Instant::now()).await {
             self.close(CloseReason::Drain, slot).await;
         }
     }
 
+    /// Waits for deliveries, or until the open batch may close.
+    async fn next(&mut self, not_before: Instant) -> Next {
+        let deliveries = &mut self.deliveries;
+        let next = async {
+            tokio::select! {
+                // What is late goes before what is new.
+                biased;
+                Some(slot) = slot(&self.slots, not_before), if !self.batch.is_empty() => Next::Slot(slot),
+                chunk = deliveries.recv() => Next::Chunk(chunk),
+            }
+        };
+        self.pulse.waiting(next).await
+    }
+
+    async fn slot(&self, not_before: Instant) -> Option<Slot> {
+        self.pulse.waiting(slot(&self.slots, not_before)).await
+    }
+
     async fn take(&mut self, delivery: Delivery) {
         self.faults
-            .reached_by(Point::Decoding, &delivery.message.subject);
+            .reached_by(Point::Decoding, &delivery.message.subject)
+            .await;
         let limits = &self.limits;
         let pushed = self
             .batch

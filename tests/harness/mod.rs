@@ -7,6 +7,7 @@ pub mod certificates;
 pub mod clickhouse;
 pub mod eavesdropper;
 pub mod nats;
+pub mod notify_socket;
 pub mod process;
 pub mod raw_nats;
 pub mod signals;
