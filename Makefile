@@ -1,6 +1,6 @@
 # `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos lint fmt deny fuzz memory bench bench-micro up down status
+.PHONY: help demo test chaos lint fmt install deb deny fuzz memory bench bench-micro up down status
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -12,6 +12,8 @@ test: ## every test, against real servers that the tests start themselves
 	infra/local/stack fetch
 	cargo test --locked
 	python3 -m unittest discover --start-directory infra/local
+	python3 -m unittest discover --start-directory infra/systemd
+	python3 -m unittest discover --start-directory infra/debian
 
 chaos: ## the proof under faults, seeded: SEED=7 MINUTES=10 (each case) RATE=4000 CASE=cluster
 	infra/local/stack fetch
@@ -24,6 +26,32 @@ lint: ## format and clippy, warnings are errors
 
 fmt: ## format the code
 	cargo fmt
+
+PREFIX ?= /usr/local
+SYSUSERS = $(DESTDIR)$(PREFIX)/lib/sysusers.d/risksignal.conf
+CONFIG = $(DESTDIR)/etc/risksignal
+# Leaves a configuration that is there as it is. With DESTDIR no user is made.
+install: ## the release build, the unit, the user and /etc/risksignal: PREFIX=/usr/local DESTDIR=
+	cargo build --release --locked
+	install -D -m 755 target/release/risksignal $(DESTDIR)$(PREFIX)/bin/risksignal
+	install -D -m 644 infra/systemd/risksignal.sysusers $(SYSUSERS)
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's#^ExecStart=/usr/bin/#ExecStart=$(PREFIX)/bin/#' infra/systemd/risksignal-ingest.service \
+		> $(DESTDIR)$(PREFIX)/lib/systemd/system/risksignal-ingest.service
+	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/risksignal-ingest.service
+	install -d -m 755 $(CONFIG)
+	install -d -m 700 $(CONFIG)/credentials $(CONFIG)/credentials/clickhouse $(CONFIG)/credentials/nats
+	test -e $(CONFIG)/risksignal.toml || install -m 640 risksignal.example.toml $(CONFIG)/risksignal.toml
+ifndef DESTDIR
+	systemd-sysusers $(SYSUSERS)
+	chgrp risksignal $(CONFIG)/risksignal.toml
+	systemctl daemon-reload
+endif
+
+# Needs `cargo install cargo-deb --locked`, and Debian's dpkg-dev. The package is for this machine's
+# Debian release and later ones.
+deb: ## the Debian package, in target/debian
+	cargo deb --locked
 
 # Needs `cargo install cargo-deny --locked`. The advisories are not in it, since RustSec's database
 # is on GitHub: `cargo deny check advisories` where that can be reached.

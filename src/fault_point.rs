@@ -1,4 +1,4 @@
-//! Named places where a test stops the process exactly there. Without the feature
+//! Named places where a test ends the process, or hangs a stage, exactly there. Without the feature
 //! `fault-points`, which only tests turn on, all of it is empty.
 
 /// A place between two steps that a crash must not tear apart.
@@ -25,16 +25,16 @@ pub struct FaultPoints {
 }
 
 impl FaultPoints {
-    /// Ends the process, as a crash would, when this is the armed point.
-    pub fn reached(&self, point: Point) {
-        self.reached_by(point, "");
+    /// When this is the armed point: ends the process, as a crash would, or goes no further.
+    pub async fn reached(&self, point: Point) {
+        self.reached_by(point, "").await;
     }
 
     /// As [`FaultPoints::reached`], by a message with this subject.
-    pub fn reached_by(&self, point: Point, subject: &str) {
+    pub async fn reached_by(&self, point: Point, subject: &str) {
         #[cfg(feature = "fault-points")]
         if let Some(armed) = &self.armed {
-            armed.reached(point, subject);
+            armed.reached(point, subject).await;
         }
         #[cfg(not(feature = "fault-points"))]
         let _ = (point, subject);
@@ -60,30 +60,56 @@ mod armed {
         point: Point,
         left: AtomicU64,
         subject: Option<String>,
+        end: End,
+    }
+
+    /// What happens at the point.
+    #[derive(Debug, Clone, Copy)]
+    enum End {
+        /// The process ends.
+        Abort,
+        /// The task waits for ever.
+        Hang,
+        /// The task's thread waits for ever.
+        Block,
     }
 
     impl Armed {
-        pub(super) fn reached(&self, point: Point, subject: &str) {
+        pub(super) async fn reached(&self, point: Point, subject: &str) {
             let is_meant = self.subject.as_ref().is_none_or(|only| only == subject);
             let is_here = point == self.point && is_meant;
             if is_here && self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
-                std::process::abort();
+                match self.end {
+                    End::Abort => std::process::abort(),
+                    End::Hang => std::future::pending().await,
+                    End::Block => loop {
+                        std::thread::park();
+                    },
+                }
             }
         }
     }
 
     /// `insert-answered:3` ends the process when that point is reached for the third time,
-    /// `decoding:signals.x` when a message with that subject comes to it.
+    /// `decoding:signals.x` when a message with that subject comes to it; `hang@decoding`
+    /// has its task wait for ever, `block@decoding` its thread.
     impl FromStr for FaultPoints {
         type Err = String;
 
         fn from_str(text: &str) -> Result<Self, String> {
+            let (end, text) = match text.split_once('@') {
+                None => (End::Abort, text),
+                Some(("hang", text)) => (End::Hang, text),
+                Some(("block", text)) => (End::Block, text),
+                Some((end, _)) => return Err(format!("{end} is neither hang nor block")),
+            };
             let (point, when) = text.split_once(':').unwrap_or((text, "1"));
             let times = when.parse();
             let armed = Armed {
                 point: Point::from_str(point, false)?,
                 subject: times.is_err().then(|| when.to_owned()),
                 left: AtomicU64::new(times.unwrap_or(1)),
+                end,
             };
             Ok(Self {
                 armed: Some(Arc::new(armed)),

@@ -1,5 +1,6 @@
 //! `risksignal run`: the daemon.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,10 +17,14 @@ use crate::jetstream::{self, advisories, topology};
 use crate::ops::Ops;
 use crate::ops::health::{Dependency, Health};
 use crate::pipeline::{self, Ends, Source};
+use crate::service_manager;
 use crate::settings::Settings;
 use crate::store::schema::SchemaError;
 use crate::store::{Remedy, Store};
 use crate::telemetry::metrics::Metrics;
+
+/// What one try of the start takes at most.
+const TRY_MAX: Duration = Duration::from_secs(120);
 
 /// Moves signals until `shutdown`. It never gives up on a server: whatever is away or not as
 /// it should be is tried again until it is.
@@ -40,6 +45,7 @@ pub async fn run(args: &RunArgs, settings: Settings, shutdown: CancellationToken
         () = shutdown.cancelled() => None,
     };
     let Some(ends) = prepared else {
+        service_manager::stopping("Stopped before the start was complete").await;
         info!("Stopped before the start was complete");
         return Ok(());
     };
@@ -106,7 +112,7 @@ async fn make_ready(
                 pause
             }
         };
-        sleep(pause).await;
+        wait("ClickHouse", &error, pause).await;
     }
 }
 
@@ -135,7 +141,7 @@ async fn client(settings: &Settings, health: &Health, mut backoff: Backoff) -> C
                 health.down(Dependency::Nats, error.to_string());
                 let pause = backoff.pause();
                 warn!(%error, retry_in_ms = ms(pause), "NATS is not ready");
-                sleep(pause).await;
+                wait("NATS", &error, pause).await;
             }
         }
     }
@@ -167,10 +173,17 @@ async fn source(
                 health.down(Dependency::Jetstream, error.to_string());
                 let pause = backoff.pause();
                 error!(%error, retry_in_ms = ms(pause), "JetStream is not as it should be; no signal is pulled until it is");
-                sleep(pause).await;
+                wait("JetStream", &error, pause).await;
             }
         }
     }
+}
+
+/// Pauses before another try of the start, and has systemd wait for that.
+async fn wait(server: &str, error: &impl Display, pause: Duration) {
+    let reason = format!("Waiting for {server}: {error}");
+    service_manager::starting(&reason, pause + TRY_MAX).await;
+    sleep(pause).await;
 }
 
 fn announce(settings: &Settings) {

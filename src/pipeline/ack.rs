@@ -19,6 +19,7 @@ use super::committed::{Answer, CommittedBatch};
 use super::dead_letter::DeadLettered;
 use super::exhausted::NoLetterNeeded;
 use super::in_flight::{InFlight, Lease};
+use super::pulse::Pulse;
 
 /// What may be acked.
 #[derive(Debug)]
@@ -51,6 +52,7 @@ pub(super) struct Ack {
     pub settled: Receiver<Settled>,
     pub log: EventLog,
     pub faults: FaultPoints,
+    pub pulse: Pulse,
 }
 
 impl Ack {
@@ -60,12 +62,16 @@ impl Ack {
         let mut summary = interval(self.log.summary_interval());
         summary.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                settled = self.settled.recv() => match settled {
-                    Some(settled) => self.settle(settled, &mut totals).await,
-                    None => break,
-                },
-                _ = summary.tick() => self.log.summarize(),
+            let next = async {
+                tokio::select! {
+                    settled = self.settled.recv() => Some(settled),
+                    _ = summary.tick() => None,
+                }
+            };
+            match self.pulse.waiting(next).await {
+                Some(Some(settled)) => self.settle(settled, &mut totals).await,
+                Some(None) => break,
+                None => self.log.summarize(),
             }
         }
         self.log.summarize();
@@ -128,7 +134,7 @@ impl Ack {
     /// delivered again.
     async fn ack(&self, leases: Vec<Lease>) {
         for reply in self.in_flight.settle(leases) {
-            self.faults.reached(Point::BeforeAck);
+            self.faults.reached(Point::BeforeAck).await;
             self.send_ack(reply).await;
         }
     }

@@ -23,6 +23,7 @@ use crate::telemetry::events;
 use super::ack::Settled;
 use super::delivery::Delivery;
 use super::in_flight::Lease;
+use super::pulse::Pulse;
 
 /// A message that cannot land, and why.
 #[derive(Debug)]
@@ -98,6 +99,12 @@ impl DeadLettered {
     }
 }
 
+/// What the stage goes on with.
+enum Next {
+    Rejected(Option<Rejected>),
+    Published(DeadLettered),
+}
+
 /// The stage that publishes dead letters.
 pub(super) struct DeadLetter {
     pub context: Context,
@@ -107,6 +114,7 @@ pub(super) struct DeadLetter {
     pub settled: Sender<Settled>,
     pub backoff: Backoff,
     pub faults: FaultPoints,
+    pub pulse: Pulse,
 }
 
 impl DeadLetter {
@@ -115,21 +123,31 @@ impl DeadLetter {
         let mut pending = FuturesUnordered::new();
         let mut more = true;
         while more || !pending.is_empty() {
-            tokio::select! {
-                rejected = self.rejects.recv(), if more && pending.len() < self.settings.dead_letters.max_pending => {
-                    match rejected {
-                        Some(rejected) => pending.push(publish(
-                            letter(&rejected, &self.settings, self.max_payload),
-                            rejected,
-                            Arc::clone(&self.settings),
-                            self.context.clone(),
-                            self.backoff.clone(),
-                            self.faults.clone(),
-                        )),
-                        None => more = false,
-                    }
+            self.pulse.step();
+            let is_idle = pending.is_empty();
+            let next = async {
+                tokio::select! {
+                    rejected = self.rejects.recv(), if more && pending.len() < self.settings.dead_letters.max_pending => Next::Rejected(rejected),
+                    Some(letter) = pending.next(), if !pending.is_empty() => Next::Published(letter),
                 }
-                Some(letter) = pending.next(), if !pending.is_empty() => {
+            };
+            let next = if is_idle {
+                self.pulse.waiting(next).await
+            } else {
+                next.await
+            };
+            match next {
+                Next::Rejected(Some(rejected)) => pending.push(publish(
+                    letter(&rejected, &self.settings, self.max_payload),
+                    rejected,
+                    Arc::clone(&self.settings),
+                    self.context.clone(),
+                    self.backoff.clone(),
+                    self.faults.clone(),
+                    self.pulse.clone(),
+                )),
+                Next::Rejected(None) => more = false,
+                Next::Published(letter) => {
                     // The ack stage ends last; without it the message is delivered again and
                     // its letter is a duplicate, which the stream drops.
                     let _ = self.settled.send(Settled::DeadLettered(letter)).await;
@@ -147,11 +165,13 @@ async fn publish(
     context: Context,
     mut backoff: Backoff,
     faults: FaultPoints,
+    pulse: Pulse,
 ) -> DeadLettered {
     loop {
+        pulse.step();
         match letter.publish(&context).await {
             Ok(publish_ack) => {
-                faults.reached(Point::LetterPublished);
+                faults.reached(Point::LetterPublished).await;
                 return DeadLettered::new(rejected, &publish_ack);
             }
             Err(error) => {

@@ -26,6 +26,7 @@ use super::batch::{CloseReason, ClosedBatch, OpenBatch};
 use super::dead_letter::{Reason, Rejected};
 use super::delivery::Delivery;
 use super::pace::{InsertTime, Pace};
+use super::pulse::Pulse;
 
 /// Room for one insert, given back when its batch has landed.
 pub(super) type Slot = OwnedSemaphorePermit;
@@ -50,6 +51,13 @@ pub(super) struct Decode {
     pub batches: Sender<(ClosedBatch, Slot)>,
     pub rejects: Sender<Rejected>,
     pub faults: FaultPoints,
+    pub pulse: Pulse,
+}
+
+/// What the stage goes on with.
+enum Next {
+    Slot(Slot),
+    Chunk(Option<Vec<Delivery>>),
 }
 
 impl Decode {
@@ -60,16 +68,14 @@ impl Decode {
         loop {
             let spacing = (2 * self.insert_time.get()).min(self.max_wait);
             let not_before = closes_at.max(self.closed_at + spacing.max(self.insert_interval));
-            let chunk = tokio::select! {
-                // What is late goes before what is new.
-                biased;
-                Some(slot) = slot(&self.slots, not_before), if !self.batch.is_empty() => {
+            let chunk = match self.next(not_before).await {
+                Next::Slot(slot) => {
                     self.close(CloseReason::Wait, slot).await;
                     continue;
                 }
-                chunk = self.deliveries.recv() => chunk,
+                Next::Chunk(Some(chunk)) => chunk,
+                Next::Chunk(None) => break,
             };
-            let Some(chunk) = chunk else { break };
             let began = Instant::now();
             let mut waited = Duration::ZERO;
             pace.count(chunk.len(), began);
@@ -82,7 +88,7 @@ impl Decode {
                     continue;
                 };
                 let full_at = Instant::now();
-                if let Some(slot) = slot(&self.slots, self.closed_at + self.insert_interval).await {
+                if let Some(slot) = self.slot(self.closed_at + self.insert_interval).await {
                     waited += full_at.elapsed();
                     self.close(reason, slot).await;
                 }
@@ -90,14 +96,33 @@ impl Decode {
             let took = began.elapsed().saturating_sub(waited);
             self.metrics.decoded(took, &mut self.kinds);
         }
-        if let Some(slot) = slot(&self.slots, Instant::now()).await {
+        if let Some(slot) = self.slot(Instant::now()).await {
             self.close(CloseReason::Drain, slot).await;
         }
     }
 
+    /// Waits for deliveries, or until the open batch may close.
+    async fn next(&mut self, not_before: Instant) -> Next {
+        let deliveries = &mut self.deliveries;
+        let next = async {
+            tokio::select! {
+                // What is late goes before what is new.
+                biased;
+                Some(slot) = slot(&self.slots, not_before), if !self.batch.is_empty() => Next::Slot(slot),
+                chunk = deliveries.recv() => Next::Chunk(chunk),
+            }
+        };
+        self.pulse.waiting(next).await
+    }
+
+    async fn slot(&self, not_before: Instant) -> Option<Slot> {
+        self.pulse.waiting(slot(&self.slots, not_before)).await
+    }
+
     async fn take(&mut self, delivery: Delivery) {
         self.faults
-            .reached_by(Point::Decoding, &delivery.message.subject);
+            .reached_by(Point::Decoding, &delivery.message.subject)
+            .await;
         let (limits, kinds) = (&self.limits, &mut self.kinds);
         let pushed = self.batch.push(delivery, |delivery, rows| {
             encode(delivery, limits, rows, kinds)

@@ -30,6 +30,7 @@ use super::ack::Settled;
 use super::dead_letter::{Reason, Rejected};
 use super::delivery::{AckSubject, Delivery, Position};
 use super::in_flight::{InFlight, Lease, Reservation};
+use super::pulse::Pulse;
 use super::source::unix_nanos;
 
 /// How long a pull waits for an advisory at most, and how often it is asked whether there is
@@ -80,6 +81,7 @@ pub(super) struct Exhausted {
     pub settled: Sender<Settled>,
     pub backoff: Backoff,
     pub shutdown: CancellationToken,
+    pub pulse: Pulse,
 }
 
 impl Exhausted {
@@ -92,7 +94,7 @@ impl Exhausted {
                 let Err(error) = self.session(&turns, &mut backoff).await;
                 let pause = backoff.pause();
                 warn!(%error, retry_in_ms = pause.as_millis() as u64, "Messages that were delivered too often cannot be looked after; it is tried again");
-                sleep(pause).await;
+                self.pulse.waiting(sleep(pause)).await;
             }
         };
         tokio::select! {
@@ -112,15 +114,16 @@ impl Exhausted {
         loop {
             // The next message has its turn when the one before is settled: one that ends the
             // process takes no other with it. What waits is not held.
-            let turn = Arc::clone(turns).lock_owned().await;
+            let turn = self.pulse.waiting(Arc::clone(turns).lock_owned()).await;
             let left = advisories::left(&self.ends.context, &self.settings).await?;
             if left.ok_or(ExhaustedError::StreamGone)? == 0 {
                 backoff.reset();
-                sleep(expires).await;
+                self.pulse.waiting(sleep(expires)).await;
                 continue;
             }
             // Room first: a delivery counts as a try.
-            let reservation = self.in_flight.reserve(1, self.room()).await;
+            let room = self.in_flight.reserve(1, self.room());
+            let reservation = self.pulse.waiting(room).await;
             let pull = consumer.batch().max_messages(1).expires(expires);
             let pulled = pull.messages().await;
             let mut pulled = pulled.map_err(|error| ExhaustedError::Pull(error.into()))?;
@@ -263,7 +266,7 @@ impl Exhausted {
                 Err(error) => {
                     let pause = backoff.pause();
                     warn!(%error, stream_seq = sequence, retry_in_ms = pause.as_millis() as u64, "ClickHouse cannot tell whether a message that was delivered too often has landed; it is asked again");
-                    sleep(pause).await;
+                    self.pulse.waiting(sleep(pause)).await;
                 }
             }
         }

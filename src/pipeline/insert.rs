@@ -24,6 +24,7 @@ use super::delivery::Delivery;
 use super::in_flight::InFlight;
 use super::moment::{Moment, now_ms};
 use super::pace::InsertTime;
+use super::pulse::Pulse;
 use super::suspects::{Judgement, Suspect, Suspects};
 
 /// Why pulling is stopped; `None` while it goes on.
@@ -44,6 +45,7 @@ pub(super) struct Insert {
     pub halt: watch::Sender<Halt>,
     pub ops: Ops,
     pub faults: FaultPoints,
+    pub pulse: Pulse,
 }
 
 /// What became of a batch.
@@ -59,7 +61,8 @@ impl Insert {
     /// is acked.
     pub async fn run(self) {
         loop {
-            let batch = self.batches.lock().await.recv().await;
+            let next = async { self.batches.lock().await.recv().await };
+            let batch = self.pulse.waiting(next).await;
             let Some((batch, slot)) = batch else { return };
             self.land(batch).await;
             drop(slot);
@@ -121,7 +124,7 @@ impl Insert {
     /// insert may have been committed without an answer.
     async fn commit(&self, mut batch: ClosedBatch, mut unsure: bool) -> Landed {
         loop {
-            let _permit = self.circuit.permit().await;
+            let _permit = self.pulse.waiting(self.circuit.permit()).await;
             let oldest = match self.live(batch) {
                 Some((live, oldest)) => {
                     batch = live;
@@ -153,14 +156,12 @@ impl Insert {
                     None => return Landed::Done,
                 }
             }
-            match self
-                .store
-                .insert(batch.block(), self.deadline(oldest))
-                .await
-            {
+            // Each chunk has a time-out; how many there are depends on the batch.
+            let insert = self.store.insert(batch.block(), self.deadline(oldest));
+            match self.pulse.waiting(insert).await {
                 Ok(receipt) => {
                     self.insert_time.set(receipt.duration);
-                    self.faults.reached(Point::InsertAnswered);
+                    self.faults.reached(Point::InsertAnswered).await;
                     self.succeeded();
                     let published = batch.deliveries().iter().map(|one| one.published_at_ms);
                     self.ops.metrics.committed(published, now_ms());

@@ -11,16 +11,22 @@ use tracing::{debug, warn};
 use super::delivery::AckSubject;
 use super::in_flight::{InFlight, Renewal};
 use super::moment::Moment;
+use super::pulse::Pulse;
 
 const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
 
 /// Renews every lease that is older than half of the ack wait, until it is dropped.
-pub(super) async fn run(client: Client, in_flight: Arc<InFlight>, ack_wait: Duration) {
+pub(super) async fn run(
+    client: Client,
+    in_flight: Arc<InFlight>,
+    ack_wait: Duration,
+    pulse: Pulse,
+) {
     // A lease is renewed at the latest when five eighths of its time are over.
     let mut ticks = interval(ack_wait / 8);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        pulse.waiting(ticks.tick()).await;
         let mut due = in_flight.renewals_due(ack_wait / 2..ack_wait);
         // Signals have one consumer, advisories another.
         due.sort_by(|one, other| consumer(one).cmp(consumer(other)));

@@ -27,13 +27,16 @@ mod keep_alive;
 mod moment;
 mod pace;
 mod pull;
+mod pulse;
 mod sample;
 mod source;
 mod suspects;
+mod watchdog;
 
 pub use ack::Totals;
 pub use source::{Source, SourceError};
 
+use std::iter::repeat_with;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +51,7 @@ use tracing::info;
 use crate::backoff::Backoff;
 use crate::fault_point::FaultPoints;
 use crate::ops::Ops;
+use crate::service_manager;
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::telemetry::events::EventLog;
@@ -63,8 +67,10 @@ use exhausted::Exhausted;
 use in_flight::InFlight;
 use insert::{Halt, Insert};
 use pull::Pull;
+use pulse::{Pulse, Pulses};
 use sample::Sample;
 use suspects::Suspects;
+use watchdog::Watchdog;
 
 /// Committed batches and dead letters that wait for their acks.
 const WAITING_SETTLED: usize = 256;
@@ -119,10 +125,12 @@ pub async fn run(
         settings.consumer.max_in_flight_messages,
         settings.consumer.max_in_flight_bytes,
     );
+    let mut pulses = Pulses::new();
     let keep_alive = tokio::spawn(keep_alive::run(
         ends.client.clone(),
         Arc::clone(&in_flight),
         settings.consumer.ack_wait,
+        pulses.of("keep alive"),
     ));
     let sample = tokio::spawn(
         Sample {
@@ -132,14 +140,24 @@ pub async fn run(
         }
         .run(),
     );
-    let stages = spawn(ends, &settings, &in_flight, &shutdown);
+    let client = ends.client.clone();
+    let (stages, halt) = spawn(ends, &settings, &in_flight, &shutdown, &mut pulses);
+    service_manager::ready().await;
+    let watchdog = Watchdog {
+        client,
+        pulses,
+        halt,
+        step_max: watchdog::step_max(&settings),
+    };
+    let watchdog = tokio::spawn(watchdog.run());
     let result = tokio::select! {
         totals = finished(stages) => totals.map_err(PipelineError::from),
-        () = over(&shutdown, settings.shutdown.grace) => Err(PipelineError::GraceOver {
+        () = over(&shutdown, settings.shutdown.grace, &in_flight) => Err(PipelineError::GraceOver {
             grace: settings.shutdown.grace,
             held: in_flight.messages(),
         }),
     };
+    watchdog.abort();
     keep_alive.abort();
     sample.abort();
     result
@@ -158,8 +176,10 @@ async fn finished(stages: Stages) -> Result<Totals, JoinError> {
     stages.ack.await
 }
 
-async fn over(shutdown: &CancellationToken, grace: Duration) {
+async fn over(shutdown: &CancellationToken, grace: Duration, in_flight: &InFlight) {
     shutdown.cancelled().await;
+    let held = in_flight.messages();
+    service_manager::stopping(&format!("Committing what is held: {held} messages")).await;
     info!(
         grace_ms = grace.as_millis() as u64,
         "Pulling stopped; committing what is held"
@@ -172,7 +192,8 @@ fn spawn(
     settings: &Arc<Settings>,
     in_flight: &Arc<InFlight>,
     shutdown: &CancellationToken,
-) -> Stages {
+    pulses: &mut Pulses,
+) -> (Stages, watch::Receiver<Halt>) {
     let channels = channels(settings);
     let pull = Pull {
         client: ends.client.clone(),
@@ -181,9 +202,10 @@ fn spawn(
         source: ends.source,
         in_flight: Arc::clone(in_flight),
         deliveries: channels.deliveries.0.clone(),
-        halt: channels.halt.1,
+        halt: channels.halt.1.clone(),
         metrics: Arc::clone(&ends.ops.metrics),
         shutdown: shutdown.clone(),
+        pulse: pulses.of("pull"),
     };
     let decode = decode(
         settings,
@@ -191,9 +213,11 @@ fn spawn(
         channels.deliveries.1,
         channels.batches.0,
         channels.rejects.0.clone(),
+        pulses.of("decode"),
     );
     let backoff = Backoff::new(settings.clickhouse.retry_min, settings.clickhouse.retry_max);
     let exhausted = Exhausted {
+        pulse: pulses.of("exhausted"),
         ends: ends.clone(),
         settings: Arc::clone(settings),
         in_flight: Arc::clone(in_flight),
@@ -204,7 +228,7 @@ fn spawn(
         shutdown: shutdown.clone(),
     };
     let insert = Insert {
-        store: ends.store,
+        store: ends.store.clone(),
         circuit: Arc::new(Circuit::new(backoff.clone())),
         suspects: Arc::new(Suspects::default()),
         insert_time: Arc::clone(&decode.insert_time),
@@ -216,26 +240,64 @@ fn spawn(
         halt: channels.halt.0,
         ops: ends.ops.clone(),
         faults: ends.faults.clone(),
+        pulse: pulses.of("insert"),
     };
+    let (rejects, settled) = (channels.rejects.1, channels.settled);
+    let (dead_letter, ack) = last(ends, settings, in_flight, rejects, settled, pulses);
+    let pulls = pulls(pull, settings.consumer.pulls, pulses);
+    let inserts = inserts(insert, settings.clickhouse.max_concurrent_inserts, pulses);
+    let stages = start(pulls, decode, inserts, exhausted, dead_letter, ack);
+    (stages, channels.halt.1)
+}
+
+/// The stages that end what is held.
+fn last(
+    ends: Ends,
+    settings: &Arc<Settings>,
+    in_flight: &Arc<InFlight>,
+    rejects: mpsc::Receiver<Rejected>,
+    settled: Channel<Settled>,
+    pulses: &mut Pulses,
+) -> (DeadLetter, Ack) {
     let dead_letter = DeadLetter {
         max_payload: ends.client.max_payload(),
         context: ends.context.clone(),
         settings: Arc::clone(settings),
-        rejects: channels.rejects.1,
-        settled: channels.settled.0,
-        backoff,
+        rejects,
+        settled: settled.0,
+        backoff: Backoff::new(settings.clickhouse.retry_min, settings.clickhouse.retry_max),
         faults: ends.faults.clone(),
+        pulse: pulses.of("dead letter"),
     };
     let ack = Ack {
         client: ends.client,
         context: ends.context,
         settings: Arc::clone(settings),
         in_flight: Arc::clone(in_flight),
-        settled: channels.settled.1,
+        settled: settled.1,
         log: EventLog::new(&settings.log, ends.ops.metrics, ends.ops.recent),
         faults: ends.faults,
+        pulse: pulses.of("ack"),
     };
-    start(settings, pull, decode, insert, exhausted, dead_letter, ack)
+    (dead_letter, ack)
+}
+
+/// So many that pull side by side, each with its own pulse.
+fn pulls(pull: Pull, count: usize, pulses: &mut Pulses) -> Vec<Pull> {
+    let one = || Pull {
+        pulse: pulses.of("pull"),
+        ..pull.clone()
+    };
+    repeat_with(one).take(count).collect()
+}
+
+/// So many that insert side by side, each with its own pulse.
+fn inserts(insert: Insert, count: usize, pulses: &mut Pulses) -> Vec<Insert> {
+    let one = || Insert {
+        pulse: pulses.of("insert"),
+        ..insert.clone()
+    };
+    repeat_with(one).take(count).collect()
 }
 
 /// What the stages hand on to each other, each with its bound.
@@ -270,6 +332,7 @@ fn decode(
     deliveries: mpsc::Receiver<Vec<Delivery>>,
     batches: mpsc::Sender<(ClosedBatch, Slot)>,
     rejects: mpsc::Sender<Rejected>,
+    pulse: Pulse,
 ) -> Decode {
     Decode {
         limits: settings.validation.clone(),
@@ -288,22 +351,21 @@ fn decode(
         deliveries,
         batches,
         rejects,
+        pulse,
     }
 }
 
-/// Starts the stages, with as many pulls and inserts as are set.
+/// Starts the stages.
 fn start(
-    settings: &Settings,
-    pull: Pull,
+    pulls: Vec<Pull>,
     decode: Decode,
-    insert: Insert,
+    inserts: Vec<Insert>,
     exhausted: Exhausted,
     dead_letter: DeadLetter,
     ack: Ack,
 ) -> Stages {
-    let pulls = (0..settings.consumer.pulls).map(|_| tokio::spawn(pull.clone().run()));
-    let inserts =
-        (0..settings.clickhouse.max_concurrent_inserts).map(|_| tokio::spawn(insert.clone().run()));
+    let pulls = pulls.into_iter().map(|pull| tokio::spawn(pull.run()));
+    let inserts = inserts.into_iter().map(|insert| tokio::spawn(insert.run()));
     let mut before_ack: Vec<_> = pulls.chain(inserts).collect();
     before_ack.push(tokio::spawn(decode.run()));
     before_ack.push(tokio::spawn(exhausted.run()));

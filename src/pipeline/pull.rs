@@ -23,6 +23,7 @@ use crate::telemetry::metrics::Metrics;
 use super::delivery::{AckSubject, Delivery, Position};
 use super::in_flight::{InFlight, Reservation};
 use super::insert::Halt;
+use super::pulse::Pulse;
 use super::source::{Source, connect_count};
 
 /// Messages handed on at a time, when more are there.
@@ -74,6 +75,7 @@ pub(super) struct Pull {
     pub halt: watch::Receiver<Halt>,
     pub metrics: Arc<Metrics>,
     pub shutdown: CancellationToken,
+    pub pulse: Pulse,
 }
 
 impl Pull {
@@ -84,9 +86,9 @@ impl Pull {
             let pause = backoff.pause();
             warn!(%error, retry_in_ms = pause.as_millis() as u64, "Pull failed; it is made anew");
             self.source.is_current = false;
-            tokio::select! {
-                () = sleep(pause) => {}
-                () = self.shutdown.cancelled() => return,
+            let pause = self.shutdown.run_until_cancelled(sleep(pause));
+            if self.pulse.waiting(pause).await.is_none() {
+                return;
             }
         }
     }
@@ -102,9 +104,9 @@ impl Pull {
         let mut last_consumer_seq = 0;
         loop {
             let without_pull = Instant::now();
-            let reservation = tokio::select! {
-                reservation = self.room() => reservation,
-                () = self.shutdown.cancelled() => return Ok(()),
+            let room = self.shutdown.run_until_cancelled(self.room());
+            let Some(reservation) = self.pulse.waiting(room).await else {
+                return Ok(());
             };
             // An open pull shows when a server has crashed and forgotten what it delivered;
             // without one, that has to be asked.
@@ -169,6 +171,7 @@ impl Pull {
     ) -> Result<End, PullError> {
         let silence = silence(&self.settings.consumer);
         while reservation.messages() > 0 {
+            self.pulse.step();
             let chunk_size = reservation.messages().min(CHUNK_MESSAGES);
             let mut chunks = messages.by_ref().ready_chunks(chunk_size);
             let chunk = tokio::select! {

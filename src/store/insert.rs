@@ -77,7 +77,7 @@ impl Store {
         for chunk in block.chunks(deadline, CHUNK_BYTES) {
             insert.send(chunk).await?;
         }
-        self.faults.reached(Point::InsertSent);
+        self.faults.reached(Point::InsertSent).await;
         insert.end().await
     }
 

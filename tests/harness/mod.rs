@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod clickhouse;
 pub mod eavesdropper;
 pub mod nats;
+pub mod notify_socket;
 pub mod ops;
 pub mod process;
 pub mod raw_nats;

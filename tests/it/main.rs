@@ -27,6 +27,7 @@ mod properties;
 mod secrets;
 mod secure_clickhouse;
 mod secure_nats;
+mod service;
 mod sharing;
 mod shutdown;
 mod topology;

@@ -1,0 +1,160 @@
+//! Signs of life of the stages. A stage is at a step, which its time-outs bound, or waits for
+//! what may rightly never come, such as a message. A step that does not end is a hang.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// In place of the time at which a step began.
+const WAITING: u64 = u64::MAX;
+
+/// What one task shows of itself.
+#[derive(Debug, Clone)]
+pub(super) struct Pulse {
+    zero: Instant,
+    /// When the step under way began, in ms since `zero`.
+    step_began_ms: Arc<AtomicU64>,
+}
+
+impl Pulse {
+    fn new(zero: Instant) -> Self {
+        let pulse = Self {
+            zero,
+            step_began_ms: Arc::default(),
+        };
+        pulse.step();
+        pulse
+    }
+
+    /// A step begins, and the one before it has ended.
+    pub fn step(&self) {
+        let now_ms = self.zero.elapsed().as_millis() as u64;
+        self.step_began_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// Waits for what may never come. Only the wait is excused: a thread that is blocked
+    /// within `future` is at a step.
+    pub async fn waiting<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        poll_fn(|context| {
+            self.step();
+            let poll = future.as_mut().poll(context);
+            if poll.is_pending() {
+                self.step_began_ms.store(WAITING, Ordering::Relaxed);
+            }
+            poll
+        })
+        .await
+    }
+}
+
+/// A task that is looked at for as long as it holds its pulse.
+#[derive(Debug)]
+struct Task {
+    stage: &'static str,
+    step_began_ms: Weak<AtomicU64>,
+}
+
+/// The pulses of all tasks of one pipeline.
+#[derive(Debug)]
+pub(super) struct Pulses {
+    zero: Instant,
+    tasks: Vec<Task>,
+}
+
+impl Pulses {
+    /// None yet.
+    pub fn new() -> Self {
+        Self {
+            zero: Instant::now(),
+            tasks: Vec::new(),
+        }
+    }
+
+    /// The pulse of one more task.
+    pub fn of(&mut self, stage: &'static str) -> Pulse {
+        let pulse = Pulse::new(self.zero);
+        self.tasks.push(Task {
+            stage,
+            step_began_ms: Arc::downgrade(&pulse.step_began_ms),
+        });
+        pulse
+    }
+
+    /// The stages that are at one step for longer than `step_max`, not counting the time
+    /// before `since`.
+    pub fn hung(&self, since: Instant, step_max: Duration) -> Vec<&'static str> {
+        let is_hung = |task: &&Task| {
+            let began_ms = task.step_began_ms.upgrade();
+            match began_ms.map_or(WAITING, |ms| ms.load(Ordering::Relaxed)) {
+                WAITING => false,
+                ms => since.max(self.zero + Duration::from_millis(ms)).elapsed() > step_max,
+            }
+        };
+        let hung = self.tasks.iter().filter(is_hung);
+        hung.map(|task| task.stage).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    const STEP_MAX: Duration = Duration::from_secs(10);
+    const LONG: Duration = Duration::from_secs(11);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_step_that_does_not_end_is_a_hang() {
+        let mut pulses = Pulses::new();
+        let began = Instant::now();
+        let (insert, ack) = (pulses.of("insert"), pulses.of("ack"));
+        sleep(LONG).await;
+        insert.step();
+        assert_eq!(pulses.hung(began, STEP_MAX), ["ack"]);
+        ack.step();
+        assert!(pulses.hung(began, STEP_MAX).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_is_none_and_what_follows_it_is_a_step() {
+        let mut pulses = Pulses::new();
+        let began = Instant::now();
+        let pulse = pulses.of("insert");
+        let _ = timeout(LONG, pulse.waiting(pending::<()>())).await;
+        assert!(pulses.hung(began, STEP_MAX).is_empty());
+        pulse.waiting(sleep(LONG)).await;
+        assert!(pulses.hung(began, STEP_MAX).is_empty());
+        sleep(LONG).await;
+        assert_eq!(pulses.hung(began, STEP_MAX), ["insert"]);
+        drop(pulse);
+        assert!(pulses.hung(began, STEP_MAX).is_empty(), "it has ended");
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_is_blocked_within_a_wait_is_at_a_step() {
+        let mut pulses = Pulses::new();
+        let began = Instant::now();
+        let pulse = pulses.of("insert");
+        let seen = pulse.waiting(async {
+            std::thread::sleep(Duration::from_millis(20));
+            pulses.hung(began, Duration::from_millis(10))
+        });
+        assert_eq!(seen.await, ["insert"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_excused_does_not_count() {
+        let mut pulses = Pulses::new();
+        let _pulse = pulses.of("ack");
+        sleep(LONG).await;
+        assert!(pulses.hung(Instant::now(), STEP_MAX).is_empty());
+    }
+}
