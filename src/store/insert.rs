@@ -51,6 +51,9 @@ impl Store {
 
     async fn send(&self, block: &Block, deadline: SystemTime) -> clickhouse::error::Result<()> {
         let rows = block.rows().len();
+        // No try outlives the lease, at neither end.
+        let left = deadline.duration_since(SystemTime::now());
+        let end_timeout = self.end_timeout.min(left.unwrap_or_default());
         let mut insert = self
             .client
             .insert_formatted_with(self.insert_statement())
@@ -61,7 +64,7 @@ impl Store {
             .with_setting("insert_deduplicate", "1")
             .with_setting("insert_deduplication_token", block.token().to_string())
             // A server that is still at work when the client has given up could commit late.
-            .with_setting("max_execution_time", seconds(self.end_timeout))
+            .with_setting("max_execution_time", seconds(end_timeout))
             // A batch of old and new messages may span any number of months.
             .with_setting("max_partitions_per_insert_block", "0")
             // The rows of one batch are one block, so that the token stands for all of them.
@@ -71,7 +74,7 @@ impl Store {
                 "materialize_skip_indexes_on_insert",
                 if rows < SKIP_INDEX_ROWS_MIN { "0" } else { "1" },
             )
-            .with_timeouts(Some(self.send_timeout), Some(self.end_timeout));
+            .with_timeouts(Some(self.send_timeout.min(end_timeout)), Some(end_timeout));
         // Whole seconds in a `DateTime`, which ends in 2106.
         let deadline = u32::try_from(self.clickhouse_seconds(deadline)).unwrap_or(0);
         for chunk in block.chunks(deadline, CHUNK_BYTES) {
