@@ -150,13 +150,20 @@ pub async fn run(
         step_max: watchdog::step_max(&settings),
     };
     let watchdog = tokio::spawn(watchdog.run());
+    let told = tokio::spawn(tell_of_stop(shutdown.clone(), Arc::clone(&in_flight)));
     let result = tokio::select! {
         totals = finished(stages) => totals.map_err(PipelineError::from),
-        () = over(&shutdown, settings.shutdown.grace, &in_flight) => Err(PipelineError::GraceOver {
+        () = over(&shutdown, settings.shutdown.grace) => Err(PipelineError::GraceOver {
             grace: settings.shutdown.grace,
             held: in_flight.messages(),
         }),
     };
+    if shutdown.is_cancelled() {
+        // A panic in it would have ended the process.
+        let _ = told.await;
+    } else {
+        told.abort();
+    }
     watchdog.abort();
     keep_alive.abort();
     sample.abort();
@@ -176,10 +183,15 @@ async fn finished(stages: Stages) -> Result<Totals, JoinError> {
     stages.ack.await
 }
 
-async fn over(shutdown: &CancellationToken, grace: Duration, in_flight: &InFlight) {
+/// Tells the service manager of the stop, however fast that is.
+async fn tell_of_stop(shutdown: CancellationToken, in_flight: Arc<InFlight>) {
     shutdown.cancelled().await;
     let held = in_flight.messages();
     service_manager::stopping(&format!("Committing what is held: {held} messages")).await;
+}
+
+async fn over(shutdown: &CancellationToken, grace: Duration) {
+    shutdown.cancelled().await;
     info!(
         grace_ms = grace.as_millis() as u64,
         "Pulling stopped; committing what is held"

@@ -42,12 +42,12 @@ async fn systemd_is_told_of_start_life_and_stop() {
     socket.hears("READY=1").await;
     socket.hears_again(ALIVE, 3).await;
     assert!(daemon.stop().await.success());
+    socket.hears("STATUS=Committing what is held").await;
     let heard = socket.heard();
     let at = |line: &str| heard.iter().position(|heard| heard.starts_with(line));
     assert!(at("READY=1") < at(ALIVE), "{heard:?}");
     assert!(at("STATUS=Moving signals").is_some(), "{heard:?}");
     assert!(at(ALIVE) < at("STOPPING=1"), "{heard:?}");
-    assert!(at("STATUS=Committing what is held").is_some(), "{heard:?}");
     assert_eq!(socket.count("READY=1"), 1);
 }
 
