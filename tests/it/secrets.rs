@@ -8,9 +8,9 @@ use super::nats_jwt;
 use crate::harness::nats::Options;
 use crate::harness::{Daemon, Stack, clickhouse, eventually, risksignal};
 
-const NATS_PASSWORD: &str = "secret-nats-4711";
-const TOKEN: &str = "secret-token-4711";
-const CLICKHOUSE_PASSWORD: &str = "secret-clickhouse-4711";
+const NATS_PASSWORD: &str = "secret-nats-918273645546";
+const TOKEN: &str = "secret-token-918273645546";
+const CLICKHOUSE_PASSWORD: &str = "secret-clickhouse-918273645546";
 
 /// Everything that must not be written.
 struct Secrets {
@@ -25,7 +25,7 @@ impl Secrets {
         let (creds, _) = nats_jwt::operator_mode();
         let mut words = vec![
             // What the passwords have in common.
-            "4711".to_owned(),
+            "918273645546".to_owned(),
             clickhouse::PASSWORD.to_owned(),
             seed.clone(),
         ];
@@ -107,7 +107,7 @@ async fn no_secret_is_written_with_servers_that_accept_refuse_or_are_away() {
     ];
     let wrong = [
         ("RISKSIGNAL__NATS__USER", "app"),
-        ("RISKSIGNAL__NATS__PASSWORD", "wrong-4711"),
+        ("RISKSIGNAL__NATS__PASSWORD", "wrong-918273645546"),
     ];
     let is_not = ["is not as it should be", "is not ready"];
     for (case, login) in [
@@ -170,15 +170,15 @@ async fn no_secret_is_written_of_a_faulty_configuration() {
         ),
         (
             "a login in a URL",
-            &[("NATS_URL", "nats://app:secret-4711@h")],
+            &[("NATS_URL", "nats://app:secret-918273645546@h")],
         ),
         (
             "a token in a URL",
-            &[("NATS_URL", "tls://secret-4711@h,nats://h")],
+            &[("NATS_URL", "tls://secret-918273645546@h,nats://h")],
         ),
         (
             "ClickHouse's too",
-            &[("CLICKHOUSE_URL", "https://a:secret-4711@h")],
+            &[("CLICKHOUSE_URL", "https://a:secret-918273645546@h")],
         ),
         (
             "value and file",
@@ -191,21 +191,37 @@ async fn no_secret_is_written_of_a_faulty_configuration() {
         assert_faulty(&secrets, case, "", "", environment).await;
     }
     for (case, toml, dot_env) in [
-        ("no quotes", "[nats]\ntoken = secret-token-4711\n", ""),
-        ("a number", "[clickhouse]\npassword = 4711\n", ""),
         (
-            "a key that is none",
-            "[nats]\npasswort = \"secret-4711\"\n",
+            "no quotes",
+            "[nats]\ntoken = secret-token-918273645546\n",
             "",
         ),
-        ("a table", "[nats.password]\nx = \"secret-4711\"\n", ""),
-        ("a list", "[nats]\npassword = [\"secret-4711\"]\n", ""),
+        ("a number", "[clickhouse]\npassword = 918273645546\n", ""),
+        (
+            "a key that is none",
+            "[nats]\npasswort = \"secret-918273645546\"\n",
+            "",
+        ),
+        (
+            "a table",
+            "[nats.password]\nx = \"secret-918273645546\"\n",
+            "",
+        ),
+        (
+            "a list",
+            "[nats]\npassword = [\"secret-918273645546\"]\n",
+            "",
+        ),
         (
             "no line of .env",
             "",
-            "RISKSIGNAL__NATS__PASSWORD secret-4711\n",
+            "RISKSIGNAL__NATS__PASSWORD secret-918273645546\n",
         ),
-        ("an open quote", "", "CLICKHOUSE_PASSWORD='secret-4711\n"),
+        (
+            "an open quote",
+            "",
+            "CLICKHOUSE_PASSWORD='secret-918273645546\n",
+        ),
     ] {
         assert_faulty(&secrets, case, toml, dot_env, &[]).await;
     }

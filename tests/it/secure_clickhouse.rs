@@ -89,7 +89,9 @@ async fn a_client_shows_its_certificate_where_the_server_asks_for_one() {
         ("CLICKHOUSE_URL", url.as_str()),
         ("RISKSIGNAL__CLICKHOUSE__CA_FILE", ca_file.as_str()),
     ];
-    let words = ["look at clickhouse.cert_file and clickhouse.key_file"];
+    // With TLS 1.3 the server refuses a client whose handshake is done: it may find the
+    // connection closed before it has read why, and then cannot say what to look at.
+    let words = [];
     assert_refused(&stack, &without, &words).await;
     for (shown, is_right) in [(foreign, false), (client, true)] {
         let (certificate, key) = (shown.certificate(), shown.key());
