@@ -190,12 +190,16 @@ mod tests {
     use super::super::delivery::Position;
     use super::super::in_flight::InFlight;
     use super::*;
+    use crate::jetstream::epoch::Epoch;
     use crate::settings::Settings;
     use crate::signal::{Invalid, Signal};
     use crate::store::row::Origin;
 
     async fn delivery(stream_seq: u64) -> Delivery {
-        let mut pull = InFlight::new(1, 1).reserve(1, 1).await;
+        let mut pull = InFlight::new(1, 1)
+            .reserve(1, 1)
+            .await
+            .requested(Epoch::number(1));
         Delivery {
             message: async_nats::Message {
                 subject: "signals.t".into(),
@@ -214,7 +218,7 @@ mod tests {
             published_at_ms: 0,
             attempt: 1,
             may_be_stored: false,
-            lease: pull.lease("ack".into(), 1),
+            lease: pull.lease("ack".into(), 1).unwrap(),
         }
     }
 

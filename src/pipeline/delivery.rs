@@ -74,6 +74,13 @@ impl AckSubject {
         let end = names(subject).and_then(|names| dots.nth(names - 1));
         &subject[..end.unwrap_or(subject.len())]
     }
+
+    /// The stream and the consumer of an ack subject.
+    pub fn stream_and_consumer(subject: &str) -> Option<(&str, &str)> {
+        let (rest, consumer) = Self::consumer(subject).rsplit_once('.')?;
+        let (_, stream) = rest.rsplit_once('.')?;
+        Some((stream, consumer))
+    }
 }
 
 /// How many tokens of an ack subject stand before its numbers. Names of streams and consumers
@@ -104,11 +111,8 @@ mod tests {
             "$JS.ACK.hub.hash.SIGNALS.signals-to-clickhouse.2.77.5.1683029999000000123.9.x",
         ] {
             assert_eq!(AckSubject::parse(subject), expected, "{subject}");
-            let consumer = AckSubject::consumer(subject);
-            assert!(
-                consumer.ends_with(".SIGNALS.signals-to-clickhouse"),
-                "{consumer}"
-            );
+            let names = AckSubject::stream_and_consumer(subject);
+            assert_eq!(names, Some(("SIGNALS", "signals-to-clickhouse")));
         }
         for subject in [
             "",

@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::{Consumer, pull};
 use async_nats::{Message, Subject};
 use futures_util::StreamExt;
 use tokio::sync::mpsc::Sender;
@@ -21,6 +22,7 @@ use tracing::{debug, info, warn};
 use crate::backoff::Backoff;
 use crate::jetstream::HeaderBlock;
 use crate::jetstream::advisories::{self, Advisory};
+use crate::jetstream::epoch::{self, Epoch};
 use crate::jetstream::stored::{self, StoredError, StoredMessage};
 use crate::jetstream::topology::{self, TopologyError};
 use crate::settings::Settings;
@@ -31,7 +33,7 @@ use super::dead_letter::{Reason, Rejected};
 use super::delivery::{AckSubject, Delivery, Position};
 use super::in_flight::{InFlight, Lease, Reservation};
 use super::pulse::Pulse;
-use super::source::unix_nanos;
+use super::source::{unix_nanos, unsettled};
 
 /// How long a pull waits for an advisory at most, and how often it is asked whether there is
 /// one.
@@ -53,6 +55,8 @@ enum ExhaustedError {
     Stored(#[from] StoredError),
     #[error("the stream of advisories is gone")]
     StreamGone,
+    #[error("NATS was restarted meanwhile")]
+    Restarted,
     #[error("cannot pull from the stream of advisories: {0}")]
     Pull(async_nats::Error),
 }
@@ -70,6 +74,8 @@ impl NoLetterNeeded {
         self.lease
     }
 }
+
+type AdvisoryConsumer = Consumer<pull::Config>;
 
 /// The stage that reads advisories.
 pub(super) struct Exhausted {
@@ -123,16 +129,39 @@ impl Exhausted {
             }
             // Room first: a delivery counts as a try.
             let room = self.in_flight.reserve(1, self.room());
-            let reservation = self.pulse.waiting(room).await;
+            let room = self.pulse.waiting(room).await;
+            let epoch = self.settled_epoch(&consumer).await?;
+            let reservation = room.requested(epoch);
             let pull = consumer.batch().max_messages(1).expires(expires);
             let pulled = pull.messages().await;
             let mut pulled = pulled.map_err(|error| ExhaustedError::Pull(error.into()))?;
             if let Some(message) = pulled.next().await {
                 let message = message.map_err(ExhaustedError::Pull)?.message;
+                if self.epoch(&consumer).await?.0 != epoch {
+                    return Err(ExhaustedError::Restarted);
+                }
                 self.take(message, reservation, turn).await?;
             }
             backoff.reset();
         }
+    }
+
+    /// The epoch of the advisories' consumer, once nothing can come any more of what was
+    /// delivered before it.
+    async fn settled_epoch(&self, consumer: &AdvisoryConsumer) -> Result<Epoch, ExhaustedError> {
+        loop {
+            let (epoch, age) = self.epoch(consumer).await?;
+            match unsettled(age, consumer.cached_info().config.ack_wait) {
+                None => return Ok(epoch),
+                Some(left) => self.pulse.waiting(sleep(left)).await,
+            }
+        }
+    }
+
+    async fn epoch(&self, consumer: &AdvisoryConsumer) -> Result<(Epoch, Duration), TopologyError> {
+        let info = consumer.cached_info();
+        let signals = &self.settings.stream;
+        epoch::current(&self.ends.context, signals, &info.stream_name, &info.name).await
     }
 
     /// The bytes of the largest message there may be.
@@ -154,7 +183,9 @@ impl Exhausted {
         let Some(delivered) = AckSubject::parse(&reply).map(|ack| ack.delivered) else {
             return Ok(());
         };
-        let lease = reservation.lease(reply, self.room());
+        let Some(lease) = reservation.lease(reply, self.room()) else {
+            return Ok(());
+        };
         let advisory: Advisory = match serde_json::from_slice(&message.payload) {
             Ok(advisory) => advisory,
             Err(error) => {

@@ -8,6 +8,8 @@ use async_nats::Subject;
 use slab::Slab;
 use tokio::sync::{Notify, OwnedMutexGuard};
 
+use crate::jetstream::epoch::Epoch;
+
 use super::moment::Moment;
 
 /// Every message between its pull and its ack, within a fixed number of messages and bytes.
@@ -34,6 +36,8 @@ struct Held {
     reply: Subject,
     /// The ack wait began no earlier than this.
     since: Moment,
+    /// The server that gave it out remembers it for as long as this lasts.
+    epoch: Epoch,
     bytes: usize,
 }
 
@@ -42,6 +46,8 @@ struct Held {
 pub(super) struct Renewal {
     /// Where to ask for more time.
     pub reply: Subject,
+    /// When it was given out.
+    pub epoch: Epoch,
     slot: usize,
     id: u64,
 }
@@ -61,17 +67,17 @@ impl InFlight {
         })
     }
 
-    /// Waits until a whole pull has room, and takes that room.
-    pub async fn reserve(self: &Arc<Self>, messages: usize, bytes: usize) -> Reservation {
+    /// Waits until a whole pull has room, and takes that room. The pull's request comes after
+    /// [`Room::requested`].
+    pub async fn reserve(self: &Arc<Self>, messages: usize, bytes: usize) -> Room {
         loop {
             let room = self.room.notified();
             tokio::pin!(room);
             // Before the look, so that what is freed after it is not missed.
             room.as_mut().enable();
             if self.lock().take(messages, bytes) {
-                return Reservation {
+                return Room {
                     in_flight: Arc::clone(self),
-                    requested: Moment::now(),
                     messages,
                     bytes,
                 };
@@ -124,6 +130,7 @@ impl InFlight {
             .filter(|(_, held)| ages.contains(&held.since.age()));
         due.map(|(slot, held)| Renewal {
             reply: held.reply.clone(),
+            epoch: held.epoch,
             slot,
             id: held.id,
         })
@@ -133,7 +140,12 @@ impl InFlight {
     /// Counts leases as begun anew at `since`, now that the server has confirmed that: those
     /// that are not older than the ack wait even now. The others may have run out before the
     /// server saw the renewal, and are somebody else's.
-    pub fn renewed(&self, renewals: &[Renewal], since: Moment, ack_wait: Duration) {
+    pub fn renewed<'r>(
+        &self,
+        renewals: impl IntoIterator<Item = &'r Renewal>,
+        since: Moment,
+        ack_wait: Duration,
+    ) {
         let mut inner = self.lock();
         for renewal in renewals {
             let held = inner.held.get_mut(renewal.slot);
@@ -160,7 +172,7 @@ impl Inner {
         fits
     }
 
-    fn hold(&mut self, reply: Subject, since: Moment, bytes: usize) -> usize {
+    fn hold(&mut self, reply: Subject, since: Moment, epoch: Epoch, bytes: usize) -> usize {
         let id = self.next_id;
         self.next_id += 1;
         self.held_bytes += bytes;
@@ -168,6 +180,7 @@ impl Inner {
             id,
             reply,
             since,
+            epoch,
             bytes,
         })
     }
@@ -183,18 +196,47 @@ impl Inner {
 
 /// Room for one pull; what the pull does not use returns when this is dropped.
 #[derive(Debug)]
-#[must_use = "dropping a reservation gives its room back"]
-pub(super) struct Reservation {
+#[must_use = "dropping it gives the room back"]
+pub(super) struct Room {
     in_flight: Arc<InFlight>,
-    requested: Moment,
     messages: usize,
     bytes: usize,
+}
+
+impl Room {
+    /// The room of a pull that is asked for from now on, in this epoch.
+    pub fn requested(self, epoch: Epoch) -> Reservation {
+        Reservation {
+            room: self,
+            since: Moment::now(),
+            epoch,
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut inner = self.in_flight.lock();
+        inner.free_messages += self.messages;
+        inner.free_bytes += self.bytes;
+        drop(inner);
+        self.in_flight.room.notify_waiters();
+    }
+}
+
+/// Room for one pull that has been asked for.
+#[derive(Debug)]
+#[must_use = "dropping a reservation gives its room back"]
+pub(super) struct Reservation {
+    room: Room,
+    since: Moment,
+    epoch: Epoch,
 }
 
 impl Reservation {
     /// Messages still to come.
     pub fn messages(&self) -> usize {
-        self.messages
+        self.room.messages
     }
 
     /// Moves the shares of messages from the reservation to leases, each with where its ack
@@ -204,15 +246,16 @@ impl Reservation {
     /// was not before the pull was made, so the lease counts from there. A message that
     /// waited in a socket while this process was stopped is then known to be late.
     pub fn leases(&mut self, messages: impl Iterator<Item = (Subject, usize)>) -> Vec<Lease> {
-        let mut inner = self.in_flight.lock();
+        let Self { room, since, epoch } = self;
+        let mut inner = room.in_flight.lock();
         let leases = messages.map(|(reply, bytes)| {
             // The server holds a pull to its bounds, so that this never cuts anything off.
-            let bytes = bytes.min(self.bytes);
-            self.messages = self.messages.saturating_sub(1);
-            self.bytes -= bytes;
+            let bytes = bytes.min(room.bytes);
+            room.messages = room.messages.saturating_sub(1);
+            room.bytes -= bytes;
             Lease {
-                slot: Some(inner.hold(reply, self.requested, bytes)),
-                in_flight: Arc::clone(&self.in_flight),
+                slot: Some(inner.hold(reply, *since, *epoch, bytes)),
+                in_flight: Arc::clone(&room.in_flight),
                 exhausted: None,
             }
         });
@@ -220,28 +263,8 @@ impl Reservation {
     }
 
     /// As [`Self::leases`], for one message.
-    pub fn lease(&mut self, reply: Subject, bytes: usize) -> Lease {
-        let slot = self
-            .in_flight
-            .lock()
-            .hold(reply, self.requested, bytes.min(self.bytes));
-        self.messages = self.messages.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(bytes);
-        Lease {
-            slot: Some(slot),
-            in_flight: Arc::clone(&self.in_flight),
-            exhausted: None,
-        }
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        let mut inner = self.in_flight.lock();
-        inner.free_messages += self.messages;
-        inner.free_bytes += self.bytes;
-        drop(inner);
-        self.in_flight.room.notify_waiters();
+    pub fn lease(&mut self, reply: Subject, bytes: usize) -> Option<Lease> {
+        self.leases(std::iter::once((reply, bytes))).pop()
     }
 }
 

@@ -66,6 +66,7 @@ use delivery::Delivery;
 use exhausted::Exhausted;
 use in_flight::InFlight;
 use insert::{Halt, Insert};
+use keep_alive::KeepAlive;
 use pull::Pull;
 use pulse::{Pulse, Pulses};
 use sample::Sample;
@@ -126,12 +127,15 @@ pub async fn run(
         settings.consumer.max_in_flight_bytes,
     );
     let mut pulses = Pulses::new();
-    let keep_alive = tokio::spawn(keep_alive::run(
-        ends.client.clone(),
-        Arc::clone(&in_flight),
-        settings.consumer.ack_wait,
-        pulses.of("keep alive"),
-    ));
+    let keep_alive = tokio::spawn(
+        KeepAlive {
+            context: ends.context.clone(),
+            settings: Arc::clone(&settings),
+            in_flight: Arc::clone(&in_flight),
+            pulse: pulses.of("keep alive"),
+        }
+        .run(),
+    );
     let sample = tokio::spawn(
         Sample {
             ends: ends.clone(),

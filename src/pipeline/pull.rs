@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use serde_json::json;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -21,7 +21,7 @@ use crate::settings::{Consumer, Settings};
 use crate::telemetry::metrics::Metrics;
 
 use super::delivery::{AckSubject, Delivery, Position};
-use super::in_flight::{InFlight, Reservation};
+use super::in_flight::{InFlight, Reservation, Room};
 use super::insert::Halt;
 use super::pulse::Pulse;
 use super::source::{Source, connect_count};
@@ -98,14 +98,14 @@ impl Pull {
         let inbox = self.client.new_inbox();
         let connects = connect_count(&self.client);
         if !self.source.is_current || self.source.connects != connects {
-            self.source = Source::ensure(&self.context, &self.settings).await?;
+            self.find_source().await?;
         }
         let mut messages = self.client.subscribe(inbox.clone()).await?;
         let mut last_consumer_seq = 0;
         loop {
             let without_pull = Instant::now();
             let room = self.shutdown.run_until_cancelled(self.room());
-            let Some(reservation) = self.pulse.waiting(room).await else {
+            let Some(room) = self.pulse.waiting(room).await else {
                 return Ok(());
             };
             // An open pull shows when a server has crashed and forgotten what it delivered;
@@ -114,8 +114,9 @@ impl Pull {
                 return Err(PullError::ConnectionAnew);
             }
             if without_pull.elapsed() >= silence(&self.settings.consumer) {
-                self.source = Source::ensure(&self.context, &self.settings).await?;
+                self.find_source().await?;
             }
+            let reservation = room.requested(self.source.epoch);
             self.request(&inbox).await?;
             let end = self.receive(&mut messages, reservation, &mut last_consumer_seq);
             match end.await? {
@@ -125,8 +126,18 @@ impl Pull {
         }
     }
 
+    /// Makes sure of the stream and the consumer, and of what may have been forgotten of them.
+    async fn find_source(&mut self) -> Result<(), PullError> {
+        let before = self.source;
+        self.source = Source::ensure(&self.context, &self.settings, Some(before)).await?;
+        if self.source.epoch != before.epoch {
+            tell_of(&self.source);
+        }
+        Ok(())
+    }
+
     /// Waits until there is a connection, inserts are not halted, and a pull has room.
-    async fn room(&self) -> Reservation {
+    async fn room(&self) -> Room {
         while self.client.connection_state() != State::Connected {
             // Requests made now would all go out, stale, after the reconnect.
             sleep(RECONNECT_POLL).await;
@@ -240,13 +251,43 @@ impl Pull {
             *last_consumer_seq = ack.consumer_seq;
             messages.push((message, ack));
         }
+        // A request that went out over a new connection has messages come that a server sends
+        // which may have forgotten what it delivered.
+        if self.source.connects != connect_count(&self.client) {
+            return Some(Err(PullError::ConnectionAnew));
+        }
         self.count(&messages);
-        let deliveries = self.deliveries(messages, reservation);
+        let mut deliveries = self.deliveries(messages, reservation);
+        if let Some(until) = self.source.unsettled_until {
+            deliveries = self.hold_back(deliveries, until);
+        }
         if !deliveries.is_empty() && self.deliveries.send(deliveries).await.is_err() {
             // Only when the pipeline is torn down; the leases drop.
             return Some(Ok(End::Stopped));
         }
         end
+    }
+
+    /// Holds back what another instance may still insert, until it cannot any more: what it
+    /// has inserted is then found before it is inserted here. Returns the others.
+    fn hold_back(&self, deliveries: Vec<Delivery>, until: Instant) -> Vec<Delivery> {
+        if until <= Instant::now() {
+            return deliveries;
+        }
+        let is_settled =
+            |delivery: &Delivery| delivery.position.stream_seq > self.source.may_be_stored_to_seq;
+        let (settled, unsettled): (Vec<_>, _) = deliveries.into_iter().partition(is_settled);
+        if !unsettled.is_empty() {
+            let (next, shutdown) = (self.deliveries.clone(), self.shutdown.clone());
+            tokio::spawn(async move {
+                let over = shutdown.run_until_cancelled(sleep_until(until));
+                if over.await.is_some() {
+                    // As above; at a stop they are delivered again.
+                    let _ = next.send(unsettled).await;
+                }
+            });
+        }
+        settled
     }
 
     fn count(&self, messages: &[(Message, AckSubject)]) {
@@ -287,6 +328,18 @@ impl Pull {
             })
             .collect()
     }
+}
+
+/// Tells of a new epoch, and what it costs.
+fn tell_of(source: &Source) {
+    let left = source
+        .unsettled_until
+        .map(|until| until.saturating_duration_since(Instant::now()));
+    info!(
+        wait_ms = left.unwrap_or_default().as_millis() as u64,
+        to_stream_seq = source.may_be_stored_to_seq,
+        "NATS was restarted, or the consumer made anew: older messages wait until what was delivered before has landed or is given up"
+    );
 }
 
 /// What the reply says of a delivery; `None` for a message that did not come from JetStream.

@@ -48,7 +48,7 @@ impl Options {
 pub struct Nats {
     process: Mutex<Process>,
     options: Options,
-    log: PathBuf,
+    data: PathBuf,
     port: u16,
 }
 
@@ -62,11 +62,10 @@ impl Nats {
             format!("--port={port}"),
         ];
         options.arguments.splice(..0, fixed);
-        let log = data.join("output.log");
         Self {
-            process: Mutex::new(serve(&options, &log)),
+            process: Mutex::new(serve(&options, &data)),
             options,
-            log,
+            data,
             port,
         }
     }
@@ -107,7 +106,15 @@ impl Nats {
 
     /// As [`Self::restart`], for one that the test itself cannot connect to.
     pub fn restart_not_waited_for(&self) {
-        *self.process.lock().unwrap() = serve(&self.options, &self.log);
+        *self.process.lock().unwrap() = serve(&self.options, &self.data);
+    }
+
+    /// Kills it and takes away what it has written of the daemon's consumer's deliveries, as
+    /// when they were too young to be written.
+    pub fn kill_and_forget(&self) {
+        self.kill();
+        let consumer = format!("jetstream/RISKSIGNAL/streams/{STREAM}/obs/{CONSUMER}/o.dat");
+        std::fs::remove_file(self.data.join(consumer)).unwrap();
     }
 
     pub async fn client(&self) -> async_nats::Client {
@@ -160,10 +167,10 @@ impl Nats {
     }
 }
 
-fn serve(options: &Options, log: &Path) -> Process {
+fn serve(options: &Options, data: &Path) -> Process {
     let mut command = stack_serve(&options.arguments);
     command.envs(options.environment.iter().cloned());
-    Process::spawn(command, log)
+    Process::spawn(command, &data.join("output.log"))
 }
 
 /// The sequence of a message in its stream.

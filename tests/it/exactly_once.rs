@@ -7,6 +7,7 @@ use tokio::time::sleep;
 
 use crate::harness::nats::{CONSUMER, DEAD_LETTERS, STREAM};
 use crate::harness::signals::signal;
+use crate::harness::slow_link::SlowLink;
 use crate::harness::{Daemon, Stack, eventually};
 
 /// Short leases, so that a crash is over soon, and a log line for everything.
@@ -108,6 +109,41 @@ async fn an_instance_that_was_stopped_for_longer_than_its_lease_inserts_nothing_
     stack.settled().await;
     assert_eq!(stack.clickhouse.counts().await, (60_000, 60_000));
     assert!(sleeper.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_forgets_what_it_delivered_has_nobody_insert_it_twice() {
+    let stack = Stack::start().await;
+    stack.risksignal(&["migrate"]).await;
+    let link = SlowLink::to(stack.clickhouse.port()).await;
+    let mut environment = SHORT.to_vec();
+    environment.extend([
+        ("RISKSIGNAL__CONSUMER__ACK_WAIT", "8s"),
+        ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "2s"),
+        ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "4s"),
+    ]);
+    let url = link.url();
+    let slow = [environment.as_slice(), &[("CLICKHOUSE_URL", &url)]].concat();
+    let mut first = stack.daemon(&slow).await;
+    // A row is there, so that a daemon that starts does not take the table for a new one.
+    stack.produce(&["--count=1", "--seed=1"]).await;
+    stack.settled().await;
+
+    // The insert of the first is under way for longer than the server and the second take.
+    link.slow(20_000);
+    stack.produce(&["--count=100", "--seed=2"]).await;
+    eventually("all are delivered", async || {
+        let consumer = stack.nats.consumer().await?;
+        (consumer.num_pending == 0 && consumer.num_ack_pending > 0).then_some(())
+    })
+    .await;
+    stack.nats.kill_and_forget();
+    stack.nats.restart().await;
+    let mut second = stack.daemon(&environment).await;
+    stack.settled().await;
+    assert!(first.stop().await.success());
+    assert_eq!(stack.clickhouse.counts().await, (101, 101));
+    assert!(second.stop().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

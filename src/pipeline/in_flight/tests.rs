@@ -1,5 +1,9 @@
 use super::*;
 
+fn epoch() -> Epoch {
+    Epoch::number(1)
+}
+
 fn free(in_flight: &InFlight) -> (usize, usize) {
     let inner = in_flight.lock();
     (inner.free_messages, inner.free_bytes)
@@ -14,10 +18,10 @@ fn due(in_flight: &InFlight, age_s: u64) -> Vec<Renewal> {
 #[tokio::test(start_paused = true)]
 async fn room_is_given_back_however_a_lease_ends() {
     let in_flight = InFlight::new(10, 1000);
-    let mut pull = in_flight.reserve(3, 600).await;
+    let mut pull = in_flight.reserve(3, 600).await.requested(epoch());
     assert_eq!(free(&in_flight), (7, 400));
-    let acked = pull.lease("a".into(), 100);
-    let dropped = pull.lease("b".into(), 200);
+    let acked = pull.lease("a".into(), 100).unwrap();
+    let dropped = pull.lease("b".into(), 200).unwrap();
     drop(pull);
     assert_eq!(free(&in_flight), (8, 700));
     assert_eq!(in_flight.settle(vec![acked]), ["a".into()]);
@@ -31,12 +35,12 @@ async fn room_is_given_back_however_a_lease_ends() {
 async fn an_exhausted_message_has_its_turn_until_its_lease_ends() {
     let turns = Arc::new(tokio::sync::Mutex::new(()));
     let in_flight = InFlight::new(2, 2);
-    let mut pull = in_flight.reserve(2, 2).await;
-    let dropped = pull.lease("advisory".into(), 1);
+    let mut pull = in_flight.reserve(2, 2).await.requested(epoch());
+    let dropped = pull.lease("advisory".into(), 1).unwrap();
     let dropped = dropped.with_exhausted("message".into(), Arc::clone(&turns).lock_owned().await);
     assert!(turns.try_lock().is_err());
     drop(dropped);
-    let settled = pull.lease("advisory".into(), 1);
+    let settled = pull.lease("advisory".into(), 1).unwrap();
     let settled = settled.with_exhausted("message".into(), Arc::clone(&turns).lock_owned().await);
     let acks = in_flight.settle(vec![settled]);
     assert_eq!(acks, ["message".into(), "advisory".into()]);
@@ -46,11 +50,17 @@ async fn an_exhausted_message_has_its_turn_until_its_lease_ends() {
 #[tokio::test(start_paused = true)]
 async fn a_pull_waits_for_its_whole_room() {
     let in_flight = InFlight::new(4, 1000);
-    let mut first = in_flight.reserve(4, 100).await;
-    let lease = first.lease("a".into(), 10);
+    let mut first = in_flight.reserve(4, 100).await.requested(epoch());
+    let lease = first.lease("a".into(), 10).unwrap();
     let waiting = tokio::spawn({
         let in_flight = Arc::clone(&in_flight);
-        async move { in_flight.reserve(4, 100).await.messages() }
+        async move {
+            in_flight
+                .reserve(4, 100)
+                .await
+                .requested(epoch())
+                .messages()
+        }
     });
     tokio::time::sleep(Duration::from_secs(1)).await;
     drop(first);
@@ -63,11 +73,11 @@ async fn a_pull_waits_for_its_whole_room() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_counts_from_its_pull_and_is_due_when_it_is_old_enough() {
     let in_flight = InFlight::new(10, 1000);
-    let mut pull = in_flight.reserve(1, 100).await;
+    let mut pull = in_flight.reserve(1, 100).await.requested(epoch());
     tokio::time::advance(Duration::from_secs(10)).await;
-    let old = pull.lease("old".into(), 1);
-    let mut pull = in_flight.reserve(1, 100).await;
-    let _young = pull.lease("young".into(), 1);
+    let old = pull.lease("old".into(), 1).unwrap();
+    let mut pull = in_flight.reserve(1, 100).await.requested(epoch());
+    let _young = pull.lease("young".into(), 1).unwrap();
     assert!(old.since().unwrap().age() >= Duration::from_secs(10));
     assert_eq!(due(&in_flight, 15), []);
     tokio::time::advance(Duration::from_secs(5)).await;
@@ -82,12 +92,12 @@ async fn a_lease_counts_from_its_pull_and_is_due_when_it_is_old_enough() {
 #[tokio::test(start_paused = true)]
 async fn a_renewal_does_not_count_for_the_next_holder_of_a_slot() {
     let in_flight = InFlight::new(10, 1000);
-    let mut pull = in_flight.reserve(2, 100).await;
-    let first = pull.lease("first".into(), 1);
+    let mut pull = in_flight.reserve(2, 100).await.requested(epoch());
+    let first = pull.lease("first".into(), 1).unwrap();
     tokio::time::advance(Duration::from_secs(15)).await;
     let renewals = due(&in_flight, 15);
     drop(first);
-    let _second = pull.lease("second".into(), 1);
+    let _second = pull.lease("second".into(), 1).unwrap();
     in_flight.renewed(&renewals, Moment::now(), ACK_WAIT);
     assert_eq!(due(&in_flight, 15)[0].reply.as_str(), "second");
 }
@@ -95,8 +105,8 @@ async fn a_renewal_does_not_count_for_the_next_holder_of_a_slot() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_ran_out_is_never_renewed() {
     let in_flight = InFlight::new(10, 1000);
-    let mut pull = in_flight.reserve(1, 100).await;
-    let lease = pull.lease("a".into(), 1);
+    let mut pull = in_flight.reserve(1, 100).await.requested(epoch());
+    let lease = pull.lease("a".into(), 1).unwrap();
     tokio::time::advance(Duration::from_secs(20)).await;
     let renewals = due(&in_flight, 15);
     let asked = Moment::now();
