@@ -132,7 +132,7 @@ async fn schema(store: &Store, migrate: bool) -> Result<(), SchemaError> {
 
 async fn client(settings: &Settings, health: &Health, mut backoff: Backoff) -> Client {
     loop {
-        match jetstream::connect(&settings.nats, "risksignal run").await {
+        match jetstream::connect_trusting_subjects(&settings.nats, "risksignal run").await {
             Ok(client) => {
                 health.up(Dependency::Nats);
                 return client;

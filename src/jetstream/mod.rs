@@ -7,5 +7,5 @@ mod header_block;
 pub mod stored;
 pub mod topology;
 
-pub use connect::{ConnectError, connect, context};
+pub use connect::{ConnectError, connect, connect_trusting_subjects, context};
 pub use header_block::HeaderBlock;

@@ -201,15 +201,9 @@ mod tests {
             .await
             .requested(Epoch::number(1));
         Delivery {
-            message: async_nats::Message {
-                subject: "signals.t".into(),
-                reply: None,
-                payload: Default::default(),
-                headers: None,
-                status: None,
-                description: None,
-                length: 0,
-            },
+            subject: "signals.t".into(),
+            body: Bytes::new(),
+            headers: None,
             unreadable_headers: None,
             position: Position {
                 stream_created_ns: 0,
@@ -242,9 +236,9 @@ mod tests {
                 r#"{{"event_time":0,"source_id":"s","payload":{payload},"severity":1,"trace_id":"3b32aef0-228a-5924-a25d-9362bb7bf65d"}}"#
             ));
             let limits = Settings::default().validation;
-            let signal = Signal::parse(&body, &delivery.message.subject, &limits).unwrap();
+            let signal = Signal::parse(&body, &delivery.subject, &limits).unwrap();
             let origin = Origin {
-                subject: &delivery.message.subject,
+                subject: &delivery.subject,
                 stream_created_ns: 0,
                 stream_seq,
                 published_at_ms: 0,

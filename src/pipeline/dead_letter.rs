@@ -80,7 +80,7 @@ impl DeadLettered {
             event: events::DeadLettered {
                 reason: reason.code(),
                 error: reason.to_string(),
-                subject: delivery.message.subject.to_string(),
+                subject: delivery.subject.to_string(),
                 stream_seq: delivery.position.stream_seq,
                 dead_letter_seq: publish_ack.sequence,
             },
@@ -191,12 +191,12 @@ fn letter(rejected: &Rejected, settings: &Settings, max_payload: usize) -> Lette
     let Rejected { delivery, reason } = rejected;
     let none = HeaderMap::new();
     let original = Original {
-        subject: &delivery.message.subject,
-        headers: delivery.unreadable_headers.as_deref().map_or_else(
-            || Ok(delivery.message.headers.as_ref().unwrap_or(&none)),
-            Err,
-        ),
-        body: &delivery.message.payload,
+        subject: &delivery.subject,
+        headers: delivery
+            .unreadable_headers
+            .as_deref()
+            .map_or_else(|| Ok(delivery.headers.as_ref().unwrap_or(&none)), Err),
+        body: &delivery.body,
         stream: &settings.stream.name,
         stream_created_ns: delivery.position.stream_created_ns,
         sequence: delivery.position.stream_seq,

@@ -121,7 +121,7 @@ impl Decode {
 
     async fn take(&mut self, delivery: Delivery) {
         self.faults
-            .reached_by(Point::Decoding, &delivery.message.subject)
+            .reached_by(Point::Decoding, &delivery.subject)
             .await;
         let (limits, kinds) = (&self.limits, &mut self.kinds);
         let pushed = self.batch.push(delivery, |delivery, rows| {
@@ -157,16 +157,15 @@ fn encode(
     rows: &mut Rows,
     kinds: &mut KindTally,
 ) -> Result<(), Reason> {
-    let message = &delivery.message;
-    let signal =
-        Signal::parse(&message.payload, &message.subject, limits).map_err(Reason::Invalid)?;
+    let Delivery { subject, body, .. } = delivery;
+    let signal = Signal::parse(body, subject, limits).map_err(Reason::Invalid)?;
     let origin = Origin {
-        subject: &message.subject,
+        subject,
         stream_created_ns: delivery.position.stream_created_ns,
         stream_seq: delivery.position.stream_seq,
         published_at_ms: delivery.published_at_ms,
     };
-    rows.push(&signal, &message.payload, &origin);
+    rows.push(&signal, body, &origin);
     kinds.count(&signal.event_type, signal.severity);
     Ok(())
 }

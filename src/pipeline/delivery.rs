@@ -1,6 +1,7 @@
 //! One message as JetStream delivered it.
 
-use async_nats::Message;
+use async_nats::{HeaderMap, Subject};
+use bytes::Bytes;
 
 use crate::jetstream::HeaderBlock;
 
@@ -9,9 +10,13 @@ use super::in_flight::Lease;
 /// A message taken from the stream, not yet judged.
 #[derive(Debug)]
 pub(super) struct Delivery {
-    /// Subject, headers and body, as published.
-    pub message: Message,
-    /// Its headers, where no client library reads them. A row has none of them.
+    /// What it was published on.
+    pub subject: Subject,
+    /// What it holds.
+    pub body: Bytes,
+    /// As published. A row has none of them.
+    pub headers: Option<HeaderMap>,
+    /// The headers, where no client library reads them.
     pub unreadable_headers: Option<Box<HeaderBlock>>,
     /// Where it stands in which stream.
     pub position: Position,
@@ -54,25 +59,18 @@ pub(super) struct AckSubject {
 impl AckSubject {
     /// Reads an ack subject; `None` when it is not one.
     pub fn parse(subject: &str) -> Option<Self> {
-        let names = names(subject)?;
-        let mut numbers = subject.split('.').skip(names);
-        let delivered = numbers.next()?.parse().ok()?;
-        let stream_seq = numbers.next()?.parse().ok()?;
-        let consumer_seq = numbers.next()?.parse().ok()?;
-        let published_ns = numbers.next()?.parse().ok()?;
+        let (_, mut numbers) = split(subject)?;
         Some(Self {
-            delivered,
-            stream_seq,
-            consumer_seq,
-            published_ns,
+            delivered: next_number(&mut numbers)?,
+            stream_seq: next_number(&mut numbers)?,
+            consumer_seq: next_number(&mut numbers)?,
+            published_ns: next_number(&mut numbers)?.try_into().ok()?,
         })
     }
 
     /// The part of an ack subject that all messages of one consumer have in common.
     pub fn consumer(subject: &str) -> &str {
-        let mut dots = subject.match_indices('.').map(|(at, _)| at);
-        let end = names(subject).and_then(|names| dots.nth(names - 1));
-        &subject[..end.unwrap_or(subject.len())]
+        split(subject).map_or(subject, |(names, _)| names)
     }
 
     /// The stream and the consumer of an ack subject.
@@ -83,14 +81,43 @@ impl AckSubject {
     }
 }
 
-/// How many tokens of an ack subject stand before its numbers. Names of streams and consumers
-/// hold no dot, so the count tells the form.
-fn names(subject: &str) -> Option<usize> {
-    match subject.strip_prefix("$JS.ACK.")?.split('.').count() {
-        7 => Some(4),
-        9.. => Some(6),
-        _ => None,
+/// The names of an ack subject, and the numbers behind them. Names of streams and consumers
+/// hold no dot, so the count of tokens tells the form.
+fn split(subject: &str) -> Option<(&str, &[u8])> {
+    let bytes = subject.as_bytes();
+    if !bytes.starts_with(b"$JS.ACK.") {
+        return None;
     }
+    // The dots that end the names, and how many there are in all.
+    let (mut short, mut long, mut dots) = (0, 0, 0);
+    for dot in memchr::memchr_iter(b'.', bytes) {
+        dots += 1;
+        match dots {
+            4 => short = dot,
+            6 => long = dot,
+            _ => {}
+        }
+    }
+    let end = match dots {
+        8 => short,
+        10.. => long,
+        _ => return None,
+    };
+    Some((&subject[..end], &bytes[end + 1..]))
+}
+
+/// Takes a decimal number and the dot behind it.
+fn next_number(text: &mut &[u8]) -> Option<u64> {
+    let mut number = 0u64;
+    let mut digits = 0;
+    while let Some(digit) = text.get(digits).filter(|byte| byte.is_ascii_digit()) {
+        let digit = u64::from(digit - b'0');
+        number = number.checked_mul(10)?.checked_add(digit)?;
+        digits += 1;
+    }
+    let is_number = digits > 0 && text.get(digits).is_none_or(|&byte| byte == b'.');
+    *text = text.get(digits + 1..).unwrap_or_default();
+    is_number.then_some(number)
 }
 
 #[cfg(test)]

@@ -342,15 +342,9 @@ fn delivery(
         attempt: advisory.deliveries,
         may_be_stored: true,
         lease,
-        message: Message {
-            length: original.body.len(),
-            subject: original.subject.into(),
-            reply: None,
-            payload: original.body,
-            headers: headers.flatten(),
-            status: None,
-            description: None,
-        },
+        subject: original.subject.into(),
+        body: original.body,
+        headers: headers.flatten(),
         unreadable_headers: original.headers.filter(|_| unreadable).map(Box::new),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_nats::connection::State;
 use async_nats::jetstream::Context;
 use async_nats::{Client, Message, StatusCode, Subscriber};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use serde_json::json;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
@@ -26,8 +26,9 @@ use super::insert::Halt;
 use super::pulse::Pulse;
 use super::source::{Source, connect_count};
 
-/// Messages handed on at a time, when more are there.
-const CHUNK_MESSAGES: usize = 512;
+/// Messages handed on at a time, when more are there: as many as tokio's budget lets a task
+/// receive before others have their turn.
+const CHUNK_MESSAGES: usize = 128;
 /// How long the last messages of a pull may take once the daemon stops.
 const DRAIN: Duration = Duration::from_secs(2);
 /// Between two looks at a connection that is lost.
@@ -181,21 +182,21 @@ impl Pull {
         last_consumer_seq: &mut u64,
     ) -> Result<End, PullError> {
         let silence = silence(&self.settings.consumer);
+        let mut chunk = Vec::with_capacity(CHUNK_MESSAGES);
         while reservation.messages() > 0 {
             self.pulse.step();
-            let chunk_size = reservation.messages().min(CHUNK_MESSAGES);
-            let mut chunks = messages.by_ref().ready_chunks(chunk_size);
-            let chunk = tokio::select! {
-                chunk = timeout(silence, chunks.next()) => chunk,
+            let max = reservation.messages().min(CHUNK_MESSAGES);
+            let received = tokio::select! {
+                received = timeout(silence, receive_chunk(messages, &mut chunk, max)) => received,
                 () = self.shutdown.cancelled() => {
                     self.drain(messages, reservation, last_consumer_seq).await;
                     return Ok(End::Stopped);
                 }
             };
-            let chunk = chunk
+            received
                 .map_err(|_| PullError::Silent(silence))?
                 .ok_or(PullError::Closed)?;
-            let ended = self.hand_on(chunk, &mut reservation, last_consumer_seq);
+            let ended = self.hand_on(&mut chunk, &mut reservation, last_consumer_seq);
             if let Some(ended) = ended.await {
                 return ended;
             }
@@ -215,9 +216,9 @@ impl Pull {
             return;
         }
         let all = async {
-            let mut chunks = messages.ready_chunks(CHUNK_MESSAGES);
-            while let Some(chunk) = chunks.next().await {
-                let ended = self.hand_on(chunk, &mut reservation, last_consumer_seq);
+            let mut chunk = Vec::new();
+            while let Some(()) = receive_chunk(messages, &mut chunk, CHUNK_MESSAGES).await {
+                let ended = self.hand_on(&mut chunk, &mut reservation, last_consumer_seq);
                 let _ = ended.await;
             }
         };
@@ -229,13 +230,14 @@ impl Pull {
     /// Sends deliveries to the next stage; says how the pull ended when a status tells.
     async fn hand_on(
         &self,
-        chunk: Vec<Message>,
+        chunk: &mut Vec<Message>,
         reservation: &mut Reservation,
         last_consumer_seq: &mut u64,
     ) -> Option<Result<End, PullError>> {
         let mut end = None;
         let mut messages = Vec::with_capacity(chunk.len());
-        for message in chunk {
+        let mut acks = Vec::with_capacity(chunk.len());
+        for message in chunk.drain(..) {
             if let Some(status) = message.status {
                 end = ending(status, &message).or(end);
                 continue;
@@ -249,15 +251,16 @@ impl Pull {
                 return Some(Err(PullError::ConsumerAnew));
             }
             *last_consumer_seq = ack.consumer_seq;
-            messages.push((message, ack));
+            acks.push(ack);
+            messages.push(message);
         }
         // A request that went out over a new connection has messages come that a server sends
         // which may have forgotten what it delivered.
         if self.source.connects != connect_count(&self.client) {
             return Some(Err(PullError::ConnectionAnew));
         }
-        self.count(&messages);
-        let mut deliveries = self.deliveries(messages, reservation);
+        self.count(&messages, &acks);
+        let mut deliveries = self.deliveries(messages, acks, reservation);
         if let Some(until) = self.source.unsettled_until {
             deliveries = self.hold_back(deliveries, until);
         }
@@ -290,16 +293,17 @@ impl Pull {
         settled
     }
 
-    fn count(&self, messages: &[(Message, AckSubject)]) {
-        let bytes: usize = messages.iter().map(|(message, _)| message.length).sum();
-        let again = messages.iter().filter(|(_, ack)| ack.delivered > 1).count();
+    fn count(&self, messages: &[Message], acks: &[AckSubject]) {
+        let bytes: usize = messages.iter().map(|message| message.length).sum();
+        let again = acks.iter().filter(|ack| ack.delivered > 1).count();
         self.metrics
             .received(messages.len() as u64, bytes as u64, again as u64);
     }
 
     fn deliveries(
         &self,
-        mut messages: Vec<(Message, AckSubject)>,
+        mut messages: Vec<Message>,
+        acks: Vec<AckSubject>,
         reservation: &mut Reservation,
     ) -> Vec<Delivery> {
         let Source {
@@ -307,14 +311,18 @@ impl Pull {
             may_be_stored_to_seq,
             ..
         } = self.source;
-        let replies = messages.iter_mut().filter_map(|(message, _)| {
+        let replies = messages.iter_mut().filter_map(|message| {
             let reply = message.reply.take()?;
             Some((reply, message.length))
         });
         let leases = reservation.leases(replies);
-        let deliveries = messages.into_iter().zip(leases);
+        let deliveries = messages.into_iter().zip(acks).zip(leases);
         deliveries
             .map(|((message, ack), lease)| Delivery {
+                subject: message.subject,
+                body: message.payload,
+                headers: message.headers,
+                unreadable_headers: None,
                 position: Position {
                     stream_created_ns,
                     stream_seq: ack.stream_seq,
@@ -323,11 +331,25 @@ impl Pull {
                 attempt: ack.delivered,
                 may_be_stored: ack.delivered > 1 || ack.stream_seq <= may_be_stored_to_seq,
                 lease,
-                message,
-                unreadable_headers: None,
             })
             .collect()
     }
+}
+
+/// Waits for a message, and adds it and those that are there to `chunk`, at most `max`; `None`
+/// when none will come.
+async fn receive_chunk(
+    messages: &mut Subscriber,
+    chunk: &mut Vec<Message>,
+    max: usize,
+) -> Option<()> {
+    chunk.push(messages.next().await?);
+    while chunk.len() < max
+        && let Some(Some(message)) = messages.next().now_or_never()
+    {
+        chunk.push(message);
+    }
+    Some(())
 }
 
 /// Tells of a new epoch, and what it costs.
