@@ -1,6 +1,8 @@
 //! Messages out of the stream. A pull asks only for what there is room for, so that no
 //! delivered message waits unseen while its ack wait runs.
 
+mod request;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +10,6 @@ use async_nats::connection::State;
 use async_nats::jetstream::Context;
 use async_nats::{Client, Message, StatusCode, Subscriber};
 use futures_util::{FutureExt, StreamExt};
-use serde_json::json;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -114,7 +115,7 @@ impl Pull {
             if self.source.connects != connect_count(&self.client) {
                 return Err(PullError::ConnectionAnew);
             }
-            if without_pull.elapsed() >= silence(&self.settings.consumer) {
+            if without_pull.elapsed() >= request::silence(&self.settings.consumer) {
                 self.find_source().await?;
             }
             let reservation = room.requested(self.source.epoch);
@@ -162,14 +163,9 @@ impl Pull {
             "$JS.API.CONSUMER.MSG.NEXT.{}.{}",
             self.settings.stream.name, consumer.name
         );
-        let request = json!({
-            "batch": consumer.fetch_messages,
-            "max_bytes": consumer.fetch_bytes,
-            "expires": nanos(expires(consumer)),
-            "idle_heartbeat": nanos(heartbeat(consumer)),
-        });
+        let request = request::body(consumer);
         self.client
-            .publish_with_reply(subject, inbox.to_owned(), request.to_string().into())
+            .publish_with_reply(subject, inbox.to_owned(), request)
             .await?;
         Ok(())
     }
@@ -181,7 +177,7 @@ impl Pull {
         mut reservation: Reservation,
         last_consumer_seq: &mut u64,
     ) -> Result<End, PullError> {
-        let silence = silence(&self.settings.consumer);
+        let silence = request::silence(&self.settings.consumer);
         let mut chunk = Vec::with_capacity(CHUNK_MESSAGES);
         while reservation.messages() > 0 {
             self.pulse.step();
@@ -387,23 +383,4 @@ fn ending(status: StatusCode, message: &Message) -> Option<Result<End, PullError
         _ if description.contains("Exceeds MaxBytes") => Some(Ok(End::Done)),
         status => Some(Err(PullError::Ended(format!("{status} {description}")))),
     }
-}
-
-/// How long a pull waits. A lease counts from its pull, so a pull must not take much of it.
-fn expires(consumer: &Consumer) -> Duration {
-    consumer.fetch_expires.min(consumer.ack_wait / 4)
-}
-
-/// How often the server shows that an idle pull is alive; at most half of its time.
-fn heartbeat(consumer: &Consumer) -> Duration {
-    (expires(consumer) / 4).clamp(Duration::from_millis(100), Duration::from_secs(5))
-}
-
-/// How long no sign of an open pull means that it is lost.
-fn silence(consumer: &Consumer) -> Duration {
-    heartbeat(consumer) * 2
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
