@@ -83,7 +83,14 @@ impl Decode {
                 if self.batch.is_empty() {
                     closes_at = Instant::now() + pace.wait();
                 }
-                self.take(delivery).await;
+                self.faults
+                    .reached_by(Point::Decoding, &delivery.subject)
+                    .await;
+                if let Err(rejected) = self.push(delivery) {
+                    // The receiver ends after this stage; if it is gone all the same, the
+                    // message is delivered again.
+                    let _ = self.rejects.send(*rejected).await;
+                }
                 let Some(reason) = self.batch.full() else {
                     continue;
                 };
@@ -119,19 +126,12 @@ impl Decode {
         self.pulse.waiting(slot(&self.slots, not_before)).await
     }
 
-    async fn take(&mut self, delivery: Delivery) {
-        self.faults
-            .reached_by(Point::Decoding, &delivery.subject)
-            .await;
+    /// Not async, since a delivery would be moved into the future first.
+    fn push(&mut self, delivery: Delivery) -> Result<(), Box<Rejected>> {
         let (limits, kinds) = (&self.limits, &mut self.kinds);
-        let pushed = self.batch.push(delivery, |delivery, rows| {
+        self.batch.push(delivery, |delivery, rows| {
             encode(delivery, limits, rows, kinds)
-        });
-        if let Err(rejected) = pushed {
-            // The receiver ends after this stage; if it is gone all the same, the message is
-            // delivered again.
-            let _ = self.rejects.send(*rejected).await;
-        }
+        })
     }
 
     async fn close(&mut self, reason: CloseReason, slot: Slot) {

@@ -215,7 +215,10 @@ impl Pull {
             let mut chunk = Vec::new();
             while let Some(()) = receive_chunk(messages, &mut chunk, CHUNK_MESSAGES).await {
                 let ended = self.hand_on(&mut chunk, &mut reservation, last_consumer_seq);
-                let _ = ended.await;
+                if let Some(Err(_)) = ended.await {
+                    // They are delivered again.
+                    return;
+                }
             }
         };
         if timeout(DRAIN, all).await.is_err() {
@@ -231,32 +234,31 @@ impl Pull {
         last_consumer_seq: &mut u64,
     ) -> Option<Result<End, PullError>> {
         let mut end = None;
-        let mut messages = Vec::with_capacity(chunk.len());
         let mut acks = Vec::with_capacity(chunk.len());
-        for message in chunk.drain(..) {
+        chunk.retain(|message| {
             if let Some(status) = message.status {
-                end = ending(status, &message).or(end);
-                continue;
+                end = ending(status, message).or(end.take());
+                return false;
             }
-            let Some(ack) = ack_subject(&message) else {
-                continue;
-            };
-            // One subscription sees them in order. When they count from the start again,
-            // what was acked through the old consumer comes again as if for the first time.
+            let ack = ack_subject(message);
+            acks.extend(ack);
+            ack.is_some()
+        });
+        // One subscription sees them in order. When they count from the start again, what was
+        // acked through the old consumer comes again as if for the first time.
+        for ack in &acks {
             if ack.consumer_seq <= *last_consumer_seq {
                 return Some(Err(PullError::ConsumerAnew));
             }
             *last_consumer_seq = ack.consumer_seq;
-            acks.push(ack);
-            messages.push(message);
         }
         // A request that went out over a new connection has messages come that a server sends
         // which may have forgotten what it delivered.
         if self.source.connects != connect_count(&self.client) {
             return Some(Err(PullError::ConnectionAnew));
         }
-        self.count(&messages, &acks);
-        let mut deliveries = self.deliveries(messages, acks, reservation);
+        self.count(chunk, &acks);
+        let mut deliveries = self.deliveries(chunk, acks, reservation);
         if let Some(until) = self.source.unsettled_until {
             deliveries = self.hold_back(deliveries, until);
         }
@@ -298,7 +300,7 @@ impl Pull {
 
     fn deliveries(
         &self,
-        mut messages: Vec<Message>,
+        messages: &mut Vec<Message>,
         acks: Vec<AckSubject>,
         reservation: &mut Reservation,
     ) -> Vec<Delivery> {
@@ -312,7 +314,7 @@ impl Pull {
             Some((reply, message.length))
         });
         let leases = reservation.leases(replies);
-        let deliveries = messages.into_iter().zip(acks).zip(leases);
+        let deliveries = messages.drain(..).zip(acks).zip(leases);
         deliveries
             .map(|((message, ack), lease)| Delivery {
                 subject: message.subject,
