@@ -253,6 +253,13 @@ class Serve(unittest.TestCase):
             query(self.http_port, "CREATE TABLE risksignal.t (n Int8) ENGINE = Log", "default", "")
         self.assertIn("ACCESS_DENIED", refused.exception.read().decode())
         refused.exception.close()
+        query(self.http_port, "CREATE TABLE risksignal.t (n Int8) ENGINE = MergeTree ORDER BY n")
+        sizes = "SELECT table FROM system.tables WHERE database != 'system'"
+        self.assertEqual(query(self.http_port, sizes, "monitor"), "t")
+        with self.assertRaises(urllib.error.HTTPError) as refused:
+            query(self.http_port, "SELECT n FROM risksignal.t", "monitor")
+        self.assertIn("ACCESS_DENIED", refused.exception.read().decode())
+        refused.exception.close()
 
     def test_clickhouse_listens_on_loopback_only(self):
         command = self.command("clickhouse", "--http-port", str(self.http_port))
@@ -370,7 +377,7 @@ class Compose(unittest.TestCase):
         images += re.findall(r"^FROM (\S+)", dockerfile, re.M)
         for image in images:
             # Debian's point releases have two numbers.
-            self.assertRegex(image, r":\d+\.\d+(\.\d+)*(-[a-z]+)*$")
+            self.assertRegex(image, r":v?\d+\.\d+(\.\d+)*(-[a-z]+)*$")
 
     def test_every_service_restarts_and_rotates_its_log(self):
         for name, service in self.services.items():
@@ -387,7 +394,38 @@ class Compose(unittest.TestCase):
         self.assertTrue(ingest["read_only"])
         self.assertEqual(ingest["cap_drop"], ["ALL"])
         self.assertIn("no-new-privileges:true", ingest["security_opt"])
-        self.assertEqual(ingest["healthcheck"]["test"], ["CMD", "risksignal", "check"])
+        check = ingest["healthcheck"]["test"]
+        dockerfile = (INFRA / "docker" / "Dockerfile").read_text()
+        self.assertIn(f"CMD {json.dumps(check[1:])}", dockerfile)
+        self.assertRegex(dockerfile, rf"apt-get install .*\s{check[1]}\s")
+        port = ingest["environment"]["RISKSIGNAL__OPS__LISTEN"].rpartition(":")[2]
+        self.assertEqual(check[-1], f"http://127.0.0.1:{port}/readyz")
+
+    def test_prometheus_alone_reaches_the_daemon(self):
+        ingest = self.services["ingest"]
+        self.assertNotIn("ports", ingest)
+        config = yaml.safe_load((INFRA / "prometheus" / "prometheus.yml").read_text())
+        daemon, clickhouse = config["scrape_configs"]
+        port = ingest["environment"]["RISKSIGNAL__OPS__LISTEN"].rpartition(":")[2]
+        self.assertEqual(daemon["static_configs"], [{"targets": [f"ingest:{port}"]}])
+        token = ingest["environment"]["RISKSIGNAL__OPS__TOKEN"]
+        self.assertEqual(daemon["authorization"]["credentials"], token)
+        self.assertEqual(clickhouse["static_configs"], [{"targets": ["clickhouse:8123"]}])
+        for name in ("prometheus", "grafana"):
+            self.assertEqual(self.services[name]["profiles"], ["monitoring"])
+
+    def test_grafana_finds_its_data_source_and_its_dashboards(self):
+        grafana = {path: file for file, path in self.mounts("grafana").items()}
+        provisioned = "/etc/grafana/provisioning"
+        source = grafana[f"{provisioned}/datasources/risksignal.yml"]
+        (source,) = yaml.safe_load((REPOSITORY / source).read_text())["datasources"]
+        self.assertEqual(source["url"], "http://prometheus:9090")
+        provider = grafana[f"{provisioned}/dashboards/risksignal.yml"]
+        (provider,) = yaml.safe_load((REPOSITORY / provider).read_text())["providers"]
+        folder = provider["options"]["path"]
+        found = {path for path in grafana if path.startswith(f"{folder}/")}
+        shipped = {f"{folder}/{file.name}" for file in (INFRA / "grafana/dashboards").iterdir()}
+        self.assertEqual(found, shipped)
 
     def test_a_stop_has_more_time_than_the_daemon_takes(self):
         example = (REPOSITORY / "risksignal.example.toml").read_text()

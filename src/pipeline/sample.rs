@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::connection::State;
+use async_nats::jetstream::account::Account;
 use async_nats::jetstream::consumer::Info;
 use time::OffsetDateTime;
 use tokio::time::{MissedTickBehavior, interval};
@@ -14,6 +15,7 @@ use tracing::debug;
 use crate::jetstream::{stored, topology};
 use crate::ops::health::Dependency;
 use crate::settings::Settings;
+use crate::telemetry::metrics::signed;
 
 use super::Ends;
 use super::in_flight::InFlight;
@@ -22,6 +24,9 @@ use super::in_flight::InFlight;
 const OWN: Duration = Duration::from_millis(500);
 /// Between two questions to the servers.
 const SERVERS: Duration = Duration::from_secs(2);
+
+/// Between two questions about storage, which fills slowly.
+const STORAGE: Duration = Duration::from_secs(10);
 
 /// The task that samples.
 pub(super) struct Sample {
@@ -33,7 +38,12 @@ pub(super) struct Sample {
 impl Sample {
     /// Samples until it is dropped.
     pub async fn run(self) {
-        tokio::join!(self.own(), self.jetstream(), self.clickhouse());
+        tokio::join!(
+            self.own(),
+            self.jetstream(),
+            self.storage(),
+            self.clickhouse()
+        );
     }
 
     /// What this process holds, and its connection.
@@ -116,6 +126,35 @@ impl Sample {
         }
     }
 
+    /// How full the streams are, and what their account may store.
+    async fn storage(&self) {
+        let metrics = &self.ends.ops.metrics;
+        let mut ticks = every(STORAGE);
+        loop {
+            ticks.tick().await;
+            for name in [&self.settings.stream.name, &self.settings.dead_letters.name] {
+                match topology::find_stream(&self.ends.context, name).await {
+                    Ok(Some(info)) => {
+                        metrics.stream(name, &info.state, bound(Some(info.config.max_bytes)));
+                    }
+                    Ok(None) => debug!(stream = name, "There is no such stream to measure"),
+                    Err(error) => debug!(%error, "The stream was not measured"),
+                }
+            }
+            match self.ends.context.query_account().await {
+                Ok(account) => self.account(&account),
+                Err(error) => debug!(%error, "JetStream did not tell what the account uses"),
+            }
+        }
+    }
+
+    /// An account with tiers has no bound of its own; each tier has.
+    fn account(&self, account: &Account) {
+        let (metrics, limits) = (&self.ends.ops.metrics, &account.limits);
+        metrics.jetstream("file", account.storage, bound(limits.max_storage));
+        metrics.jetstream("memory", account.memory, bound(limits.max_memory));
+    }
+
     /// Whether ClickHouse would take an insert. While there is something to insert, the
     /// inserts tell.
     async fn clickhouse(&self) {
@@ -133,12 +172,13 @@ impl Sample {
     }
 }
 
+/// A size at which JetStream refuses more; it writes none as -1 or 0.
+fn bound(bytes: Option<i64>) -> Option<i64> {
+    bytes.filter(|bytes| *bytes > 0)
+}
+
 fn every(period: Duration) -> tokio::time::Interval {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
-}
-
-fn signed(count: impl TryInto<i64>) -> i64 {
-    count.try_into().unwrap_or(i64::MAX)
 }

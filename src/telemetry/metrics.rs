@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream::stream::State;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 use serde_json::{Value, json};
 
@@ -75,6 +76,12 @@ pub struct Metrics {
     pub consumer_ack_pending_messages: IntGauge,
     pub consumer_pending_messages: IntGauge,
     pub consumer_oldest_age_seconds: IntGauge,
+    pub stream_messages: IntGaugeVec,
+    pub stream_last_sequence: IntGaugeVec,
+    pub stream_bytes: IntGaugeVec,
+    pub stream_limit_bytes: IntGaugeVec,
+    pub jetstream_bytes: IntGaugeVec,
+    pub jetstream_limit_bytes: IntGaugeVec,
     pub nats_reconnects_total: IntCounter,
     pub ready: IntGauge,
 }
@@ -104,6 +111,12 @@ impl Maker {
         let gauge = IntGauge::with_opts(Opts::new(full(name), help))?;
         self.0.register(Box::new(gauge.clone()))?;
         Ok(gauge)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        let gauges = IntGaugeVec::new(Opts::new(full(name), help), labels)?;
+        self.0.register(Box::new(gauges.clone()))?;
+        Ok(gauges)
     }
 
     fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
@@ -161,6 +174,12 @@ impl Metrics {
             consumer_ack_pending_messages: make.gauge("consumer_ack_pending_messages", "Messages delivered and not acked over all instances, as of the last seconds")?,
             consumer_pending_messages: make.gauge("consumer_pending_messages", "Messages in the stream that were not delivered yet, as of the last seconds")?,
             consumer_oldest_age_seconds: make.gauge("consumer_oldest_age_seconds", "Age of the oldest message that is not acked; 0 when there is none")?,
+            stream_messages: make.gauges("stream_messages", "Messages in the stream of signals and in that of dead letters, as of the last seconds", &["stream"])?,
+            stream_last_sequence: make.gauges("stream_last_sequence", "Sequence of the newest message: how many were ever published, as of the last seconds", &["stream"])?,
+            stream_bytes: make.gauges("stream_bytes", "Bytes of these messages as JetStream counts them", &["stream"])?,
+            stream_limit_bytes: make.gauges("stream_limit_bytes", "Bytes at which the stream refuses more; absent without a bound (max_bytes)", &["stream"])?,
+            jetstream_bytes: make.gauges("jetstream_bytes", "Bytes that all streams of the NATS account use, by storage (file or memory), as of the last seconds", &["storage"])?,
+            jetstream_limit_bytes: make.gauges("jetstream_limit_bytes", "Bytes at which JetStream refuses more from the account; absent without a bound", &["storage"])?,
             nats_reconnects_total: make.counter("nats_reconnects_total", "Connections to NATS that were made anew")?,
             ready: make.gauge("ready", "1 while /readyz says so")?,
             registry: make.0,
@@ -231,6 +250,27 @@ impl Metrics {
         });
     }
 
+    /// What a stream holds, and the size at which it refuses more, if it has one.
+    pub fn stream(&self, name: &str, state: &State, limit_bytes: Option<i64>) {
+        for (gauges, value) in [
+            (&self.stream_messages, Some(signed(state.messages))),
+            (
+                &self.stream_last_sequence,
+                Some(signed(state.last_sequence)),
+            ),
+            (&self.stream_bytes, Some(signed(state.bytes))),
+            (&self.stream_limit_bytes, limit_bytes),
+        ] {
+            set_or_remove(gauges, name, value);
+        }
+    }
+
+    /// What the streams of an account use of a storage, and its bound, if it has one.
+    pub fn jetstream(&self, storage: &str, bytes: u64, limit_bytes: Option<i64>) {
+        set_or_remove(&self.jetstream_bytes, storage, Some(signed(bytes)));
+        set_or_remove(&self.jetstream_limit_bytes, storage, limit_bytes);
+    }
+
     /// All of it in Prometheus' text format, version 0.0.4.
     ///
     /// # Errors
@@ -279,6 +319,20 @@ fn series(metric: &prometheus::proto::Metric, kind: prometheus::proto::MetricTyp
         }
         _ => json!({ "labels": labels, "value": metric.get_gauge().get_value() }),
     }
+}
+
+/// Sets the series of one label, or takes it away where there is nothing to tell.
+fn set_or_remove(gauges: &IntGaugeVec, label: &str, value: Option<i64>) {
+    match value {
+        Some(value) => gauges.with_label_values(&[label]).set(value),
+        // An error means that there is no such series.
+        None => drop(gauges.remove_label_values(&[label])),
+    }
+}
+
+/// A count as a gauge has it.
+pub fn signed(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
 }
 
 fn remedy_name(remedy: Remedy) -> &'static str {

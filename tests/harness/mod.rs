@@ -11,6 +11,7 @@ pub mod nats;
 pub mod notify_socket;
 pub mod ops;
 pub mod process;
+pub mod prometheus;
 pub mod raw_nats;
 pub mod signals;
 pub mod slow_link;

@@ -144,6 +144,17 @@ impl Nats {
         self.jetstream().await.create_stream(config).await.unwrap();
     }
 
+    /// Sets the size at which a stream refuses more, and returns how many bytes it has.
+    pub async fn bound_stream(&self, name: &str, bound: impl Fn(u64) -> i64) -> u64 {
+        let jetstream = self.jetstream().await;
+        let stream = jetstream.get_stream(name).await.unwrap();
+        let info = stream.cached_info().clone();
+        let mut config = info.config;
+        config.max_bytes = bound(info.state.bytes);
+        jetstream.update_stream(config).await.unwrap();
+        info.state.bytes
+    }
+
     /// How many messages a stream holds.
     pub async fn messages_left(&self, stream: &str) -> u64 {
         let mut stream = self.jetstream().await.get_stream(stream).await.unwrap();

@@ -18,6 +18,7 @@ mod hostile_headers;
 mod least_privilege;
 mod memory;
 mod migrate;
+mod monitoring;
 mod nats_jwt;
 mod ops;
 mod ops_page;

@@ -1,15 +1,14 @@
 //! Metrics, health and status, asked as Prometheus and an orchestrator ask.
 
-use std::process::Command;
-
 use crate::harness::clickhouse::PASSWORD;
 use crate::harness::nats::DEAD_LETTERS;
-use crate::harness::ops::{ANY_PORT, Ops, prometheus_program, promtool_check, total};
-use crate::harness::process::{Process, free_port};
+use crate::harness::ops::{ANY_PORT, Ops, promtool_check, total};
+use crate::harness::process::free_port;
+use crate::harness::prometheus::Prometheus;
 use crate::harness::{Daemon, Stack, eventually};
 
 /// Every metric that the daemon has.
-const NAMES: [&str; 31] = [
+const NAMES: [&str; 36] = [
     "risksignal_signals_received_total",
     "risksignal_signals_received_bytes_total",
     "risksignal_signals_redelivered_total",
@@ -32,6 +31,11 @@ const NAMES: [&str; 31] = [
     "risksignal_consumer_ack_pending_messages",
     "risksignal_consumer_pending_messages",
     "risksignal_consumer_oldest_age_seconds",
+    "risksignal_stream_messages",
+    "risksignal_stream_last_sequence",
+    "risksignal_stream_bytes",
+    "risksignal_jetstream_bytes",
+    "risksignal_jetstream_limit_bytes",
     "risksignal_nats_reconnects_total",
     "risksignal_ready",
     "risksignal_build_info",
@@ -116,18 +120,7 @@ async fn scraped_by_prometheus(stack: &Stack, ops: &Ops, rows: u64) {
         ops.address
     );
     std::fs::write(&config, scrape).unwrap();
-    let address = format!("127.0.0.1:{}", free_port());
-    let mut command = Command::new(prometheus_program("prometheus"));
-    command
-        .arg(format!("--config.file={}", config.display()))
-        .arg(format!(
-            "--storage.tsdb.path={}",
-            dir.join("prometheus").display()
-        ))
-        .arg(format!("--web.listen-address={address}"));
-    let _prometheus = Process::spawn(command, &dir.join("prometheus.log"));
-    crate::harness::process::accepts(address.rsplit(':').next().unwrap().parse().unwrap()).await;
-    let prometheus = Ops::at(&address);
+    let prometheus = Prometheus::start(&config).await;
     for (query, expected) in [
         ("up", 1.0),
         ("risksignal_signals_inserted_total", rows as f64),
@@ -135,25 +128,14 @@ async fn scraped_by_prometheus(stack: &Stack, ops: &Ops, rows: u64) {
         ("risksignal_ready", 1.0),
     ] {
         let value = eventually(query, async || {
-            let answer = prometheus
-                .get(&format!("/api/v1/query?query={query}"))
-                .await;
-            let json = answer.json();
-            let value = json["data"]["result"][0]["value"][1].as_str()?.to_owned();
-            value.parse::<f64>().ok()
-        })
-        .await;
-        assert_eq!(value, expected, "{query}");
+            prometheus.query(query).await.first().copied()
+        });
+        assert_eq!(value.await, expected, "{query}");
     }
     let quantile =
-        "histogram_quantile(0.99,rate(risksignal_end_to_end_latency_seconds_bucket[1m]))";
+        "histogram_quantile(0.99, rate(risksignal_end_to_end_latency_seconds_bucket[1m]))";
     eventually("the histogram can be asked", async || {
-        let answer = prometheus
-            .get(&format!("/api/v1/query?query={quantile}"))
-            .await;
-        answer.json()["data"]["result"][0]["value"][1]
-            .as_str()
-            .map(str::to_owned)
+        prometheus.query(quantile).await.first().copied()
     })
     .await;
 }

@@ -1,0 +1,257 @@
+//! The configuration of Prometheus, the alerts and the dashboards that ship, against a real
+//! Prometheus that scrapes a real run.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::harness::clickhouse::PASSWORD;
+use crate::harness::nats::STREAM;
+use crate::harness::ops::prometheus_program;
+use crate::harness::process::free_port;
+use crate::harness::prometheus::Prometheus;
+use crate::harness::{Daemon, Stack, eventually};
+
+const DASHBOARDS: [&str; 2] = ["pipeline.json", "storage.json"];
+/// Every alert, as the run below has them fire.
+const ALERTS: [&str; 6] = [
+    "JetStreamStorageFilling",
+    "RiskSignalDeadLettersRising",
+    "RiskSignalDown",
+    "RiskSignalLagGrowing",
+    "RiskSignalNoInserts",
+    "RiskSignalNotReady",
+];
+
+fn infra(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("infra")
+        .join(path)
+}
+
+fn text(path: &str) -> String {
+    std::fs::read_to_string(infra(path)).unwrap()
+}
+
+/// Replaces what must be there.
+fn with(text: &str, replacements: &[(&str, &str)]) -> String {
+    replacements
+        .iter()
+        .fold(text.to_owned(), |text, (from, to)| {
+            assert!(text.contains(from), "{from} is missing:\n{text}");
+            text.replace(from, to)
+        })
+}
+
+#[test]
+fn each_alert_fires_and_resolves_by_its_unit_tests() {
+    for (command, file) in [
+        (["check", "config"], "prometheus/prometheus.yml"),
+        (["check", "rules"], "prometheus/rules.yml"),
+        (["test", "rules"], "prometheus/rules_test.yml"),
+    ] {
+        let done = Command::new(prometheus_program("promtool"))
+            .args(command)
+            .arg(infra(file))
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{file}: {done:?}");
+    }
+    let tests = text("prometheus/rules_test.yml");
+    for alert in ALERTS {
+        // As nothing, `}` follows; as firing, what is expected does.
+        for expected in [" }\n", "\n        exp_alerts:"] {
+            let line = format!("alertname: {alert}{expected}");
+            assert!(tests.contains(&line), "{line}");
+        }
+    }
+}
+
+/// What ships, with the addresses of this run and with shorter times.
+async fn start_prometheus(stack: &Stack, daemon: &str) -> Prometheus {
+    let dir = stack.work_dir();
+    let clickhouse = format!("127.0.0.1:{}", stack.clickhouse.port());
+    let config = with(
+        &text("prometheus/prometheus.yml"),
+        &[
+            ("ingest:9464", daemon),
+            ("clickhouse:8123", &clickhouse),
+            ("scrape_interval: 15s", "scrape_interval: 2s"),
+            ("evaluation_interval: 15s", "evaluation_interval: 2s"),
+            ("scrape_interval: 1m", "scrape_interval: 5s"),
+            ("scrape_timeout: 20s", "scrape_timeout: 5s"),
+        ],
+    );
+    let rules = with(
+        &text("prometheus/rules.yml"),
+        &[
+            ("[5m]", "[20s]"),
+            ("[10m]", "[20s]"),
+            ("for: 1m", "for: 2s"),
+            ("for: 2m", "for: 2s"),
+            ("for: 5m", "for: 2s"),
+        ],
+    );
+    std::fs::write(dir.join("prometheus.yml"), config).unwrap();
+    std::fs::write(dir.join("rules.yml"), rules).unwrap();
+    Prometheus::start(&dir.join("prometheus.yml")).await
+}
+
+/// Each target's query with its panel, of one dashboard.
+fn queries(dashboard: &str) -> Vec<(String, String)> {
+    let board: Value =
+        serde_json::from_str(&text(&format!("grafana/dashboards/{dashboard}"))).unwrap();
+    let panels = board["panels"].as_array().unwrap();
+    let mut queries = Vec::new();
+    for panel in panels {
+        let title = panel["title"].as_str().unwrap();
+        assert!(
+            !panel["description"].as_str().unwrap().is_empty(),
+            "{title}"
+        );
+        assert!(
+            panel["fieldConfig"]["defaults"]["unit"].is_string(),
+            "{title}"
+        );
+        assert_eq!(panel["datasource"]["uid"], "${datasource}", "{title}");
+        for target in panel["targets"].as_array().unwrap() {
+            let query = target["expr"].as_str().unwrap();
+            let query = query
+                .replace("$__rate_interval", "20s")
+                .replace("[5m]", "[20s]");
+            assert!(!query.contains('$'), "{title}: {query}");
+            queries.push((format!("{dashboard}, {title}: {query}"), query));
+        }
+    }
+    assert!(queries.len() > 10, "{dashboard}");
+    queries
+}
+
+/// The metrics that a text names.
+fn metrics(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| {
+            ["risksignal_", "clickhouse_", "process_"]
+                .iter()
+                .any(|prefix| word.starts_with(prefix))
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+async fn assert_no_panel_is_empty(prometheus: &Prometheus) {
+    for (what, query) in DASHBOARDS.into_iter().flat_map(queries) {
+        eventually(&what, async || {
+            let values = prometheus.query(&query).await;
+            values.iter().any(|value| value.is_finite()).then_some(())
+        })
+        .await;
+    }
+    let known = prometheus.api("label/__name__/values").await;
+    let known: BTreeSet<String> = serde_json::from_value(known).unwrap();
+    let mut named = BTreeSet::new();
+    for (_, query) in DASHBOARDS.into_iter().flat_map(queries) {
+        named.extend(metrics(&query));
+    }
+    let rules = prometheus.api("rules").await;
+    let rules = rules["groups"][0]["rules"].as_array().unwrap();
+    let alerts: Vec<&str> = rules
+        .iter()
+        .map(|rule| rule["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        alerts.iter().copied().collect::<BTreeSet<_>>(),
+        ALERTS.into()
+    );
+    for rule in rules {
+        named.extend(metrics(rule["query"].as_str().unwrap()));
+    }
+    assert!(named.len() > 40, "{named:?}");
+    let missing: Vec<_> = named.difference(&known).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// Waits until an alert fires, or no longer does.
+async fn alert(prometheus: &Prometheus, name: &str, fires: bool) {
+    eventually(&format!("{name} fires: {fires}"), async || {
+        let data = prometheus.api("alerts").await;
+        let alerts = data["alerts"].as_array().unwrap();
+        let firing = alerts
+            .iter()
+            .any(|alert| alert["labels"]["alertname"] == name && alert["state"] == "firing");
+        (firing == fires).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_panel_shows_something_and_every_alert_fires_and_resolves() {
+    let stack = Stack::start().await;
+    let address = format!("127.0.0.1:{}", free_port());
+    let environment = [
+        ("RISKSIGNAL__OPS__LISTEN", address.as_str()),
+        ("RISKSIGNAL__OPS__TOKEN", PASSWORD),
+        ("RISKSIGNAL__STREAM__MAX_BYTES", "1GiB"),
+        ("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "1s"),
+        ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
+    ];
+    let mut daemon = stack.daemon(&environment).await;
+    let prometheus = start_prometheus(&stack, &address).await;
+    // One part that is large enough for ClickHouse to tell the sizes of its columns.
+    stack.produce(&["--count=60000", "--seed=8"]).await;
+    stack.settled().await;
+    stack
+        .clickhouse
+        .execute("OPTIMIZE TABLE raw_signals FINAL")
+        .await;
+
+    let produce = |arguments: &[&str]| {
+        let all = [&["produce", "--count=0"], arguments].concat();
+        Daemon::spawn(&all, &stack.environment(&[]), &stack.work_dir())
+    };
+    let invalid = produce(&["--rate=500", "--invalid=20"]);
+    alert(&prometheus, "RiskSignalDeadLettersRising", true).await;
+    assert_no_panel_is_empty(&prometheus).await;
+    for quiet in [
+        "RiskSignalDown",
+        "RiskSignalNotReady",
+        "RiskSignalNoInserts",
+    ] {
+        alert(&prometheus, quiet, false).await;
+    }
+    drop(invalid);
+    let valid = produce(&["--rate=200", "--seed=9"]);
+
+    let away = [
+        "RiskSignalNotReady",
+        "RiskSignalNoInserts",
+        "RiskSignalLagGrowing",
+    ];
+    stack.clickhouse.kill();
+    for name in away {
+        alert(&prometheus, name, true).await;
+    }
+    stack.clickhouse.restart().await;
+    for name in away {
+        alert(&prometheus, name, false).await;
+    }
+    alert(&prometheus, "RiskSignalDeadLettersRising", false).await;
+    drop(valid);
+    stack.settled().await;
+
+    alert(&prometheus, "JetStreamStorageFilling", false).await;
+    let near = |bytes: u64| i64::try_from(bytes + bytes / 10).unwrap();
+    let bytes = stack.nats.bound_stream(STREAM, near).await;
+    assert!(bytes > 0);
+    alert(&prometheus, "JetStreamStorageFilling", true).await;
+    stack.nats.bound_stream(STREAM, |_| -1).await;
+    alert(&prometheus, "JetStreamStorageFilling", false).await;
+
+    assert!(daemon.stop().await.success());
+    alert(&prometheus, "RiskSignalDown", true).await;
+    let mut daemon = stack.daemon(&environment).await;
+    alert(&prometheus, "RiskSignalDown", false).await;
+    assert!(daemon.stop().await.success());
+}
