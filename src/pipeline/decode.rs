@@ -3,8 +3,8 @@
 //! Decoding and batching share one task: a signal takes less than a microsecond, which is less
 //! than handing it to another thread would.
 //!
-//! A batch closes when it has collected for as long as the traffic makes it worth (`pace`), twice
-//! the time that an insert takes has passed since the last one, the cap on their rate allows it,
+//! A batch closes when it has collected for as long as the traffic makes it worth (`pace`), the
+//! time that an insert takes has passed since the last one, the cap on their rate allows it,
 //! and there is room for an insert; until then it grows.
 //! So a signal in little traffic goes at once and alone, and a backlog in full batches.
 
@@ -66,7 +66,7 @@ impl Decode {
         let mut pace = Pace::new(self.max_wait, Instant::now());
         let mut closes_at = Instant::now();
         loop {
-            let spacing = (2 * self.insert_time.get()).min(self.max_wait);
+            let spacing = self.insert_time.get().min(self.max_wait);
             let not_before = closes_at.max(self.closed_at + spacing.max(self.insert_interval));
             let chunk = match self.next(not_before).await {
                 Next::Slot(slot) => {
