@@ -43,6 +43,22 @@ pub enum Command {
         after_help = "Changes nothing. The exit status is 0 when all is well, 78 for a faulty configuration,\nand otherwise the sum of: 1 NATS, 2 stream, 4 consumer, 8 ClickHouse, 16 schema."
     )]
     Check,
+    /// Ask a running daemon how it is
+    #[command(
+        after_help = "Asks on ops.listen, with ops.token, as the daemon's own settings have them. The exit status is 0\nwhen the daemon is ready, 3 when it is not, and 1 when it cannot be asked."
+    )]
+    Status(StatusArgs),
+    /// Watch a running daemon in the terminal
+    #[command(after_help = "Asks as `risksignal status` does, each second. q or Ctrl-C ends it.")]
+    Top,
+}
+
+/// Arguments of `risksignal status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Print what /statusz answers
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `risksignal run`.

@@ -64,6 +64,11 @@ async fn start(command: Command, settings: Settings) -> Result<ExitCode> {
         }
         Command::Migrate(args) => command::migrate::migrate(&args, &settings).await?,
         Command::Check => return Ok(ExitCode::from(command::check::check(&settings).await)),
+        Command::Status(args) => {
+            let code = command::status::status(&args, &settings).await?;
+            return Ok(ExitCode::from(code));
+        }
+        Command::Top => command::top::top(&settings, shutdown).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

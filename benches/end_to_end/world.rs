@@ -158,6 +158,8 @@ impl World {
     fn nats_environment(&self, stream: &Stream) -> Vec<(String, String)> {
         let variables = [
             ("NATS_URL", self.nats.url()),
+            // Several may run at once.
+            ("RISKSIGNAL__OPS__LISTEN", "127.0.0.1:0".to_owned()),
             ("RISKSIGNAL__STREAM__NAME", stream.name.clone()),
             ("RISKSIGNAL__STREAM__SUBJECT_PREFIX", stream.prefix.clone()),
             ("RISKSIGNAL__DEAD_LETTERS__NAME", dead_letters(stream)),

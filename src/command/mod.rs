@@ -5,3 +5,5 @@ pub mod dead_letters;
 pub mod migrate;
 pub mod produce;
 pub mod run;
+pub mod status;
+pub mod top;

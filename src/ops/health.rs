@@ -1,9 +1,9 @@
 //! Whether the daemon can ingest: one latch for each thing that it depends on.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::serde::rfc3339;
 
@@ -45,24 +45,39 @@ impl Dependency {
 }
 
 /// How one of them is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Latch {
-    state: State,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latch {
+    /// Whether it works.
+    pub state: State,
     /// Since when it has been in this state.
     #[serde(with = "rfc3339")]
-    since: OffsetDateTime,
+    pub since: OffsetDateTime,
     /// Why it is not up.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// Whether a dependency works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum State {
+pub enum State {
     /// Not asked yet.
     Waiting,
+    /// It works.
     Up,
+    /// It does not.
     Down,
+}
+
+/// What `/readyz` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Whether the daemon can ingest.
+    pub ready: bool,
+    /// Why it cannot.
+    pub reason: Option<String>,
+    /// Each by its name.
+    pub dependencies: BTreeMap<String, Latch>,
 }
 
 /// All latches. Ready means that all are up.
@@ -127,21 +142,20 @@ impl Health {
         self.lock().iter().all(|latch| latch.state == State::Up)
     }
 
-    /// `ready`, the `reason` when it is not, and each of the `dependencies`.
-    pub fn report(&self) -> Value {
+    /// How all of them are.
+    pub fn report(&self) -> Report {
         let latches = self.lock().clone();
         let named = || ALL.map(Dependency::name).into_iter().zip(&latches);
         let reasons: Vec<String> = named()
             .filter_map(|(name, latch)| Some(format!("{name}: {}", latch.reason.as_ref()?)))
             .collect();
-        let dependencies: serde_json::Map<String, Value> = named()
-            .map(|(name, latch)| (name.to_owned(), json!(latch)))
-            .collect();
-        json!({
-            "ready": reasons.is_empty(),
-            "reason": (!reasons.is_empty()).then(|| reasons.join("; ")),
-            "dependencies": dependencies,
-        })
+        Report {
+            ready: reasons.is_empty(),
+            reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
+            dependencies: named()
+                .map(|(name, latch)| (name.to_owned(), latch.clone()))
+                .collect(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, [Latch; ALL.len()]> {
@@ -163,14 +177,14 @@ mod tests {
             health.up(dependency);
         }
         assert!(health.is_ready());
-        assert_eq!(health.report()["reason"], Value::Null);
+        assert_eq!(health.report().reason, None);
         health.down(Dependency::Schema, "first");
-        let since = health.report()["dependencies"]["schema"]["since"].clone();
+        let since = health.report().dependencies["schema"].since;
         health.down(Dependency::Schema, "second");
         let report = health.report();
-        assert_eq!(report["ready"], false);
-        assert_eq!(report["reason"], "schema: second");
-        assert_eq!(report["dependencies"]["schema"]["since"], since);
-        assert_eq!(report["dependencies"]["nats"]["state"], "up");
+        assert!(!report.ready);
+        assert_eq!(report.reason.as_deref(), Some("schema: second"));
+        assert_eq!(report.dependencies["schema"].since, since);
+        assert_eq!(report.dependencies["nats"].state, State::Up);
     }
 }

@@ -1,10 +1,11 @@
 //! What the operator asks over HTTP: metrics, health, status and the live page.
 
 mod access;
+pub mod client;
 pub mod health;
 mod page;
 mod routes;
 mod server;
-mod status;
+pub mod status;
 
 pub use server::{ListenError, Ops};

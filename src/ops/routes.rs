@@ -1,6 +1,5 @@
 //! What is answered on which path.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +14,13 @@ use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::stream;
-use serde_json::Value;
+use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::access;
 use super::page::FILES;
-use super::status::Status;
+use super::status::Sources;
 
 /// Live pages that are served at once.
 const LISTENERS_MAX: usize = 32;
@@ -32,15 +31,15 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 
 #[derive(Clone)]
 struct Shared {
-    status: Status,
+    sources: Sources,
     listeners: Arc<Semaphore>,
 }
 
 /// Every path. Those that an orchestrator asks need no token.
-pub(super) fn router(status: Status) -> Router {
-    let token = status.settings.ops.token.clone();
+pub(super) fn router(sources: Sources) -> Router {
+    let token = sources.settings.ops.token.clone();
     let shared = Shared {
-        status,
+        sources,
         listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
     };
     let mut guarded = Router::new()
@@ -77,20 +76,20 @@ async fn livez() -> &'static str {
 }
 
 async fn readyz(State(shared): State<Shared>) -> Response {
-    let report = shared.status.health.report();
-    let code = match report["ready"] {
-        Value::Bool(true) => StatusCode::OK,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
+    let report = shared.sources.health.report();
+    let code = match report.ready {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
     };
     (code, json(&report)).into_response()
 }
 
 async fn statusz(State(shared): State<Shared>) -> Response {
-    json(&shared.status.full())
+    json(&shared.sources.full())
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {
-    match shared.status.metrics() {
+    match shared.sources.metrics() {
         Ok(text) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
@@ -104,16 +103,19 @@ async fn events(State(shared): State<Shared>) -> Response {
     };
     let mut ticks = interval(EVENT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let state = (ticks, shared.status, permit);
-    let snapshots = stream::unfold(state, |(mut ticks, status, permit)| async move {
+    let state = (ticks, shared.sources, permit);
+    let snapshots = stream::unfold(state, |(mut ticks, sources, permit)| async move {
         ticks.tick().await;
-        let event = Event::default().data(status.snapshot().to_string());
-        Some((Ok::<_, Infallible>(event), (ticks, status, permit)))
+        let data = serde_json::to_string(&sources.snapshot());
+        let event = data.map(|data| Event::default().data(data));
+        Some((event, (ticks, sources, permit)))
     });
     Sse::new(snapshots).into_response()
 }
 
-fn json(value: &Value) -> Response {
-    let body = format!("{value:#}\n");
-    ([(CONTENT_TYPE, "application/json")], body).into_response()
+fn json(value: &impl Serialize) -> Response {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => ([(CONTENT_TYPE, "application/json")], text + "\n").into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }

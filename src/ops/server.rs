@@ -20,7 +20,7 @@ use crate::telemetry::recent::Recent;
 
 use super::health::Health;
 use super::routes;
-use super::status::Status;
+use super::status::Sources;
 
 /// Connections at once; more wait in the kernel.
 const CONNECTIONS_MAX: usize = 64;
@@ -74,14 +74,14 @@ impl Ops {
                 "Metrics and the live page are open to everyone who reaches this address: set ops.token, or listen on 127.0.0.1"
             );
         }
-        let status = Status {
+        let sources = Sources {
             settings: Arc::clone(settings),
             metrics: Arc::clone(&self.metrics),
             recent: Arc::clone(&self.recent),
             health: Arc::clone(&self.health),
             started: Instant::now(),
         };
-        tokio::spawn(accept(listener, routes::router(status)));
+        tokio::spawn(accept(listener, routes::router(sources)));
         Ok(())
     }
 }

@@ -1,21 +1,52 @@
 //! The daemon's state as JSON, for people, programs and the live page.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use time::serde::rfc3339;
 
 use crate::settings::Settings;
+use crate::telemetry::figures::Figures;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::recent::Recent;
+use crate::telemetry::recent::{Batch, DeadLetter, Recent};
 
-use super::health::Health;
+use super::health::{Health, Report};
+
+/// What `/statusz` answers, and each event of the live page.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// When it was asked.
+    #[serde(with = "rfc3339")]
+    pub now: OffsetDateTime,
+    /// Since its start.
+    pub uptime_seconds: f64,
+    /// What works.
+    pub health: Report,
+    /// The stream of signals.
+    pub stream: String,
+    /// The consumer.
+    pub consumer: String,
+    /// `database.table`.
+    pub table: String,
+    /// The newest batches, newest first.
+    pub last_batches: Vec<Batch>,
+    /// The newest dead letters, newest first.
+    pub last_dead_letters: Vec<DeadLetter>,
+    /// Every metric.
+    pub metrics: Figures,
+    /// Every setting as it may be shown; none in the live page's events.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
+}
 
 /// What is asked when somebody looks.
 #[derive(Debug, Clone)]
-pub(super) struct Status {
+pub(crate) struct Sources {
     pub settings: Arc<Settings>,
     pub metrics: Arc<Metrics>,
     pub recent: Arc<Recent>,
@@ -23,30 +54,36 @@ pub(super) struct Status {
     pub started: Instant,
 }
 
-impl Status {
+impl Sources {
     /// What changes: health, figures, the newest batches and dead letters.
-    pub fn snapshot(&self) -> Value {
+    pub fn snapshot(&self) -> Status {
         self.tell_ready();
-        let (batches, dead_letters) = self.recent.snapshot();
-        json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "now": OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
-            "uptime_seconds": self.started.elapsed().as_secs_f64(),
-            "health": self.health.report(),
-            "stream": self.settings.stream.name,
-            "consumer": self.settings.consumer.name,
-            "table": format!("{}.{}", self.settings.clickhouse.database, self.settings.clickhouse.table),
-            "last_batches": batches,
-            "last_dead_letters": dead_letters,
-            "metrics": self.metrics.snapshot(),
-        })
+        let (last_batches, last_dead_letters) = self.recent.snapshot();
+        let clickhouse = &self.settings.clickhouse;
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            now: OffsetDateTime::now_utc(),
+            uptime_seconds: self.started.elapsed().as_secs_f64(),
+            health: self.health.report(),
+            stream: self.settings.stream.name.clone(),
+            consumer: self.settings.consumer.name.clone(),
+            table: format!("{}.{}", clickhouse.database, clickhouse.table),
+            last_batches,
+            last_dead_letters,
+            metrics: self.metrics.snapshot(),
+            settings: BTreeMap::new(),
+        }
     }
 
     /// The same, and every setting as it may be shown.
-    pub fn full(&self) -> Value {
-        let mut status = self.snapshot();
-        status["settings"] = json!(self.settings.shown);
-        status
+    pub fn full(&self) -> Status {
+        let shown = self.settings.shown.iter();
+        Status {
+            settings: shown
+                .map(|(key, text)| ((*key).to_owned(), text.clone()))
+                .collect(),
+            ..self.snapshot()
+        }
     }
 
     /// The metrics in Prometheus' text format.

@@ -9,11 +9,11 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
-use serde_json::{Value, json};
 
 use crate::store::Remedy;
 
 use super::events::Inserted;
+use super::figures::Figures;
 use super::kinds::KindTally;
 
 /// Seconds: of an insert, of decoding, from publish to commit. From 50 µs to 5 minutes, each
@@ -281,43 +281,9 @@ impl Metrics {
         Ok(text)
     }
 
-    /// The same as JSON: for each name its series, each with `labels` and either `value` or
-    /// `buckets` (bound and cumulative count), `sum` and `count`.
-    pub fn snapshot(&self) -> Value {
-        let families = self.registry.gather();
-        let families = families.iter().map(|family| {
-            let series: Vec<_> = family
-                .get_metric()
-                .iter()
-                .map(|metric| series(metric, family.get_field_type()))
-                .collect();
-            (family.name().to_owned(), Value::from(series))
-        });
-        Value::Object(families.collect())
-    }
-}
-
-fn series(metric: &prometheus::proto::Metric, kind: prometheus::proto::MetricType) -> Value {
-    use prometheus::proto::MetricType;
-    let labels: serde_json::Map<_, _> = metric
-        .get_label()
-        .iter()
-        .map(|label| (label.name().to_owned(), label.value().into()))
-        .collect();
-    match kind {
-        MetricType::HISTOGRAM => {
-            let histogram = metric.get_histogram();
-            let buckets: Vec<_> = histogram
-                .get_bucket()
-                .iter()
-                .map(|bucket| json!([bucket.upper_bound(), bucket.cumulative_count()]))
-                .collect();
-            json!({ "labels": labels, "buckets": buckets, "sum": histogram.get_sample_sum(), "count": histogram.get_sample_count() })
-        }
-        MetricType::COUNTER => {
-            json!({ "labels": labels, "value": metric.get_counter().get_value() })
-        }
-        _ => json!({ "labels": labels, "value": metric.get_gauge().get_value() }),
+    /// The same for `/statusz`.
+    pub fn snapshot(&self) -> Figures {
+        Figures::of(&self.registry.gather())
     }
 }
 

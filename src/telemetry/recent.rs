@@ -3,16 +3,50 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use time::serde::rfc3339;
 
-use super::events::{DeadLettered, Inserted};
+use super::events;
 
 /// How many of each are kept.
 const KEPT: usize = 10;
 /// Characters of a text that somebody else wrote, of which only the beginning is kept.
 const TEXT_CHARS_MAX: usize = 300;
+
+/// A batch that ClickHouse has committed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Batch {
+    /// When that was told.
+    #[serde(with = "rfc3339")]
+    pub at: OffsetDateTime,
+    /// Its rows.
+    pub rows: usize,
+    /// Encoded bytes, before compression.
+    pub bytes: usize,
+    /// From the first byte sent to the answer.
+    pub insert_seconds: f64,
+    /// Why it had closed.
+    pub closed_by: String,
+}
+
+/// A message that its dead letter has replaced.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// When that was told.
+    #[serde(with = "rfc3339")]
+    pub at: OffsetDateTime,
+    /// The reason's code.
+    pub reason: String,
+    /// The beginning of the reason in words.
+    pub error: String,
+    /// The beginning of the subject it was published on.
+    pub subject: String,
+    /// Its sequence in the stream of signals.
+    pub stream_seq: u64,
+    /// The letter's sequence in the stream of dead letters.
+    pub dead_letter_seq: u64,
+}
 
 /// The newest few, newest first.
 #[derive(Debug, Default)]
@@ -22,38 +56,38 @@ pub struct Recent {
 
 #[derive(Debug, Default)]
 struct Lists {
-    batches: VecDeque<Value>,
-    dead_letters: VecDeque<Value>,
+    batches: VecDeque<Batch>,
+    dead_letters: VecDeque<DeadLetter>,
 }
 
 impl Recent {
     /// Keeps a batch.
-    pub fn inserted(&self, batch: &Inserted) {
-        let batch = json!({
-            "at": now(),
-            "rows": batch.count,
-            "bytes": batch.bytes,
-            "insert_seconds": batch.duration.as_secs_f64(),
-            "closed_by": batch.close_reason,
-        });
+    pub fn inserted(&self, batch: &events::Inserted) {
+        let batch = Batch {
+            at: OffsetDateTime::now_utc(),
+            rows: batch.count,
+            bytes: batch.bytes,
+            insert_seconds: batch.duration.as_secs_f64(),
+            closed_by: batch.close_reason.to_owned(),
+        };
         keep(&mut self.lock().batches, batch);
     }
 
     /// Keeps a dead letter.
-    pub fn dead_lettered(&self, letter: &DeadLettered) {
-        let letter = json!({
-            "at": now(),
-            "reason": letter.reason,
-            "error": cut(&letter.error),
-            "subject": cut(&letter.subject),
-            "stream_seq": letter.stream_seq,
-            "dead_letter_seq": letter.dead_letter_seq,
-        });
+    pub fn dead_lettered(&self, letter: &events::DeadLettered) {
+        let letter = DeadLetter {
+            at: OffsetDateTime::now_utc(),
+            reason: letter.reason.to_owned(),
+            error: cut(&letter.error),
+            subject: cut(&letter.subject),
+            stream_seq: letter.stream_seq,
+            dead_letter_seq: letter.dead_letter_seq,
+        };
         keep(&mut self.lock().dead_letters, letter);
     }
 
     /// Both lists.
-    pub fn snapshot(&self) -> (Value, Value) {
+    pub fn snapshot(&self) -> (Vec<Batch>, Vec<DeadLetter>) {
         let lists = self.lock();
         (
             lists.batches.iter().cloned().collect(),
@@ -67,7 +101,7 @@ impl Recent {
     }
 }
 
-fn keep(list: &mut VecDeque<Value>, item: Value) {
+fn keep<T>(list: &mut VecDeque<T>, item: T) {
     list.truncate(KEPT - 1);
     list.push_front(item);
 }
@@ -77,10 +111,4 @@ fn cut(text: &str) -> String {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
-}
-
-fn now() -> String {
-    OffsetDateTime::now_utc()
-        .format(&Rfc3339)
-        .unwrap_or_default()
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::eventually;
 use super::process::Process;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_risksignal");
+pub const BINARY: &str = env!("CARGO_BIN_EXE_risksignal");
 
 fn command(arguments: &[&str], environment: &[(String, String)], dir: &Path) -> Command {
     let mut command = Command::new(BINARY);

@@ -16,6 +16,7 @@ pub mod raw_nats;
 pub mod signals;
 pub mod slow_link;
 pub mod stored;
+pub mod terminal;
 pub mod tls_server;
 
 pub use binary::{Daemon, risksignal};

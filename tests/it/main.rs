@@ -31,4 +31,6 @@ mod secure_nats;
 mod service;
 mod sharing;
 mod shutdown;
+mod status;
+mod top;
 mod topology;

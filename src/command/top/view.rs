@@ -1,0 +1,222 @@
+//! How the figures are drawn: all of them in 80 columns and 24 lines, and the chart wider where
+//! there is room.
+
+use std::net::SocketAddr;
+
+use bytesize::ByteSize;
+use indicatif::HumanCount;
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Style, Stylize as _};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Paragraph, RenderDirection, Sparkline};
+
+use crate::command::status::{for_people, state_name};
+use crate::ops::health::State;
+use crate::telemetry::figures::Histogram;
+use crate::telemetry::recent::DeadLetter;
+
+use super::history::{Between, History};
+
+const NOTHING: &str = "–";
+
+/// Draws all of it. `trouble` is why the daemon did not answer the last time.
+pub(super) fn draw(
+    frame: &mut Frame<'_>,
+    history: &History,
+    address: SocketAddr,
+    trouble: Option<&str>,
+) {
+    let [head, upper, lower, foot] = Layout::vertical([
+        Constraint::Length(3),
+        Constraint::Length(7),
+        Constraint::Min(13),
+        Constraint::Length(1),
+    ])
+    .areas(frame.area());
+    let halves = [Constraint::Length(40), Constraint::Min(40)];
+    let [dependencies, rate] = Layout::horizontal(halves).areas(upper);
+    let [figures, letters] = Layout::horizontal(halves).areas(lower);
+    draw_head(frame, head, history, address, trouble);
+    draw_dependencies(frame, dependencies, history);
+    draw_rate(frame, rate, history);
+    draw_figures(frame, figures, history);
+    draw_letters(frame, letters, history);
+    frame.render_widget(Line::from("q quits; a new look each second").dim(), foot);
+}
+
+fn draw_head(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    history: &History,
+    address: SocketAddr,
+    trouble: Option<&str>,
+) {
+    let status = history.latest();
+    let (verdict, style) = match (trouble, status.health.ready) {
+        (Some(_), _) => (" no answer ", Style::new().white().on_red()),
+        (None, true) => (" ready ", Style::new().black().on_green()),
+        (None, false) => (" not ready ", Style::new().white().on_red()),
+    };
+    let title = Line::from(vec![
+        Span::from("RiskSignal Ingest ").bold(),
+        Span::styled(verdict, style),
+        Span::from(format!(
+            " {}, up for {}, {address}",
+            status.version,
+            for_people(status.uptime_seconds)
+        )),
+    ]);
+    let route = format!("{} → {} → {}", status.stream, status.consumer, status.table);
+    let reason = trouble.or(status.health.reason.as_deref());
+    let lines = vec![
+        title,
+        Line::from(route).dim(),
+        Line::from(reason.unwrap_or_default().to_owned()).red(),
+    ];
+    frame.render_widget(Paragraph::new(lines), area);
+}
+
+fn draw_dependencies(frame: &mut Frame<'_>, area: Rect, history: &History) {
+    let status = history.latest();
+    let lines: Vec<Line<'_>> = status
+        .health
+        .dependencies
+        .iter()
+        .map(|(name, latch)| {
+            let colour = match latch.state {
+                State::Up => Color::Green,
+                State::Waiting => Color::Yellow,
+                State::Down => Color::Red,
+            };
+            let since = for_people((status.now - latch.since).as_seconds_f64());
+            Line::from(vec![
+                Span::from(format!("{name:<12}")),
+                Span::styled(format!("{:<8}", state_name(latch.state)), colour),
+                Span::from(format!("for {since}")).dim(),
+            ])
+        })
+        .collect();
+    let block = Block::bordered().title("Dependencies");
+    frame.render_widget(Paragraph::new(lines).block(block), area);
+}
+
+fn draw_rate(frame: &mut Frame<'_>, area: Rect, history: &History) {
+    let now = history
+        .between()
+        .map_or(NOTHING.to_owned(), |now| rate(now.signals_per_second));
+    let rates: Vec<u64> = history.rates().collect();
+    let chart = Sparkline::default()
+        .block(Block::bordered().title(format!("Signals a second: {now}")))
+        // The newest stands at the right.
+        .direction(RenderDirection::RightToLeft)
+        .data(&rates)
+        .style(Color::Cyan);
+    frame.render_widget(chart, area);
+}
+
+fn draw_figures(frame: &mut Frame<'_>, area: Rect, history: &History) {
+    let metrics = &history.latest().metrics;
+    let count = |name: &str| HumanCount(metrics.total(name) as u64);
+    let between = history.between();
+    let times = |of: fn(&Between) -> &Histogram| quantiles(between.map(of));
+    let per_second =
+        |of: fn(&Between) -> f64| between.map_or(NOTHING.to_owned(), |between| rate(of(between)));
+    let rows = between.and_then(|between| between.batch_rows.mean());
+    let lines = [
+        ("latency", times(|between| &between.latency)),
+        ("insert", times(|between| &between.insert)),
+        (
+            "batches",
+            format!(
+                "{}/s of {} rows",
+                per_second(|between| between.batches_per_second),
+                rows.map_or(NOTHING.to_owned(), rate)
+            ),
+        ),
+        ("inserted", count("signals_inserted_total").to_string()),
+        ("duplicates", count("signals_duplicate_total").to_string()),
+        ("pending", count("consumer_pending_messages").to_string()),
+        (
+            "not acked",
+            count("consumer_ack_pending_messages").to_string(),
+        ),
+        (
+            "oldest",
+            for_people(metrics.total("consumer_oldest_age_seconds")),
+        ),
+        (
+            "in flight",
+            format!(
+                "{}, {}",
+                count("in_flight_messages"),
+                ByteSize(metrics.total("in_flight_bytes") as u64)
+            ),
+        ),
+        ("retries", count("insert_retries_total").to_string()),
+        ("reconnects", count("nats_reconnects_total").to_string()),
+    ];
+    let lines: Vec<Line<'_>> = lines
+        .into_iter()
+        .map(|(name, what)| {
+            let name = Span::from(format!("{name:<11}")).dim();
+            Line::from(vec![name, Span::from(what)])
+        })
+        .collect();
+    let block = Block::bordered().title("Now");
+    frame.render_widget(Paragraph::new(lines).block(block), area);
+}
+
+fn draw_letters(frame: &mut Frame<'_>, area: Rect, history: &History) {
+    let status = history.latest();
+    let mut lines: Vec<Line<'_>> = status
+        .metrics
+        .series("signals_dead_lettered_total")
+        .iter()
+        .map(|series| {
+            let reason = series.labels.get("reason").map_or("", String::as_str);
+            let count = HumanCount(series.value() as u64).to_string();
+            let line = Line::from(format!("{reason:<22} {count:>14}"));
+            if series.value() > 0.0 {
+                line.yellow()
+            } else {
+                line.dim()
+            }
+        })
+        .collect();
+    let newest = status.last_dead_letters.iter();
+    lines.extend(newest.map(|letter| {
+        let DeadLetter {
+            dead_letter_seq,
+            error,
+            ..
+        } = letter;
+        Line::from(format!("#{dead_letter_seq} {error}"))
+    }));
+    let a_second = history
+        .between()
+        .map_or(NOTHING.to_owned(), |now| rate(now.dead_letters_per_second));
+    let block = Block::bordered().title(format!("Dead letters: {a_second} a second"));
+    frame.render_widget(Paragraph::new(lines).block(block), area);
+}
+
+/// The middle and the slow end.
+fn quantiles(histogram: Option<&Histogram>) -> String {
+    let time = |share| {
+        let seconds = histogram.and_then(|histogram| histogram.quantile(share));
+        seconds.map_or(NOTHING.to_owned(), for_people)
+    };
+    format!("p50 {}, p99 {}", time(0.5), time(0.99))
+}
+
+/// With a decimal where it is small.
+fn rate(number: f64) -> String {
+    if number > 0.0 && number < 10.0 {
+        format!("{number:.1}")
+    } else {
+        HumanCount(number as u64).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests;
