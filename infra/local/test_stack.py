@@ -414,6 +414,13 @@ class Compose(unittest.TestCase):
         for name in ("prometheus", "grafana"):
             self.assertEqual(self.services[name]["profiles"], ["monitoring"])
 
+    def test_the_runbook_has_every_alert(self):
+        rules = (INFRA / "prometheus" / "rules.yml").read_text()
+        alerts = re.findall(r"- alert: (\w+)", rules)
+        runbook = (REPOSITORY / "docs" / "runbook.md").read_text()
+        self.assertGreater(len(alerts), 5)
+        self.assertEqual(alerts, re.findall(r"^### (\w+)$", runbook, re.MULTILINE))
+
     def test_grafana_finds_its_data_source_and_its_dashboards(self):
         grafana = {path: file for file, path in self.mounts("grafana").items()}
         provisioned = "/etc/grafana/provisioning"
