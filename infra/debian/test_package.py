@@ -127,7 +127,9 @@ class Install(unittest.TestCase):
         """What `make install` would run, with a DESTDIR and another PREFIX."""
         with tempfile.TemporaryDirectory() as folder:
             recipe = subprocess.run(
-                ["make", "--dry-run", "install", f"DESTDIR={folder}", "PREFIX=/opt/risksignal"],
+                # Within `make test` it would say which folder it is in.
+                ["make", "--no-print-directory", "--dry-run", "install",
+                 f"DESTDIR={folder}", "PREFIX=/opt/risksignal"],
                 cwd=REPOSITORY, capture_output=True, text=True, check=True,
             ).stdout  # fmt: skip
             # All but the release build.
