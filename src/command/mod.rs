@@ -7,3 +7,4 @@ pub mod produce;
 pub mod run;
 pub mod status;
 pub mod top;
+mod wording;

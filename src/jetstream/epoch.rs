@@ -92,15 +92,10 @@ pub async fn current(
     Ok((epoch, age))
 }
 
-/// The name of the [`marker`].
-pub fn marker_name(signals: &settings::Stream) -> String {
-    format!("{}_EPOCH", signals.name)
-}
-
 /// A stream without messages, in memory, so that it is gone when the server was restarted:
 /// when it was created, the server had been started. A server in a cluster needs none.
 fn marker(signals: &settings::Stream) -> Config {
-    let name = marker_name(signals);
+    let name = format!("{}_EPOCH", signals.name);
     Config {
         subjects: vec![name.clone()],
         name,

@@ -69,6 +69,17 @@ pub enum State {
     Down,
 }
 
+impl State {
+    /// Its name, as `/readyz` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
 /// What `/readyz` answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {

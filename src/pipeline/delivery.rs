@@ -68,14 +68,10 @@ impl AckSubject {
         })
     }
 
-    /// The part of an ack subject that all messages of one consumer have in common.
-    pub fn consumer(subject: &str) -> &str {
-        split(subject).map_or(subject, |(names, _)| names)
-    }
-
     /// The stream and the consumer of an ack subject.
     pub fn stream_and_consumer(subject: &str) -> Option<(&str, &str)> {
-        let (rest, consumer) = Self::consumer(subject).rsplit_once('.')?;
+        let (names, _) = split(subject)?;
+        let (rest, consumer) = names.rsplit_once('.')?;
         let (_, stream) = rest.rsplit_once('.')?;
         Some((stream, consumer))
     }

@@ -49,8 +49,8 @@ impl KeepAlive {
             self.pulse.waiting(ticks.tick()).await;
             let mut due = self.in_flight.renewals_due(ack_wait / 2..ack_wait);
             // Signals have one consumer, advisories another.
-            due.sort_by(|one, other| consumer(one).cmp(consumer(other)));
-            for due in due.chunk_by(|one, other| consumer(one) == consumer(other)) {
+            due.sort_by(|one, other| names(one).cmp(&names(other)));
+            for due in due.chunk_by(|one, other| names(one) == names(other)) {
                 if let Err(error) = self.renew(due).await {
                     warn!(
                         count = due.len(),
@@ -71,10 +71,7 @@ impl KeepAlive {
     /// server answers too, but may have given the message to somebody else.
     async fn renew(&self, due: &[Renewal]) -> Result<(), RenewError> {
         let since = Moment::now();
-        let Some(names) = due
-            .first()
-            .and_then(|due| AckSubject::stream_and_consumer(&due.reply))
-        else {
+        let Some(names) = due.first().and_then(names) else {
             return Ok(());
         };
         let epoch = self.epoch(names).await?;
@@ -105,6 +102,7 @@ impl KeepAlive {
     }
 }
 
-fn consumer(renewal: &Renewal) -> &str {
-    AckSubject::consumer(&renewal.reply)
+/// The stream and the consumer.
+fn names(renewal: &Renewal) -> Option<(&str, &str)> {
+    AckSubject::stream_and_consumer(&renewal.reply)
 }

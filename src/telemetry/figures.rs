@@ -94,6 +94,11 @@ impl Series {
         }
     }
 
+    /// The value of a label; empty when there is none of that name.
+    pub fn label(&self, name: &str) -> &str {
+        self.labels.get(name).map_or("", String::as_str)
+    }
+
     /// The value of a counter or a gauge.
     pub fn value(&self) -> f64 {
         match self.figure {

@@ -11,10 +11,22 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
-use super::{Daemon, eventually};
+use super::{Daemon, Stack, eventually};
 
 /// Has a daemon answer on a free port.
 pub const ANY_PORT: (&str, &str) = ("RISKSIGNAL__OPS__LISTEN", "127.0.0.1:0");
+
+/// A daemon that answers on a free port, and soon sees ClickHouse go and come back.
+pub async fn watched_daemon(stack: &Stack) -> (Daemon, Ops) {
+    let retries = [
+        ANY_PORT,
+        ("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "1s"),
+        ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
+    ];
+    let daemon = stack.daemon(&retries).await;
+    let ops = Ops::of(&daemon).await;
+    (daemon, ops)
+}
 
 /// An answer.
 pub struct Answer {
@@ -49,6 +61,11 @@ impl Ops {
             address: address.to_owned(),
             client: Client::builder(TokioExecutor::new()).build_http(),
         }
+    }
+
+    /// Has a command ask this daemon.
+    pub fn listen(&self) -> (&str, &str) {
+        ("RISKSIGNAL__OPS__LISTEN", &self.address)
     }
 
     pub async fn get(&self, path: &str) -> Answer {

@@ -2,7 +2,7 @@
 
 use crate::harness::clickhouse::PASSWORD;
 use crate::harness::nats::DEAD_LETTERS;
-use crate::harness::ops::{ANY_PORT, Ops, promtool_check, total};
+use crate::harness::ops::{ANY_PORT, Ops, promtool_check, total, watched_daemon};
 use crate::harness::process::free_port;
 use crate::harness::prometheus::Prometheus;
 use crate::harness::{Daemon, Stack, eventually};
@@ -143,13 +143,7 @@ async fn scraped_by_prometheus(stack: &Stack, ops: &Ops, rows: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_ready_only_while_it_can_ingest() {
     let stack = Stack::start().await;
-    let retries = [
-        ANY_PORT,
-        ("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "1s"),
-        ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
-    ];
-    let mut daemon = stack.daemon(&retries).await;
-    let ops = Ops::of(&daemon).await;
+    let (mut daemon, ops) = watched_daemon(&stack).await;
     let ready = ops.ready(true).await;
     assert_eq!(ready["reason"], serde_json::Value::Null);
     for dependency in ["pipeline", "nats", "jetstream", "clickhouse", "schema"] {

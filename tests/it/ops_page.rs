@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::harness::browser::{self, Browser};
-use crate::harness::ops::{ANY_PORT, Ops};
+use crate::harness::ops::watched_daemon;
 use crate::harness::{Stack, eventually};
 
 /// Keeps a screenshot where RISKSIGNAL_SHOTS says, for people to look at.
@@ -64,13 +64,7 @@ async fn the_page_moves_under_load_turns_red_and_recovers() {
         return;
     }
     let stack = Stack::start().await;
-    let fast = [
-        ANY_PORT,
-        ("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "1s"),
-        ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
-    ];
-    let mut daemon = stack.daemon(&fast).await;
-    let ops = Ops::of(&daemon).await;
+    let (mut daemon, ops) = watched_daemon(&stack).await;
     let browser = Browser::start(&stack.work_dir()).await;
     browser.client.set_window_size(1280, 900).await.unwrap();
     browser

@@ -4,7 +4,7 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::harness::ops::{ANY_PORT, Ops};
+use crate::harness::ops::{ANY_PORT, Ops, watched_daemon};
 use crate::harness::process::free_port;
 use crate::harness::{Stack, eventually};
 
@@ -22,14 +22,8 @@ fn text(bytes: &[u8]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn status_tells_how_a_daemon_is_and_whether_it_is_ready() {
     let stack = Stack::start().await;
-    let retries = [
-        ANY_PORT,
-        ("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "1s"),
-        ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
-    ];
-    let mut daemon = stack.daemon(&retries).await;
-    let ops = Ops::of(&daemon).await;
-    let here = [("RISKSIGNAL__OPS__LISTEN", ops.address.as_str())];
+    let (mut daemon, ops) = watched_daemon(&stack).await;
+    let here = [ops.listen()];
     ops.ready(true).await;
     stack
         .produce(&["--count=3000", "--invalid=10", "--seed=61"])
@@ -87,7 +81,7 @@ async fn status_says_why_it_cannot_ask() {
     let token = ("RISKSIGNAL__OPS__TOKEN", "tellme-not-ops");
     let daemon = stack.daemon(&[ANY_PORT, token]).await;
     let ops = Ops::of(&daemon).await;
-    let here = ("RISKSIGNAL__OPS__LISTEN", ops.address.as_str());
+    let here = ops.listen();
     let file = stack.work_dir().join("token");
     std::fs::write(&file, "tellme-not-ops\n").unwrap();
     let file = ("RISKSIGNAL__OPS__TOKEN_FILE", file.to_str().unwrap());

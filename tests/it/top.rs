@@ -1,7 +1,7 @@
 //! `risksignal top` in a real pseudo-terminal, beside a real daemon.
 
 use crate::harness::Stack;
-use crate::harness::ops::{ANY_PORT, Ops};
+use crate::harness::ops::{ANY_PORT, Ops, watched_daemon};
 use crate::harness::terminal::Terminal;
 
 /// The number behind a name on the screen.
@@ -21,14 +21,8 @@ fn figure(screen: &str, name: &str) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn top_shows_figures_that_move_and_q_restores_the_terminal() {
     let stack = Stack::start().await;
-    let retries = [
-        ANY_PORT,
-        ("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "1s"),
-        ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
-    ];
-    let mut daemon = stack.daemon(&retries).await;
-    let ops = Ops::of(&daemon).await;
-    let here = [("RISKSIGNAL__OPS__LISTEN", ops.address.as_str())];
+    let (mut daemon, ops) = watched_daemon(&stack).await;
+    let here = [ops.listen()];
     let environment = stack.environment(&here);
     ops.ready(true).await;
     let mut terminal = Terminal::spawn("top", &environment, &stack.work_dir());
@@ -90,7 +84,7 @@ async fn top_ends_at_ctrl_c_and_says_why_it_cannot_begin() {
     let stack = Stack::start().await;
     let daemon = stack.daemon(&[ANY_PORT]).await;
     let ops = Ops::of(&daemon).await;
-    let here = [("RISKSIGNAL__OPS__LISTEN", ops.address.as_str())];
+    let here = [ops.listen()];
     let mut terminal = Terminal::spawn("top", &stack.environment(&here), &stack.work_dir());
     terminal.shows("q quits").await;
     terminal.press("x");

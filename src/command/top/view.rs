@@ -3,7 +3,6 @@
 
 use std::net::SocketAddr;
 
-use bytesize::ByteSize;
 use indicatif::HumanCount;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -11,14 +10,12 @@ use ratatui::style::{Color, Style, Stylize as _};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph, RenderDirection, Sparkline};
 
-use crate::command::status::{for_people, state_name};
+use crate::command::wording::{NOTHING, count, in_flight, lasted, oldest_age, quantiles, time};
 use crate::ops::health::State;
 use crate::telemetry::figures::Histogram;
 use crate::telemetry::recent::DeadLetter;
 
 use super::history::{Between, History};
-
-const NOTHING: &str = "–";
 
 /// Draws all of it. `trouble` is why the daemon did not answer the last time.
 pub(super) fn draw(
@@ -64,7 +61,7 @@ fn draw_head(
         Span::from(format!(
             " {}, up for {}, {address}",
             status.version,
-            for_people(status.uptime_seconds)
+            time(status.uptime_seconds)
         )),
     ]);
     let route = format!("{} → {} → {}", status.stream, status.consumer, status.table);
@@ -89,10 +86,10 @@ fn draw_dependencies(frame: &mut Frame<'_>, area: Rect, history: &History) {
                 State::Waiting => Color::Yellow,
                 State::Down => Color::Red,
             };
-            let since = for_people((status.now - latch.since).as_seconds_f64());
+            let since = lasted(status, latch);
             Line::from(vec![
                 Span::from(format!("{name:<12}")),
-                Span::styled(format!("{:<8}", state_name(latch.state)), colour),
+                Span::styled(format!("{:<8}", latch.state.name()), colour),
                 Span::from(format!("for {since}")).dim(),
             ])
         })
@@ -117,9 +114,10 @@ fn draw_rate(frame: &mut Frame<'_>, area: Rect, history: &History) {
 
 fn draw_figures(frame: &mut Frame<'_>, area: Rect, history: &History) {
     let metrics = &history.latest().metrics;
-    let count = |name: &str| HumanCount(metrics.total(name) as u64);
+    let count = |name: &str| count(metrics, name);
     let between = history.between();
-    let times = |of: fn(&Between) -> &Histogram| quantiles(between.map(of));
+    let no_times = Histogram::default();
+    let times = |of: fn(&Between) -> &Histogram| quantiles(between.map_or(&no_times, of));
     let per_second =
         |of: fn(&Between) -> f64| between.map_or(NOTHING.to_owned(), |between| rate(of(between)));
     let rows = between.and_then(|between| between.batch_rows.mean());
@@ -141,18 +139,8 @@ fn draw_figures(frame: &mut Frame<'_>, area: Rect, history: &History) {
             "not acked",
             count("consumer_ack_pending_messages").to_string(),
         ),
-        (
-            "oldest",
-            for_people(metrics.total("consumer_oldest_age_seconds")),
-        ),
-        (
-            "in flight",
-            format!(
-                "{}, {}",
-                count("in_flight_messages"),
-                ByteSize(metrics.total("in_flight_bytes") as u64)
-            ),
-        ),
+        ("oldest", oldest_age(metrics)),
+        ("in flight", in_flight(metrics)),
         ("retries", count("insert_retries_total").to_string()),
         ("reconnects", count("nats_reconnects_total").to_string()),
     ];
@@ -174,7 +162,7 @@ fn draw_letters(frame: &mut Frame<'_>, area: Rect, history: &History) {
         .series("signals_dead_lettered_total")
         .iter()
         .map(|series| {
-            let reason = series.labels.get("reason").map_or("", String::as_str);
+            let reason = series.label("reason");
             let count = HumanCount(series.value() as u64).to_string();
             let line = Line::from(format!("{reason:<22} {count:>14}"));
             if series.value() > 0.0 {
@@ -198,15 +186,6 @@ fn draw_letters(frame: &mut Frame<'_>, area: Rect, history: &History) {
         .map_or(NOTHING.to_owned(), |now| rate(now.dead_letters_per_second));
     let block = Block::bordered().title(format!("Dead letters: {a_second} a second"));
     frame.render_widget(Paragraph::new(lines).block(block), area);
-}
-
-/// The middle and the slow end.
-fn quantiles(histogram: Option<&Histogram>) -> String {
-    let time = |share| {
-        let seconds = histogram.and_then(|histogram| histogram.quantile(share));
-        seconds.map_or(NOTHING.to_owned(), for_people)
-    };
-    format!("p50 {}, p99 {}", time(0.5), time(0.99))
 }
 
 /// With a decimal where it is small.

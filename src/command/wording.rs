@@ -1,0 +1,70 @@
+//! How `risksignal status` and `risksignal top` word a daemon's figures.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use indicatif::HumanCount;
+
+use crate::ops::health::Latch;
+use crate::ops::status::Status;
+use crate::telemetry::figures::{Figures, Histogram};
+
+/// In place of a figure that there is not.
+pub(super) const NOTHING: &str = "–";
+
+/// The sum over the series of a counter or a gauge, by its name behind `risksignal_`.
+pub(super) fn count(metrics: &Figures, name: &str) -> HumanCount {
+    HumanCount(metrics.total(name) as u64)
+}
+
+/// Messages and bytes between a pull and its ack.
+pub(super) fn in_flight(metrics: &Figures) -> String {
+    let bytes = ByteSize(metrics.total("in_flight_bytes") as u64);
+    format!("{}, {bytes}", count(metrics, "in_flight_messages"))
+}
+
+/// The age of the oldest message that is not acked.
+pub(super) fn oldest_age(metrics: &Figures) -> String {
+    time(metrics.total("consumer_oldest_age_seconds"))
+}
+
+/// The middle of some times and their slow end.
+pub(super) fn quantiles(times: &Histogram) -> String {
+    let quantile = |share| times.quantile(share).map_or(NOTHING.to_owned(), time);
+    format!("p50 {}, p99 {}", quantile(0.5), quantile(0.99))
+}
+
+/// How long a dependency has been in its state.
+pub(super) fn lasted(status: &Status, latch: &Latch) -> String {
+    time((status.now - latch.since).as_seconds_f64())
+}
+
+/// A time in at most two units, and below a second in milliseconds.
+pub(super) fn time(seconds: f64) -> String {
+    if seconds > 0.0 && seconds < 1.0 {
+        let digits = if seconds < 0.01 { 1 } else { 0 };
+        return format!("{:.digits$} ms", seconds * 1000.0);
+    }
+    let seconds = Duration::from_secs(seconds.max(0.0) as u64);
+    let text = humantime::format_duration(seconds).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::time;
+
+    #[test]
+    fn times_are_short() {
+        for (seconds, expected) in [
+            (-1.0, "0s"),
+            (0.0, "0s"),
+            (0.0023, "2.3 ms"),
+            (0.25, "250 ms"),
+            (61.7, "1m 1s"),
+            (90_061.0, "1day 1h"),
+        ] {
+            assert_eq!(time(seconds), expected);
+        }
+    }
+}
