@@ -8,6 +8,7 @@ pub mod fault_point;
 pub mod jetstream;
 pub mod ops;
 pub mod pipeline;
+pub mod reload;
 pub mod service_manager;
 pub mod settings;
 pub mod shutdown;

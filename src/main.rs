@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use risksignal::cli::{Cli, Command};
+use risksignal::reload::Reload;
 use risksignal::settings::Settings;
 use risksignal::{command, shutdown, telemetry};
 use tracing::error;
@@ -24,14 +25,21 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_CONFIG);
         }
     };
-    if let Err(error) = telemetry::log::init(&settings.log) {
-        eprintln!("risksignal: {error}");
-        return ExitCode::from(EXIT_CONFIG);
-    }
+    let filter = match telemetry::log::init(&settings.log) {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("risksignal: {error}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
     end_on_panic();
     // async-nats asks for the process's; fails only where there is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    match start(cli.command, settings) {
+    let reload = Reload {
+        file: cli.config,
+        filter,
+    };
+    match start(cli.command, settings, reload) {
         Ok(code) => code,
         Err(error) => {
             error!(error = format!("{error:#}"), "Failed");
@@ -52,10 +60,10 @@ fn end_on_panic() {
 }
 
 #[tokio::main]
-async fn start(command: Command, settings: Settings) -> Result<ExitCode> {
+async fn start(command: Command, settings: Settings, reload: Reload) -> Result<ExitCode> {
     let shutdown = shutdown::on_signals().context("cannot listen for signals")?;
     match command {
-        Command::Run(args) => command::run::run(&args, settings, shutdown).await?,
+        Command::Run(args) => command::run::run(&args, settings, reload, shutdown).await?,
         Command::Produce(args) => {
             command::produce::produce(&args, &settings, shutdown).await?;
         }

@@ -27,6 +27,15 @@ pub async fn starting(reason: &str, at_most: Duration) {
     .await;
 }
 
+/// The daemon reads its settings again; until the next [`ready`].
+pub async fn reloading() {
+    // Of a unit with Type=notify-reload systemd asks for the time.
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]).await,
+        Err(_) => notify(&[NotifyState::Reloading]).await,
+    }
+}
+
 /// The daemon begins to stop.
 pub async fn stopping(text: &str) {
     notify(&[NotifyState::Stopping, NotifyState::Status(&one_line(text))]).await;

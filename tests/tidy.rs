@@ -86,9 +86,14 @@ fn only_the_ack_stage_settles_a_message() {
 
 #[test]
 fn only_the_pipeline_makes_channels() {
-    // The producer reads its source on a thread of its own, which standard input needs.
+    // The producer reads its source on a thread of its own, which standard input needs. The
+    // settings in force are no queue.
     assert_only_in(
-        &["src/pipeline/mod.rs", "src/command/produce/source.rs"],
+        &[
+            "src/pipeline/mod.rs",
+            "src/command/produce/source.rs",
+            "src/reload.rs",
+        ],
         &[
             "mpsc::channel(",
             "watch::channel(",

@@ -17,6 +17,7 @@ use crate::jetstream::{self, advisories, topology};
 use crate::ops::Ops;
 use crate::ops::health::{Dependency, Health};
 use crate::pipeline::{self, Ends, Source};
+use crate::reload::Reload;
 use crate::service_manager;
 use crate::settings::Settings;
 use crate::store::schema::SchemaError;
@@ -32,14 +33,22 @@ const TRY_MAX: Duration = Duration::from_secs(120);
 /// # Errors
 /// When a certificate or a key for https cannot be used, or what is held at the end cannot be
 /// committed within `shutdown.grace`.
-pub async fn run(args: &RunArgs, settings: Settings, shutdown: CancellationToken) -> Result<()> {
-    let settings = Arc::new(settings);
+pub async fn run(
+    args: &RunArgs,
+    settings: Settings,
+    reload: Reload,
+    shutdown: CancellationToken,
+) -> Result<()> {
     let ops = Ops {
         metrics: Metrics::new().context("the metrics are malformed; please report it")?,
         recent: Arc::default(),
         health: Health::new(),
     };
-    ops.listen(&settings).await?;
+    let in_force = reload
+        .on_sighup(settings, &ops.health)
+        .context("cannot listen for SIGHUP")?;
+    let settings = Arc::clone(&in_force.borrow());
+    ops.listen(&in_force).await?;
     let prepared = tokio::select! {
         ends = prepare(args, &settings, &ops) => Some(ends?),
         () = shutdown.cancelled() => None,
@@ -59,7 +68,7 @@ pub async fn run(args: &RunArgs, settings: Settings, shutdown: CancellationToken
         }
     };
     tokio::spawn(stopping);
-    let totals = pipeline::run(ends, settings, shutdown).await?;
+    let totals = pipeline::run(ends, in_force, shutdown).await?;
     info!(
         inserted = totals.inserted,
         already_stored = totals.already_stored,

@@ -148,6 +148,11 @@ impl Health {
         latch.reason = reason;
     }
 
+    /// Whether it works.
+    pub fn is_up(&self, dependency: Dependency) -> bool {
+        self.lock()[dependency as usize].state == State::Up
+    }
+
     /// Whether the daemon can ingest.
     pub fn is_ready(&self) -> bool {
         self.lock().iter().all(|latch| latch.state == State::Up)

@@ -37,7 +37,7 @@ struct Shared {
 
 /// Every path. Those that an orchestrator asks need no token.
 pub(super) fn router(sources: Sources) -> Router {
-    let token = sources.settings.ops.token.clone();
+    let token = sources.settings.borrow().ops.token.clone();
     let shared = Shared {
         sources,
         listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use crate::settings::Settings;
+use crate::reload::InForce;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
 
@@ -60,7 +60,8 @@ impl Ops {
     ///
     /// # Errors
     /// When the address cannot be had.
-    pub async fn listen(&self, settings: &Arc<Settings>) -> Result<(), ListenError> {
+    pub async fn listen(&self, in_force: &InForce) -> Result<(), ListenError> {
+        let settings = Arc::clone(&in_force.borrow());
         let Some(address) = settings.ops.listen else {
             return Ok(());
         };
@@ -75,7 +76,7 @@ impl Ops {
             );
         }
         let sources = Sources {
-            settings: Arc::clone(settings),
+            settings: in_force.clone(),
             metrics: Arc::clone(&self.metrics),
             recent: Arc::clone(&self.recent),
             health: Arc::clone(&self.health),

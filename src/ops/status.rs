@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::serde::rfc3339;
 
-use crate::settings::Settings;
+use crate::reload::InForce;
 use crate::telemetry::figures::Figures;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::{Batch, DeadLetter, Recent};
@@ -47,7 +47,7 @@ pub struct Status {
 /// What is asked when somebody looks.
 #[derive(Debug, Clone)]
 pub(crate) struct Sources {
-    pub settings: Arc<Settings>,
+    pub settings: InForce,
     pub metrics: Arc<Metrics>,
     pub recent: Arc<Recent>,
     pub health: Arc<Health>,
@@ -59,14 +59,15 @@ impl Sources {
     pub fn snapshot(&self) -> Status {
         self.tell_ready();
         let (last_batches, last_dead_letters) = self.recent.snapshot();
-        let clickhouse = &self.settings.clickhouse;
+        let settings = self.settings.borrow();
+        let clickhouse = &settings.clickhouse;
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             now: OffsetDateTime::now_utc(),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             health: self.health.report(),
-            stream: self.settings.stream.name.clone(),
-            consumer: self.settings.consumer.name.clone(),
+            stream: settings.stream.name.clone(),
+            consumer: settings.consumer.name.clone(),
             table: format!("{}.{}", clickhouse.database, clickhouse.table),
             last_batches,
             last_dead_letters,
@@ -77,11 +78,10 @@ impl Sources {
 
     /// The same, and every setting as it may be shown.
     pub fn full(&self) -> Status {
-        let shown = self.settings.shown.iter();
+        let in_force = self.settings.borrow();
+        let shown = in_force.shown();
         Status {
-            settings: shown
-                .map(|(key, text)| ((*key).to_owned(), text.clone()))
-                .collect(),
+            settings: shown.map(|(key, text)| (key.to_owned(), text)).collect(),
             ..self.snapshot()
         }
     }

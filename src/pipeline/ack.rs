@@ -2,16 +2,18 @@
 //! answered for it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use async_nats::{Client, Subject};
 use bytes::Bytes;
 use tokio::sync::mpsc::Receiver;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
 use crate::fault_point::{FaultPoints, Point};
 use crate::jetstream::topology::{self, TopologyError};
+use crate::reload::InForce;
 use crate::settings::Settings;
 use crate::telemetry::events::{EventLog, Inserted};
 
@@ -48,6 +50,7 @@ pub(super) struct Ack {
     pub client: Client,
     pub context: Context,
     pub settings: Arc<Settings>,
+    pub in_force: InForce,
     pub in_flight: Arc<InFlight>,
     pub settled: Receiver<Settled>,
     pub log: EventLog,
@@ -55,23 +58,41 @@ pub(super) struct Ack {
     pub pulse: Pulse,
 }
 
+/// What the stage goes on with.
+enum Next {
+    Settled(Option<Settled>),
+    Summary,
+    /// SIGHUP has changed the settings.
+    Changed,
+}
+
+fn every(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
 impl Ack {
     /// Acks until the stages before it have ended, and then until the server has it all.
     pub async fn run(mut self) -> Totals {
         let mut totals = Totals::default();
-        let mut summary = interval(self.log.summary_interval());
-        summary.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut summary = every(self.log.summary_interval());
         loop {
             let next = async {
                 tokio::select! {
-                    settled = self.settled.recv() => Some(settled),
-                    _ = summary.tick() => None,
+                    settled = self.settled.recv() => Next::Settled(settled),
+                    _ = summary.tick() => Next::Summary,
+                    Ok(()) = self.in_force.changed() => Next::Changed,
                 }
             };
             match self.pulse.waiting(next).await {
-                Some(Some(settled)) => self.settle(settled, &mut totals).await,
-                Some(None) => break,
-                None => self.log.summarize(),
+                Next::Settled(Some(settled)) => self.settle(settled, &mut totals).await,
+                Next::Settled(None) => break,
+                Next::Summary => self.log.summarize(),
+                Next::Changed => {
+                    self.log.set_bounds(&self.in_force.borrow().log);
+                    summary = every(self.log.summary_interval());
+                }
             }
         }
         self.log.summarize();

@@ -65,6 +65,11 @@ impl OpenBatch {
         }
     }
 
+    /// Bounds it from now on, and those after it.
+    pub fn set_bounds(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+    }
+
     /// Whether it has no rows.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()

@@ -16,13 +16,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
 use crate::fault_point::{FaultPoints, Point};
+use crate::reload::InForce;
+use crate::settings::{self, Settings};
 use crate::signal::{Limits, Signal};
 use crate::store::Rows;
 use crate::store::row::Origin;
 use crate::telemetry::kinds::KindTally;
 use crate::telemetry::metrics::Metrics;
 
-use super::batch::{CloseReason, ClosedBatch, OpenBatch};
+use super::batch::{Bounds, CloseReason, ClosedBatch, OpenBatch};
 use super::dead_letter::{Reason, Rejected};
 use super::delivery::Delivery;
 use super::pace::{InsertTime, Pace};
@@ -33,25 +35,29 @@ pub(super) type Slot = OwnedSemaphorePermit;
 
 /// The stage between pull and insert.
 pub(super) struct Decode {
-    pub limits: Limits,
-    pub max_wait: Duration,
-    /// The least time between two inserts, by the cap on their rate.
-    pub insert_interval: Duration,
+    in_force: InForce,
+    /// What was in force when the last chunk came.
+    settings: Arc<Settings>,
     /// The least time between two inserts, by what they take; a full batch does not wait for
     /// that.
-    pub insert_time: Arc<InsertTime>,
+    insert_time: Arc<InsertTime>,
     /// When the last batch closed.
-    pub closed_at: Instant,
-    pub batch: OpenBatch,
+    closed_at: Instant,
+    batch: OpenBatch,
     /// Room for inserts.
-    pub slots: Arc<Semaphore>,
-    pub kinds: KindTally,
-    pub metrics: Arc<Metrics>,
+    slots: Arc<Semaphore>,
+    kinds: KindTally,
+    metrics: Arc<Metrics>,
+    channels: Channels,
+    faults: FaultPoints,
+    pulse: Pulse,
+}
+
+/// What comes in, and where it goes.
+pub(super) struct Channels {
     pub deliveries: Receiver<Vec<Delivery>>,
     pub batches: Sender<(ClosedBatch, Slot)>,
     pub rejects: Sender<Rejected>,
-    pub faults: FaultPoints,
-    pub pulse: Pulse,
 }
 
 /// What the stage goes on with.
@@ -61,13 +67,42 @@ enum Next {
 }
 
 impl Decode {
+    /// A stage with an empty batch.
+    pub fn new(
+        mut in_force: InForce,
+        channels: Channels,
+        metrics: Arc<Metrics>,
+        faults: FaultPoints,
+        pulse: Pulse,
+    ) -> Self {
+        let settings = Arc::clone(&in_force.borrow_and_update());
+        Self {
+            in_force,
+            insert_time: Arc::default(),
+            closed_at: Instant::now(),
+            batch: OpenBatch::new(bounds(&settings.batch)),
+            slots: Arc::new(Semaphore::new(settings.clickhouse.max_concurrent_inserts)),
+            kinds: KindTally::default(),
+            settings,
+            metrics,
+            channels,
+            faults,
+            pulse,
+        }
+    }
+
+    /// Where the inserts tell how long they take.
+    pub fn insert_time(&self) -> &Arc<InsertTime> {
+        &self.insert_time
+    }
+
     /// Decodes until the pulls have ended, then closes what is open.
     pub async fn run(mut self) {
-        let mut pace = Pace::new(self.max_wait, Instant::now());
+        let mut pace = Pace::new(Instant::now());
         let mut closes_at = Instant::now();
         loop {
-            let spacing = self.insert_time.get().min(self.max_wait);
-            let not_before = closes_at.max(self.closed_at + spacing.max(self.insert_interval));
+            let spacing = self.insert_time.get().min(self.settings.batch.max_wait);
+            let not_before = closes_at.max(self.closed_at + spacing.max(self.insert_interval()));
             let chunk = match self.next(not_before).await {
                 Next::Slot(slot) => {
                     self.close(CloseReason::Wait, slot).await;
@@ -76,12 +111,13 @@ impl Decode {
                 Next::Chunk(Some(chunk)) => chunk,
                 Next::Chunk(None) => break,
             };
+            self.take_up();
             let began = Instant::now();
             let mut waited = Duration::ZERO;
             pace.count(chunk.len(), began);
             for delivery in chunk {
                 if self.batch.is_empty() {
-                    closes_at = Instant::now() + pace.wait();
+                    closes_at = Instant::now() + pace.wait(self.settings.batch.max_wait);
                 }
                 self.faults
                     .reached_by(Point::Decoding, &delivery.subject)
@@ -89,13 +125,13 @@ impl Decode {
                 if let Err(rejected) = self.push(delivery) {
                     // The receiver ends after this stage; if it is gone all the same, the
                     // message is delivered again.
-                    let _ = self.rejects.send(*rejected).await;
+                    let _ = self.channels.rejects.send(*rejected).await;
                 }
                 let Some(reason) = self.batch.full() else {
                     continue;
                 };
                 let full_at = Instant::now();
-                if let Some(slot) = self.slot(self.closed_at + self.insert_interval).await {
+                if let Some(slot) = self.slot(self.closed_at + self.insert_interval()).await {
                     waited += full_at.elapsed();
                     self.close(reason, slot).await;
                 }
@@ -108,9 +144,23 @@ impl Decode {
         }
     }
 
+    /// Takes up what SIGHUP has changed.
+    fn take_up(&mut self) {
+        // An error means that nothing will change it any more.
+        if self.in_force.has_changed().unwrap_or(false) {
+            self.settings = Arc::clone(&self.in_force.borrow_and_update());
+            self.batch.set_bounds(bounds(&self.settings.batch));
+        }
+    }
+
+    /// The least time between two inserts, by the cap on their rate.
+    fn insert_interval(&self) -> Duration {
+        Duration::from_secs(1) / self.settings.batch.max_inserts_per_second
+    }
+
     /// Waits for deliveries, or until the open batch may close.
     async fn next(&mut self, not_before: Instant) -> Next {
-        let deliveries = &mut self.deliveries;
+        let deliveries = &mut self.channels.deliveries;
         let next = async {
             tokio::select! {
                 // What is late goes before what is new.
@@ -128,7 +178,7 @@ impl Decode {
 
     /// Not async, since a delivery would be moved into the future first.
     fn push(&mut self, delivery: Delivery) -> Result<(), Box<Rejected>> {
-        let (limits, kinds) = (&self.limits, &mut self.kinds);
+        let (limits, kinds) = (&self.settings.validation, &mut self.kinds);
         self.batch.push(delivery, |delivery, rows| {
             encode(delivery, limits, rows, kinds)
         })
@@ -138,8 +188,15 @@ impl Decode {
         self.closed_at = Instant::now();
         if let Some(closed) = self.batch.close(reason) {
             // As above: without a receiver the leases drop, and the messages come again.
-            let _ = self.batches.send((closed, slot)).await;
+            let _ = self.channels.batches.send((closed, slot)).await;
         }
+    }
+}
+
+fn bounds(batch: &settings::Batch) -> Bounds {
+    Bounds {
+        max_rows: batch.max_rows,
+        max_bytes: batch.max_bytes,
     }
 }
 

@@ -42,23 +42,22 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream::Context;
-use tokio::sync::{Mutex, Semaphore, mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::backoff::Backoff;
 use crate::fault_point::FaultPoints;
 use crate::ops::Ops;
+use crate::reload::InForce;
 use crate::service_manager;
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::telemetry::events::EventLog;
-use crate::telemetry::kinds::KindTally;
 
 use ack::{Ack, Settled};
-use batch::{Bounds, ClosedBatch, OpenBatch};
+use batch::ClosedBatch;
 use circuit::Circuit;
 use dead_letter::{DeadLetter, Rejected};
 use decode::{Decode, Slot};
@@ -68,7 +67,7 @@ use in_flight::InFlight;
 use insert::{Halt, Insert};
 use keep_alive::KeepAlive;
 use pull::Pull;
-use pulse::{Pulse, Pulses};
+use pulse::Pulses;
 use sample::Sample;
 use suspects::Suspects;
 use watchdog::Watchdog;
@@ -119,9 +118,10 @@ pub struct Ends {
 /// what was not acked is delivered again.
 pub async fn run(
     ends: Ends,
-    settings: Arc<Settings>,
+    in_force: InForce,
     shutdown: CancellationToken,
 ) -> Result<Totals, PipelineError> {
+    let settings = Arc::clone(&in_force.borrow());
     let in_flight = InFlight::new(
         settings.consumer.max_in_flight_messages,
         settings.consumer.max_in_flight_bytes,
@@ -145,7 +145,7 @@ pub async fn run(
         .run(),
     );
     let client = ends.client.clone();
-    let (stages, halt) = spawn(ends, &settings, &in_flight, &shutdown, &mut pulses);
+    let (stages, halt) = spawn(ends, &in_force, &in_flight, &shutdown, &mut pulses);
     service_manager::ready().await;
     let watchdog = Watchdog {
         client,
@@ -157,8 +157,8 @@ pub async fn run(
     let told = tokio::spawn(tell_of_stop(shutdown.clone(), Arc::clone(&in_flight)));
     let result = tokio::select! {
         totals = finished(stages) => totals.map_err(PipelineError::from),
-        () = over(&shutdown, settings.shutdown.grace) => Err(PipelineError::GraceOver {
-            grace: settings.shutdown.grace,
+        grace = over(&shutdown, &in_force) => Err(PipelineError::GraceOver {
+            grace,
             held: in_flight.messages(),
         }),
     };
@@ -194,22 +194,26 @@ async fn tell_of_stop(shutdown: CancellationToken, in_flight: Arc<InFlight>) {
     service_manager::stopping(&format!("Committing what is held: {held} messages")).await;
 }
 
-async fn over(shutdown: &CancellationToken, grace: Duration) {
+/// Ends when the time for a stop is over, with that time.
+async fn over(shutdown: &CancellationToken, in_force: &InForce) -> Duration {
     shutdown.cancelled().await;
+    let grace = in_force.borrow().shutdown.grace;
     info!(
         grace_ms = grace.as_millis() as u64,
         "Pulling stopped; committing what is held"
     );
     tokio::time::sleep(grace).await;
+    grace
 }
 
 fn spawn(
     ends: Ends,
-    settings: &Arc<Settings>,
+    in_force: &InForce,
     in_flight: &Arc<InFlight>,
     shutdown: &CancellationToken,
     pulses: &mut Pulses,
 ) -> (Stages, watch::Receiver<Halt>) {
+    let settings = &Arc::clone(&in_force.borrow());
     let channels = channels(settings);
     let pull = Pull {
         client: ends.client.clone(),
@@ -223,12 +227,15 @@ fn spawn(
         shutdown: shutdown.clone(),
         pulse: pulses.of("pull"),
     };
-    let decode = decode(
-        settings,
-        &ends,
-        channels.deliveries.1,
-        channels.batches.0,
-        channels.rejects.0.clone(),
+    let decode = Decode::new(
+        in_force.clone(),
+        decode::Channels {
+            deliveries: channels.deliveries.1,
+            batches: channels.batches.0,
+            rejects: channels.rejects.0.clone(),
+        },
+        Arc::clone(&ends.ops.metrics),
+        ends.faults.clone(),
         pulses.of("decode"),
     );
     let backoff = Backoff::new(settings.clickhouse.retry_min, settings.clickhouse.retry_max);
@@ -247,7 +254,7 @@ fn spawn(
         store: ends.store.clone(),
         circuit: Arc::new(Circuit::new(backoff.clone())),
         suspects: Arc::new(Suspects::default()),
-        insert_time: Arc::clone(&decode.insert_time),
+        insert_time: Arc::clone(decode.insert_time()),
         ack_wait: settings.consumer.ack_wait,
         in_flight: Arc::clone(in_flight),
         batches: Arc::new(Mutex::new(channels.batches.1)),
@@ -259,7 +266,7 @@ fn spawn(
         pulse: pulses.of("insert"),
     };
     let (rejects, settled) = (channels.rejects.1, channels.settled);
-    let (dead_letter, ack) = last(ends, settings, in_flight, rejects, settled, pulses);
+    let (dead_letter, ack) = last(ends, in_force, in_flight, rejects, settled, pulses);
     let pulls = pulls(pull, settings.consumer.pulls, pulses);
     let inserts = inserts(insert, settings.clickhouse.max_concurrent_inserts, pulses);
     let stages = start(pulls, decode, inserts, exhausted, dead_letter, ack);
@@ -269,16 +276,17 @@ fn spawn(
 /// The stages that end what is held.
 fn last(
     ends: Ends,
-    settings: &Arc<Settings>,
+    in_force: &InForce,
     in_flight: &Arc<InFlight>,
     rejects: mpsc::Receiver<Rejected>,
     settled: Channel<Settled>,
     pulses: &mut Pulses,
 ) -> (DeadLetter, Ack) {
+    let settings = Arc::clone(&in_force.borrow());
     let dead_letter = DeadLetter {
         max_payload: ends.client.max_payload(),
         context: ends.context.clone(),
-        settings: Arc::clone(settings),
+        settings: Arc::clone(&settings),
         rejects,
         settled: settled.0,
         backoff: Backoff::new(settings.clickhouse.retry_min, settings.clickhouse.retry_max),
@@ -288,10 +296,11 @@ fn last(
     let ack = Ack {
         client: ends.client,
         context: ends.context,
-        settings: Arc::clone(settings),
+        log: EventLog::new(&settings.log, ends.ops.metrics, ends.ops.recent),
+        settings,
+        in_force: in_force.clone(),
         in_flight: Arc::clone(in_flight),
         settled: settled.1,
-        log: EventLog::new(&settings.log, ends.ops.metrics, ends.ops.recent),
         faults: ends.faults,
         pulse: pulses.of("ack"),
     };
@@ -339,35 +348,6 @@ fn channels(settings: &Settings) -> Channels {
         batches: mpsc::channel(settings.clickhouse.max_concurrent_inserts),
         settled: mpsc::channel(WAITING_SETTLED),
         halt: watch::channel(None),
-    }
-}
-
-fn decode(
-    settings: &Settings,
-    ends: &Ends,
-    deliveries: mpsc::Receiver<Vec<Delivery>>,
-    batches: mpsc::Sender<(ClosedBatch, Slot)>,
-    rejects: mpsc::Sender<Rejected>,
-    pulse: Pulse,
-) -> Decode {
-    Decode {
-        limits: settings.validation.clone(),
-        max_wait: settings.batch.max_wait,
-        insert_time: Arc::default(),
-        closed_at: Instant::now(),
-        insert_interval: Duration::from_secs(1) / settings.batch.max_inserts_per_second,
-        batch: OpenBatch::new(Bounds {
-            max_rows: settings.batch.max_rows,
-            max_bytes: settings.batch.max_bytes,
-        }),
-        slots: Arc::new(Semaphore::new(settings.clickhouse.max_concurrent_inserts)),
-        kinds: KindTally::default(),
-        metrics: Arc::clone(&ends.ops.metrics),
-        faults: ends.faults.clone(),
-        deliveries,
-        batches,
-        rejects,
-        pulse,
     }
 }
 

@@ -36,16 +36,14 @@ impl InsertTime {
 /// The pace of batches.
 #[derive(Debug)]
 pub(super) struct Pace {
-    max_wait: Duration,
     signals_per_second: f64,
     counted_at: Instant,
 }
 
 impl Pace {
-    /// A pace for no traffic, where a batch never collects for longer than `max_wait`.
-    pub fn new(max_wait: Duration, now: Instant) -> Self {
+    /// A pace for no traffic.
+    pub fn new(now: Instant) -> Self {
         Self {
-            max_wait,
             signals_per_second: 0.0,
             counted_at: now,
         }
@@ -61,12 +59,12 @@ impl Pace {
             self.signals_per_second * decay + signals as f64 / MEMORY.as_secs_f64();
     }
 
-    /// How long a batch that begins now collects.
-    pub fn wait(&self) -> Duration {
+    /// How long a batch that begins now collects, at most `max_wait`.
+    pub fn wait(&self, max_wait: Duration) -> Duration {
         let wait = WAIT_FOR_EACH_PER_SECOND.as_secs_f64() * self.signals_per_second;
         Duration::try_from_secs_f64(wait)
-            .unwrap_or(self.max_wait)
-            .min(self.max_wait)
+            .unwrap_or(max_wait)
+            .min(max_wait)
     }
 }
 
@@ -79,12 +77,12 @@ mod tests {
     /// The wait after some seconds of steady traffic in groups of `signals`.
     fn wait_at(signals: usize, every: Duration) -> Duration {
         let mut now = Instant::now();
-        let mut pace = Pace::new(MAX_WAIT, now);
+        let mut pace = Pace::new(now);
         for _ in 0..5_000 {
             now += every;
             pace.count(signals, now);
         }
-        pace.wait()
+        pace.wait(MAX_WAIT)
     }
 
     fn is_about(wait: Duration, expected_ms: f64) -> bool {
@@ -104,11 +102,11 @@ mod tests {
     #[test]
     fn a_signal_after_silence_goes_at_once() {
         let mut now = Instant::now();
-        let mut pace = Pace::new(MAX_WAIT, now);
+        let mut pace = Pace::new(now);
         pace.count(100_000, now);
-        assert_eq!(pace.wait(), MAX_WAIT);
+        assert_eq!(pace.wait(MAX_WAIT), MAX_WAIT);
         now += Duration::from_secs(10);
         pace.count(1, now);
-        assert!(pace.wait() < Duration::from_micros(10));
+        assert!(pace.wait(MAX_WAIT) < Duration::from_micros(10));
     }
 }

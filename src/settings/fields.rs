@@ -14,6 +14,8 @@ pub(super) struct Field {
     pub alias: Option<&'static str>,
     /// Whether it is never printed, and may be given as the name of a file that holds it.
     pub secret: bool,
+    /// Whether a running daemon takes a change of it on SIGHUP.
+    pub live: bool,
 }
 
 impl Field {
@@ -31,6 +33,17 @@ impl Field {
     /// The name of the systemd credential that holds this secret.
     pub fn credential(&self) -> String {
         self.key.replace('.', "_")
+    }
+
+    /// The lines for the operator above the setting in the examples.
+    #[cfg(test)]
+    fn comment(&self) -> String {
+        let live = if self.live {
+            " (SIGHUP changes it)"
+        } else {
+            ""
+        };
+        format!("# {}{live}\n", self.about)
     }
 
     /// The part of the key before the dot.
@@ -59,12 +72,20 @@ const fn field(key: &'static str, default: &'static str, about: &'static str) ->
         about,
         alias: None,
         secret: false,
+        live: false,
     }
 }
 
 const fn secret(field: Field) -> Field {
     Field {
         secret: true,
+        ..field
+    }
+}
+
+const fn live(field: Field) -> Field {
+    Field {
+        live: true,
         ..field
     }
 }
@@ -135,27 +156,27 @@ pub(super) const FIELDS: &[Field] = &[
     field("clickhouse.migrate", "true", "Whether `risksignal run` brings the schema up to date when it starts"),
     field("clickhouse.retention", "0s", "Rows are removed this long after their arrival; 0s sets no TTL"),
 
-    field("batch.max_rows", "20000", "Rows at which a batch closes"),
-    field("batch.max_bytes", "16MiB", "Encoded bytes at which a batch closes"),
-    field("batch.max_wait", "250ms", "Longest time that a batch collects; it is shorter the fewer signals come"),
-    field("batch.max_inserts_per_second", "250", "Batches a second of one instance; fewer spare ClickHouse work and let a signal wait for longer"),
+    live(field("batch.max_rows", "20000", "Rows at which a batch closes")),
+    live(field("batch.max_bytes", "16MiB", "Encoded bytes at which a batch closes")),
+    live(field("batch.max_wait", "250ms", "Longest time that a batch collects; it is shorter the fewer signals come")),
+    live(field("batch.max_inserts_per_second", "250", "Batches a second of one instance; fewer spare ClickHouse work and let a signal wait for longer")),
 
-    field("validation.max_signal_bytes", "1MiB", "Bytes of a message"),
-    field("validation.source_id_max_chars", "128", "Characters of source_id"),
-    field("validation.event_type_max_chars", "128", "Characters of event_type"),
-    field("validation.user_id_max_chars", "256", "Characters of user_id"),
-    field("validation.wallet_address_max_chars", "256", "Characters of wallet_address"),
-    field("validation.severity_max", "5", "Highest severity; the lowest is 0"),
+    live(field("validation.max_signal_bytes", "1MiB", "Bytes of a message")),
+    live(field("validation.source_id_max_chars", "128", "Characters of source_id")),
+    live(field("validation.event_type_max_chars", "128", "Characters of event_type")),
+    live(field("validation.user_id_max_chars", "256", "Characters of user_id")),
+    live(field("validation.wallet_address_max_chars", "256", "Characters of wallet_address")),
+    live(field("validation.severity_max", "5", "Highest severity; the lowest is 0")),
 
-    known_as("RUST_LOG", field("log.filter", "info,async_nats=warn", "What is logged, such as info,risksignal=debug")),
+    live(known_as("RUST_LOG", field("log.filter", "info,async_nats=warn", "What is logged, such as info,risksignal=debug"))),
     field("log.format", "auto", "auto (pretty on a terminal, otherwise json), pretty or json"),
-    field("log.lines_per_second", "10", "Lines a second for batches and for dead letters; beyond, a summary takes their place"),
-    field("log.summary_interval", "5s", "How often the summary is written"),
+    live(field("log.lines_per_second", "10", "Lines a second for batches and for dead letters; beyond, a summary takes their place")),
+    live(field("log.summary_interval", "5s", "How often the summary is written")),
 
     field("ops.listen", "127.0.0.1:9464", "Where metrics, health and the live page are served: an address and a port, or off"),
     secret(field("ops.token", "", "Asked for by metrics, status and the live page, as a bearer token or as any user's password; set it beyond loopback")),
 
-    field("shutdown.grace", "25s", "How long a stop may take to commit and ack what is held"),
+    live(field("shutdown.grace", "25s", "How long a stop may take to commit and ack what is held")),
 ];
 
 /// `.env.example`: every variable with its default and its line.
@@ -173,7 +194,8 @@ pub(super) fn env_example() -> String {
             section = field.section();
             text += &format!("\n# --- {section}\n");
         }
-        text += &format!("\n# {}\n", field.about);
+        text.push('\n');
+        text += &field.comment();
         let names = field.alias.map(str::to_owned).into_iter();
         for name in names.chain([field.variable()]) {
             text += &format!("#{name}={}\n", field.default);
@@ -206,7 +228,8 @@ pub(super) fn toml_example() -> String {
         } else {
             format!("\"{}\"", field.default)
         };
-        text += &format!("# {}\n#{key} = {value}\n", field.about);
+        text += &field.comment();
+        text += &format!("#{key} = {value}\n");
         if field.secret {
             text += &format!("#{key}_file = \"\"\n");
         }

@@ -9,7 +9,7 @@ use std::path::Path;
 use config::{ConfigError, File, FileFormat, Source, Value, ValueKind};
 
 use super::fields::{self, FIELDS, FILE_SUFFIX, Field, PREFIX};
-use super::{Fault, Faults, dot_env, secret_file};
+use super::{Fault, Faults, dot_env, redacted_url, secret_file};
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub(super) enum Origin {
     Credential(String),
     /// A file with a secret, whose path stands there.
     SecretFile(String, Box<Origin>),
+    /// The daemon was started with it.
+    InForce,
 }
 
 impl fmt::Display for Origin {
@@ -37,12 +39,16 @@ impl fmt::Display for Origin {
             Self::Environment(variable) => write!(f, "environment variable {variable}"),
             Self::Credential(name) => write!(f, "systemd credential {name}"),
             Self::SecretFile(path, named) => write!(f, "{path}, named by {named}"),
+            Self::InForce => f.write_str("in force until a restart"),
         }
     }
 }
 
+/// Every setting as it was written.
+pub(super) type Values = BTreeMap<&'static str, Written>;
+
 /// A value as it was written, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub(super) struct Written {
     /// The text.
     pub text: String,
@@ -53,10 +59,39 @@ pub(super) struct Written {
     pub bare: bool,
 }
 
+impl Written {
+    /// The text as it may be printed, as a value of this setting.
+    pub fn shown(&self, key: &str) -> String {
+        let is_secret = fields::find(key).is_some_and(|field| field.secret);
+        if is_secret && !self.text.is_empty() {
+            return "***".to_owned();
+        }
+        // A URL may stand in the wrong place.
+        if key.ends_with(".url") || self.text.contains("://") {
+            return redacted_url(&self.text);
+        }
+        self.text.clone()
+    }
+}
+
+/// The same text, wherever it stands.
+impl PartialEq for Written {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+/// The text may be a secret.
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.origin.fmt(f)
+    }
+}
+
 /// Everything that was written, one layer over the other.
 #[derive(Debug, Default)]
 pub(super) struct Layers {
-    values: BTreeMap<&'static str, Written>,
+    pub values: Values,
     /// What is wrong with the layers themselves.
     pub faults: Faults,
     /// Whether a file could not be understood, so that not all that was written is known.

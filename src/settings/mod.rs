@@ -7,12 +7,12 @@ mod fields;
 mod layers;
 mod load;
 mod redact;
+mod reload;
 mod rules;
 mod secret_file;
 mod typed;
 mod values;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,6 +20,7 @@ use std::time::Duration;
 
 pub use load::{Fault, Faults};
 pub use redact::redacted_url;
+pub use reload::{Change, Reloaded};
 
 /// Every setting of the daemon, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,8 +45,15 @@ pub struct Settings {
     pub ops: Ops,
     /// How the daemon stops.
     pub shutdown: Shutdown,
+    written: layers::Values,
+}
+
+impl Settings {
     /// Every setting by its key, as it was written and may be shown: secrets are `***`.
-    pub shown: BTreeMap<&'static str, String>,
+    pub fn shown(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let written = self.written.iter();
+        written.map(|(key, written)| (*key, written.shown(key)))
+    }
 }
 
 /// The connection to NATS.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::fields::{self, FIELDS};
+use super::fields;
 use super::layers::Layers;
 use super::rules;
 use super::values::{self as to, Parsed};
@@ -39,7 +39,7 @@ pub(super) fn settings(layers: Layers) -> Result<Settings, Faults> {
         shutdown: Shutdown {
             grace: reader.read("shutdown.grace", to::duration(SECOND..=HOUR)),
         },
-        shown: reader.shown(),
+        written: reader.layers.values.clone(),
     };
     reader.check_each_against_others(&settings);
     if reader.layers.faults.0.is_empty() {
@@ -63,7 +63,7 @@ impl Reader {
         match parse(&written.text) {
             Ok(value) => value,
             Err(rule) => {
-                let what = format!("is {:?}, {rule}", shown(key, &written.text));
+                let what = format!("is {:?}, {rule}", written.shown(key));
                 let origin = written.origin.clone();
                 self.layers.faults.add(key, &origin, what);
                 let default = fields::find(key);
@@ -226,15 +226,6 @@ impl Reader {
         }
     }
 
-    /// Every value as it was written, without secrets.
-    fn shown(&self) -> BTreeMap<&'static str, String> {
-        let shown = |key| Some(shown(key, &self.layers.get(key)?.text));
-        let fields = FIELDS.iter();
-        fields
-            .filter_map(|field| Some((field.key, shown(field.key)?)))
-            .collect()
-    }
-
     fn log(&mut self) -> Log {
         let formats = [
             ("auto", LogFormat::Auto),
@@ -271,7 +262,7 @@ impl Reader {
                 .take(2)
                 .filter_map(|key| {
                     let written = self.layers.get(key)?;
-                    let text = shown(key, &written.text);
+                    let text = written.shown(key);
                     Some(format!("{key} is {text:?} ({})", written.origin))
                 })
                 .collect();
@@ -282,18 +273,6 @@ impl Reader {
             self.layers.faults.0.push(fault);
         }
     }
-}
-
-/// A setting's text as it may be printed.
-fn shown(key: &str, text: &str) -> String {
-    if fields::find(key).is_some_and(|field| field.secret) && !text.is_empty() {
-        return "***".to_owned();
-    }
-    // A URL may stand in the wrong place.
-    if key.ends_with(".url") || text.contains("://") {
-        return redacted_url(text);
-    }
-    text.to_owned()
 }
 
 fn ms(ms: u64) -> Duration {

@@ -87,6 +87,12 @@ impl EventLog {
         }
     }
 
+    /// Bounds the lines from now on.
+    pub fn set_bounds(&mut self, log: &Log) {
+        self.lines_per_second = log.lines_per_second;
+        self.summary_interval = log.summary_interval;
+    }
+
     /// How often [`EventLog::summarize`] is due.
     pub fn summary_interval(&self) -> Duration {
         self.summary_interval

@@ -2,10 +2,12 @@
 
 use std::io::{self, IsTerminal};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::TryInitError;
+use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::settings::{Log, LogFormat};
 
@@ -14,24 +16,44 @@ use crate::settings::{Log, LogFormat};
 pub enum LogError {
     /// The filter is malformed.
     #[error("log.filter: {0}")]
-    Filter(#[from] tracing_subscriber::filter::ParseError),
+    Filter(#[from] ParseError),
     /// The process logs already.
     #[error("logging is already set up: {0}")]
     AlreadySet(#[from] TryInitError),
+    /// What logs is gone.
+    #[error("the log's filter cannot be changed: {0}")]
+    Gone(#[from] reload::Error),
+}
+
+/// What is logged, which may change.
+pub struct LogFilter(reload::Handle<EnvFilter, Registry>);
+
+impl LogFilter {
+    /// Logs by this filter from now on.
+    ///
+    /// # Errors
+    /// When it is malformed; then the one before stays.
+    pub fn set(&self, filter: &str) -> Result<(), LogError> {
+        Ok(self.0.reload(parsed(filter)?)?)
+    }
+}
+
+fn parsed(filter: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::builder().parse(filter)
 }
 
 /// Starts logging for the whole process.
 ///
 /// # Errors
 /// When the filter is malformed, or the process logs already.
-pub fn init(log: &Log) -> Result<(), LogError> {
+pub fn init(log: &Log) -> Result<LogFilter, LogError> {
     let terminal = io::stderr().is_terminal();
     let pretty = match log.format {
         LogFormat::Auto => terminal,
         LogFormat::Pretty => true,
         LogFormat::Json => false,
     };
-    let filter = EnvFilter::builder().parse(&log.filter)?;
+    let (filter, handle) = reload::Layer::new(parsed(&log.filter)?);
     let registry = tracing_subscriber::registry().with(filter);
     if pretty {
         let lines = fmt::layer()
@@ -47,5 +69,5 @@ pub fn init(log: &Log) -> Result<(), LogError> {
             .with_writer(io::stderr);
         registry.with(lines).try_init()?;
     }
-    Ok(())
+    Ok(LogFilter(handle))
 }

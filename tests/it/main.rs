@@ -25,6 +25,7 @@ mod ops_page;
 mod outages;
 mod produce;
 mod properties;
+mod reload;
 mod secrets;
 mod secure_clickhouse;
 mod secure_nats;

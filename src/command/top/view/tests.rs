@@ -6,6 +6,7 @@ use ratatui::backend::TestBackend;
 
 use crate::ops::health::{Dependency, Health};
 use crate::ops::status::{Sources, Status};
+use crate::reload;
 use crate::settings::Settings;
 use crate::telemetry::events;
 use crate::telemetry::metrics::Metrics;
@@ -15,7 +16,7 @@ use super::*;
 /// What a daemon's figures are made of.
 fn sources() -> Sources {
     Sources {
-        settings: Arc::new(Settings::default()),
+        settings: reload::channel(Settings::default()).1,
         metrics: Metrics::new().unwrap(),
         recent: Arc::default(),
         health: Health::new(),
