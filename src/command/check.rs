@@ -7,8 +7,8 @@ use async_nats::Client;
 use async_nats::jetstream::Context;
 
 use crate::jetstream::topology::{self, TopologyError};
-use crate::jetstream::{self, advisories};
-use crate::settings::{Settings, redacted_url};
+use crate::jetstream::{self, advisories, consumer};
+use crate::settings::{AckPolicy, Settings, redacted_url};
 use crate::store::Store;
 
 /// What is checked; a failure adds its number to the exit status.
@@ -128,9 +128,9 @@ async fn streams(context: &Context, settings: &Settings, report: &mut Report) {
 async fn consumer(context: &Context, settings: &Settings, report: &mut Report) {
     let name = &settings.consumer.name;
     let found = async {
-        let found = topology::find_consumer(context, &settings.stream.name, name).await?;
+        let found = consumer::find(context, &settings.stream.name, name).await?;
         if let Some(info) = &found {
-            topology::check_delivery_state(&settings.stream.name, info)?;
+            consumer::check(&settings.stream.name, info, &settings.consumer)?;
         }
         let lost = advisories::lost(context, settings).await?;
         Ok::<_, TopologyError>(found.map(|info| (info, lost)))
@@ -150,11 +150,26 @@ async fn consumer(context: &Context, settings: &Settings, report: &mut Report) {
         Ok(Some((info, _))) => report.ok(
             Part::Consumer,
             format!(
-                "{name}, {} pending, {} delivered and not acked, {} delivered again",
-                info.num_pending, info.num_ack_pending, info.num_redelivered
+                "{name}, {} pending, {} delivered and not acked, {} delivered again; {}",
+                info.num_pending,
+                info.num_ack_pending,
+                info.num_redelivered,
+                acks(settings.consumer.ack_policy)
             ),
         ),
         Err(error) => report.wrong(Part::Consumer, error),
+    }
+}
+
+/// Which ack policy is in force, and why.
+fn acks(policy: AckPolicy) -> &'static str {
+    match policy {
+        AckPolicy::Explicit => {
+            "an ack for each message (ack_policy explicit), since instances share them"
+        }
+        AckPolicy::All => {
+            "an ack for all messages before it (ack_policy all), since they go to one instance at a time, and others stand by"
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod advisories;
 mod connect;
+pub mod consumer;
 pub mod epoch;
 mod header_block;
 pub mod stored;

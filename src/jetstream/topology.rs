@@ -1,13 +1,10 @@
-//! The streams and the consumer: created when absent, checked when present.
-//!
-//! What exists belongs to the operator. A stream is never changed; a consumer is updated only
-//! where that leaves its delivery state alone.
+//! The streams: created when absent, checked when present. What exists belongs to the operator,
+//! and is never changed.
 
 use async_nats::Client;
 use async_nats::jetstream::{
-    self, Context, ErrorCode,
-    consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, pull},
-    context::{ConsumerInfoErrorKind, GetStreamErrorKind},
+    Context, ErrorCode,
+    context::GetStreamErrorKind,
     stream::{self, Config, DiscardPolicy, StorageType},
 };
 
@@ -45,6 +42,14 @@ pub enum TopologyError {
         fetch_bytes: usize,
         /// What it must at least be in bytes.
         needed: usize,
+    },
+    /// The server does not know what `consumer.ack_policy` asks for.
+    #[error(
+        "consumer.ack_policy is all, which needs nats-server 2.11 or later, and this one is {version}; update it, or set consumer.ack_policy to explicit"
+    )]
+    NoPinnedClients {
+        /// The server's version.
+        version: String,
     },
     /// A consumer exists whose delivery state would have to change.
     #[error(
@@ -212,131 +217,6 @@ pub async fn find_stream(
             _ => Err(TopologyError::api(format!("look up stream {name}"), error)),
         },
     }
-}
-
-/// Gets the durable pull consumer: created when absent, updated where only its time-out or
-/// its bounds differ from the settings.
-///
-/// # Errors
-/// When the JetStream API fails, or a consumer of that name exists whose delivery state
-/// would have to change.
-pub async fn ensure_consumer(
-    context: &Context,
-    stream: &str,
-    consumer: &settings::Consumer,
-) -> Result<jetstream::consumer::Info, TopologyError> {
-    let wanted = pull::Config {
-        durable_name: Some(consumer.name.clone()),
-        ack_policy: AckPolicy::Explicit,
-        deliver_policy: DeliverPolicy::All,
-        replay_policy: ReplayPolicy::Instant,
-        ack_wait: consumer.ack_wait,
-        max_ack_pending: i64::try_from(consumer.max_ack_pending).unwrap_or(i64::MAX),
-        max_deliver: match consumer.max_deliver {
-            0 => -1,
-            times => i64::from(times),
-        },
-        ..pull::Config::default()
-    };
-    if let Some(found) = find_consumer(context, stream, &consumer.name).await? {
-        check_delivery_state(stream, &found)?;
-        let config = &found.config;
-        if config.ack_wait == wanted.ack_wait
-            && config.max_ack_pending == wanted.max_ack_pending
-            && config.max_deliver == wanted.max_deliver
-        {
-            return Ok(found);
-        }
-    }
-    context
-        .create_consumer_on_stream(wanted, stream)
-        .await
-        .map(|created| created.cached_info().clone())
-        .map_err(|error| {
-            TopologyError::api(
-                format!(
-                    "create or update consumer {} of stream {stream}",
-                    consumer.name
-                ),
-                error,
-            )
-        })
-}
-
-/// The consumer's configuration and state, or `None` when there is no such consumer.
-///
-/// # Errors
-/// When the JetStream API fails.
-pub async fn find_consumer(
-    context: &Context,
-    stream: &str,
-    name: &str,
-) -> Result<Option<jetstream::consumer::Info>, TopologyError> {
-    let api = |error: async_nats::Error| {
-        TopologyError::api(format!("look up consumer {name} of stream {stream}"), error)
-    };
-    let stream = context
-        .get_stream_no_info(stream)
-        .await
-        .map_err(|error| api(error.into()))?;
-    match stream.consumer_info(name).await {
-        Ok(info) => Ok(Some(info)),
-        Err(error)
-            if matches!(
-                error.kind(),
-                ConsumerInfoErrorKind::NotFound | ConsumerInfoErrorKind::StreamNotFound
-            ) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(api(error.into())),
-    }
-}
-
-/// Refuses a consumer that the settings do not describe and that an update would not make so.
-///
-/// # Errors
-/// [`TopologyError::ConsumerConflict`] with the first difference.
-pub fn check_delivery_state(
-    stream: &str,
-    found: &jetstream::consumer::Info,
-) -> Result<(), TopologyError> {
-    let config = &found.config;
-    let differs = |key, found: String, wanted: &str| {
-        Err(TopologyError::ConsumerConflict {
-            stream: stream.to_owned(),
-            consumer: config.name.clone().unwrap_or_default(),
-            key,
-            found,
-            wanted: wanted.to_owned(),
-        })
-    };
-    if let Some(subject) = &config.deliver_subject {
-        return differs("deliver_subject", subject.clone(), "none (a pull consumer)");
-    }
-    if config.ack_policy != AckPolicy::Explicit {
-        return differs("ack_policy", format!("{:?}", config.ack_policy), "Explicit");
-    }
-    if config.deliver_policy != DeliverPolicy::All {
-        let found = format!("{:?}", config.deliver_policy);
-        return differs("deliver_policy", found, "All");
-    }
-    if config.replay_policy != ReplayPolicy::Instant {
-        let found = format!("{:?}", config.replay_policy);
-        return differs("replay_policy", found, "Instant");
-    }
-    if !config.filter_subject.is_empty() || !config.filter_subjects.is_empty() {
-        let found = format!("{:?} {:?}", config.filter_subject, config.filter_subjects);
-        return differs("filter_subject", found, "none");
-    }
-    if config.headers_only {
-        return differs("headers_only", "true".to_owned(), "false");
-    }
-    if !config.backoff.is_empty() {
-        let found = format!("{:?}", config.backoff);
-        return differs("backoff", found, "none (ack_wait holds)");
-    }
-    Ok(())
 }
 
 /// Whether every subject that matches `wanted` matches `pattern` too; both may end in `>`.

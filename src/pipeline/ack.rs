@@ -12,13 +12,16 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
 use crate::fault_point::{FaultPoints, Point};
-use crate::jetstream::topology::{self, TopologyError};
+use crate::jetstream::consumer;
+use crate::jetstream::topology::TopologyError;
 use crate::reload::InForce;
 use crate::settings::Settings;
 use crate::telemetry::events::{EventLog, Inserted};
 
+use super::ack_floor::AckFloor;
 use super::committed::{Answer, CommittedBatch};
 use super::dead_letter::DeadLettered;
+use super::delivery::AckSubject;
 use super::exhausted::NoLetterNeeded;
 use super::in_flight::{InFlight, Lease};
 use super::pulse::Pulse;
@@ -52,6 +55,8 @@ pub(super) struct Ack {
     pub settings: Arc<Settings>,
     pub in_force: InForce,
     pub in_flight: Arc<InFlight>,
+    /// Where an ack stands for all before it.
+    pub floor: Option<Arc<AckFloor>>,
     pub settled: Receiver<Settled>,
     pub log: EventLog,
     pub faults: FaultPoints,
@@ -62,8 +67,18 @@ pub(super) struct Ack {
 enum Next {
     Settled(Option<Settled>),
     Summary,
+    /// An ack may be due for what was settled before.
+    Floor,
     /// SIGHUP has changed the settings.
     Changed,
+}
+
+/// Ends when an ack may be due though no message was settled.
+async fn may_be_due(floor: Option<&AckFloor>) {
+    match floor {
+        Some(floor) => floor.may_be_due.notified().await,
+        None => std::future::pending().await,
+    }
 }
 
 fn every(period: Duration) -> Interval {
@@ -82,6 +97,7 @@ impl Ack {
                 tokio::select! {
                     settled = self.settled.recv() => Next::Settled(settled),
                     _ = summary.tick() => Next::Summary,
+                    () = may_be_due(self.floor.as_deref()) => Next::Floor,
                     Ok(()) = self.in_force.changed() => Next::Changed,
                 }
             };
@@ -89,6 +105,10 @@ impl Ack {
                 Next::Settled(Some(settled)) => self.settle(settled, &mut totals).await,
                 Next::Settled(None) => break,
                 Next::Summary => self.log.summarize(),
+                Next::Floor => {
+                    let due = self.floor.as_ref().and_then(|floor| floor.due());
+                    self.send_acks(due).await;
+                }
                 Next::Changed => {
                     self.log.set_bounds(&self.in_force.borrow().log);
                     summary = every(self.log.summary_interval());
@@ -147,14 +167,38 @@ impl Ack {
         let Settings {
             stream, consumer, ..
         } = self.settings.as_ref();
-        topology::find_consumer(&self.context, &stream.name, &consumer.name).await?;
+        consumer::find(&self.context, &stream.name, &consumer.name).await?;
         Ok(())
     }
 
     /// An ack is a publish without an answer: a lost one means that the message is
     /// delivered again.
     async fn ack(&self, leases: Vec<Lease>) {
-        for reply in self.in_flight.settle(leases) {
+        let replies = self.in_flight.settle(leases);
+        let Some(floor) = &self.floor else {
+            return self.send_acks(replies).await;
+        };
+        let (mut of_signals, mut others) = (Vec::with_capacity(replies.len()), Vec::new());
+        for reply in replies {
+            match AckSubject::parse(&reply) {
+                Some(ack) if self.is_of_signals(&reply) => of_signals.push((ack, reply)),
+                _ => others.push(reply),
+            }
+        }
+        self.send_acks(floor.settled(&of_signals)).await;
+        self.send_acks(others).await;
+    }
+
+    /// Not of the advisories, each of which has an ack of its own.
+    fn is_of_signals(&self, reply: &str) -> bool {
+        let Settings {
+            stream, consumer, ..
+        } = self.settings.as_ref();
+        AckSubject::stream_and_consumer(reply) == Some((&stream.name, &consumer.name))
+    }
+
+    async fn send_acks(&self, replies: impl IntoIterator<Item = Subject>) {
+        for reply in replies {
             self.faults.reached(Point::BeforeAck).await;
             self.send_ack(reply).await;
         }

@@ -15,6 +15,7 @@ use tracing::warn;
 use crate::backoff::Backoff;
 use crate::dead_letter::{Letter, Original, Verdict};
 use crate::fault_point::{FaultPoints, Point};
+use crate::jetstream::consumer::PIN_ID;
 use crate::jetstream::topology::ensure_dead_letter_stream;
 use crate::settings::Settings;
 use crate::signal::Invalid;
@@ -187,15 +188,27 @@ async fn publish(
 }
 
 /// The letter for a message.
+/// Headers as they were published: the server adds to them which instance has the consumer.
+fn published(delivered: Option<&HeaderMap>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let delivered = delivered.into_iter().flat_map(HeaderMap::iter);
+    for (name, values) in delivered.filter(|(name, _)| name.to_string() != PIN_ID) {
+        for value in values {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    headers
+}
+
 fn letter(rejected: &Rejected, settings: &Settings, max_payload: usize) -> Letter {
     let Rejected { delivery, reason } = rejected;
-    let none = HeaderMap::new();
+    let headers = published(delivery.headers.as_ref());
     let original = Original {
         subject: &delivery.subject,
         headers: delivery
             .unreadable_headers
             .as_deref()
-            .map_or_else(|| Ok(delivery.headers.as_ref().unwrap_or(&none)), Err),
+            .map_or_else(|| Ok(&headers), Err),
         body: &delivery.body,
         stream: &settings.stream.name,
         stream_created_ns: delivery.position.stream_created_ns,

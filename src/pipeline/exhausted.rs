@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 use crate::backoff::Backoff;
 use crate::jetstream::HeaderBlock;
 use crate::jetstream::advisories::{self, Advisory};
+use crate::jetstream::consumer;
 use crate::jetstream::epoch::{self, Epoch};
 use crate::jetstream::stored::{self, StoredError, StoredMessage};
 use crate::jetstream::topology::{self, TopologyError};
@@ -276,7 +277,7 @@ impl Exhausted {
             return Ok(None);
         };
         let consumer = &self.settings.consumer.name;
-        let consumer = topology::find_consumer(&self.ends.context, name, consumer).await?;
+        let consumer = consumer::find(&self.ends.context, name, consumer).await?;
         let is_anew = consumer.is_none_or(|consumer| consumer.created > advisory.timestamp);
         if is_anew || stream.created > advisory.timestamp {
             return Ok(None);

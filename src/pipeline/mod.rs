@@ -14,6 +14,7 @@
 //! `consumer.max_in_flight_bytes`: a pull takes its room from `in_flight` first.
 
 mod ack;
+mod ack_floor;
 mod batch;
 mod circuit;
 mod committed;
@@ -52,11 +53,12 @@ use crate::fault_point::FaultPoints;
 use crate::ops::Ops;
 use crate::reload::InForce;
 use crate::service_manager;
-use crate::settings::Settings;
+use crate::settings::{self, AckPolicy, Settings};
 use crate::store::Store;
 use crate::telemetry::events::EventLog;
 
 use ack::{Ack, Settled};
+use ack_floor::AckFloor;
 use batch::ClosedBatch;
 use circuit::Circuit;
 use dead_letter::{DeadLetter, Rejected};
@@ -66,7 +68,7 @@ use exhausted::Exhausted;
 use in_flight::InFlight;
 use insert::{Halt, Insert};
 use keep_alive::KeepAlive;
-use pull::Pull;
+use pull::{Pinned, Pull};
 use pulse::Pulses;
 use sample::Sample;
 use suspects::Suspects;
@@ -215,7 +217,9 @@ fn spawn(
 ) -> (Stages, watch::Receiver<Halt>) {
     let settings = &Arc::clone(&in_force.borrow());
     let channels = channels(settings);
+    let (floor, pull_count) = floor(&settings.consumer);
     let pull = Pull {
+        pinned: floor.clone().map(Pinned::new),
         client: ends.client.clone(),
         context: ends.context.clone(),
         settings: Arc::clone(settings),
@@ -266,11 +270,20 @@ fn spawn(
         pulse: pulses.of("insert"),
     };
     let (rejects, settled) = (channels.rejects.1, channels.settled);
-    let (dead_letter, ack) = last(ends, in_force, in_flight, rejects, settled, pulses);
-    let pulls = pulls(pull, settings.consumer.pulls, pulses);
+    let (dead_letter, ack) = last(ends, in_force, in_flight, floor, rejects, settled, pulses);
+    let pulls = pulls(pull, pull_count, pulses);
     let inserts = inserts(insert, settings.clickhouse.max_concurrent_inserts, pulses);
     let stages = start(pulls, decode, inserts, exhausted, dead_letter, ack);
     (stages, channels.halt.1)
+}
+
+/// What an ack for all before it needs, and how many pulls there are side by side.
+fn floor(consumer: &settings::Consumer) -> (Option<Arc<AckFloor>>, usize) {
+    match consumer.ack_policy {
+        AckPolicy::Explicit => (None, consumer.pulls),
+        // With one pull at a time it is known when no delivery is on its way.
+        AckPolicy::All => (Some(Arc::default()), 1),
+    }
 }
 
 /// The stages that end what is held.
@@ -278,6 +291,7 @@ fn last(
     ends: Ends,
     in_force: &InForce,
     in_flight: &Arc<InFlight>,
+    floor: Option<Arc<AckFloor>>,
     rejects: mpsc::Receiver<Rejected>,
     settled: Channel<Settled>,
     pulses: &mut Pulses,
@@ -300,6 +314,7 @@ fn last(
         settings,
         in_force: in_force.clone(),
         in_flight: Arc::clone(in_flight),
+        floor,
         settled: settled.1,
         faults: ends.faults,
         pulse: pulses.of("ack"),

@@ -1,14 +1,18 @@
 //! Messages out of the stream. A pull asks only for what there is room for, so that no
 //! delivered message waits unseen while its ack wait runs.
 
+mod end;
+mod pinned;
 mod request;
+
+pub(super) use pinned::Pinned;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::Context;
-use async_nats::{Client, Message, StatusCode, Subscriber};
+use async_nats::{Client, Message, Subscriber};
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
@@ -17,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
-use crate::jetstream::topology::TopologyError;
 use crate::settings::{Consumer, Settings};
 use crate::telemetry::metrics::Metrics;
 
@@ -27,6 +30,8 @@ use super::insert::Halt;
 use super::pulse::Pulse;
 use super::source::{Source, connect_count};
 
+use end::{End, PullError, ending};
+
 /// Messages handed on at a time, when more are there: as many as tokio's budget lets a task
 /// receive before others have their turn.
 const CHUNK_MESSAGES: usize = 128;
@@ -35,36 +40,6 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// Between two looks at a connection that is lost.
 const RECONNECT_POLL: Duration = Duration::from_millis(100);
 
-/// Why a pull did not end as it should; a new subscription is made.
-#[derive(Debug, thiserror::Error)]
-enum PullError {
-    #[error("cannot subscribe: {0}")]
-    Subscribe(#[from] async_nats::SubscribeError),
-    #[error("cannot ask for messages: {0}")]
-    Request(#[from] async_nats::PublishError),
-    #[error("the server sent no heartbeat for {}", humantime::format_duration(*.0))]
-    Silent(Duration),
-    #[error("the server ended the pull: {0}")]
-    Ended(String),
-    #[error("the subscription was closed")]
-    Closed,
-    #[error(transparent)]
-    Topology(#[from] TopologyError),
-    #[error("the consumer counts its deliveries from the start again")]
-    ConsumerAnew,
-    #[error("the connection was made anew")]
-    ConnectionAnew,
-}
-
-/// How a pull ended.
-#[derive(Debug, PartialEq, Eq)]
-enum End {
-    /// It has all it asked for, or its time is over: ask again.
-    Done,
-    /// The daemon stops.
-    Stopped,
-}
-
 /// One of the tasks that pull side by side, so that one is under way while another ends.
 #[derive(Clone)]
 pub(super) struct Pull {
@@ -72,6 +47,8 @@ pub(super) struct Pull {
     pub context: Context,
     pub settings: Arc<Settings>,
     pub source: Source,
+    /// Where one instance at a time has the messages.
+    pub pinned: Option<Pinned>,
     pub in_flight: Arc<InFlight>,
     pub deliveries: Sender<Vec<Delivery>>,
     pub halt: watch::Receiver<Halt>,
@@ -90,8 +67,12 @@ impl Pull {
             self.source.is_current = false;
             let pause = self.shutdown.run_until_cancelled(sleep(pause));
             if self.pulse.waiting(pause).await.is_none() {
-                return;
+                break;
             }
+        }
+        if let Some(pinned) = &mut self.pinned {
+            self.pulse.step();
+            pinned.release(&self.context, &self.settings).await;
         }
     }
 
@@ -118,11 +99,19 @@ impl Pull {
             if without_pull.elapsed() >= request::silence(&self.settings.consumer) {
                 self.find_source().await?;
             }
+            if let Some(pinned) = &mut self.pinned {
+                pinned.look(&self.context, &self.settings).await?;
+            }
             let reservation = room.requested(self.source.epoch);
             self.request(&inbox).await?;
             let end = self.receive(&mut messages, reservation, &mut last_consumer_seq);
             match end.await? {
                 End::Done => backoff.reset(),
+                End::Unpinned => {
+                    if let Some(pinned) = &mut self.pinned {
+                        pinned.lost();
+                    }
+                }
                 End::Stopped => return Ok(()),
             }
         }
@@ -134,6 +123,9 @@ impl Pull {
         self.source = Source::ensure(&self.context, &self.settings, Some(before)).await?;
         if self.source.epoch != before.epoch {
             tell_of(&self.source);
+            if let Some(pinned) = &self.pinned {
+                pinned.floor().forget();
+            }
         }
         Ok(())
     }
@@ -163,7 +155,7 @@ impl Pull {
             "$JS.API.CONSUMER.MSG.NEXT.{}.{}",
             self.settings.stream.name, consumer.name
         );
-        let request = request::body(consumer);
+        let request = request::body(consumer, self.pinned.as_ref());
         self.client
             .publish_with_reply(subject, inbox.to_owned(), request)
             .await?;
@@ -172,7 +164,7 @@ impl Pull {
 
     /// Hands on the messages of one pull until it ends.
     async fn receive(
-        &self,
+        &mut self,
         messages: &mut Subscriber,
         mut reservation: Reservation,
         last_consumer_seq: &mut u64,
@@ -202,7 +194,7 @@ impl Pull {
 
     /// Takes what the server had already sent when the daemon stops.
     async fn drain(
-        &self,
+        &mut self,
         messages: &mut Subscriber,
         mut reservation: Reservation,
         last_consumer_seq: &mut u64,
@@ -228,7 +220,7 @@ impl Pull {
 
     /// Sends deliveries to the next stage; says how the pull ended when a status tells.
     async fn hand_on(
-        &self,
+        &mut self,
         chunk: &mut Vec<Message>,
         reservation: &mut Reservation,
         last_consumer_seq: &mut u64,
@@ -258,6 +250,11 @@ impl Pull {
             return Some(Err(PullError::ConnectionAnew));
         }
         self.count(chunk, &acks);
+        if let (Some(pinned), Some(message)) = (&mut self.pinned, chunk.first()) {
+            pinned.learn(message);
+            let max_deliver = self.settings.consumer.max_deliver;
+            pinned.floor().delivered(&acks, max_deliver);
+        }
         let mut deliveries = self.deliveries(chunk, acks, reservation);
         if let Some(until) = self.source.unsettled_until {
             deliveries = self.hold_back(deliveries, until);
@@ -369,20 +366,4 @@ fn ack_subject(message: &Message) -> Option<AckSubject> {
         warn!(subject = %message.subject, "Message from outside JetStream on the pull's inbox; it is ignored");
     }
     ack
-}
-
-/// What a status means for the pull; `None` for one that does not end it.
-fn ending(status: StatusCode, message: &Message) -> Option<Result<End, PullError>> {
-    let description = message.description.as_deref().unwrap_or_default();
-    match status {
-        StatusCode::IDLE_HEARTBEAT => None,
-        // Comes behind the last message of a pull with a bound on bytes; that message has
-        // ended the pull.
-        _ if description.contains("Batch Completed") => None,
-        StatusCode::TIMEOUT | StatusCode::NOT_FOUND => Some(Ok(End::Done)),
-        // The next message does not fit into what is left of this pull's bytes. A pull has
-        // room for the largest message there can be, which is checked at the start.
-        _ if description.contains("Exceeds MaxBytes") => Some(Ok(End::Done)),
-        status => Some(Err(PullError::Ended(format!("{status} {description}")))),
-    }
 }

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::debug;
 
-use crate::jetstream::{stored, topology};
+use crate::jetstream::{consumer, stored, topology};
 use crate::ops::health::Dependency;
 use crate::settings::Settings;
 use crate::telemetry::metrics::signed;
@@ -79,7 +79,7 @@ impl Sample {
         let mut ticks = every(SERVERS);
         loop {
             ticks.tick().await;
-            match topology::find_consumer(&self.ends.context, &stream.name, &consumer.name).await {
+            match consumer::find(&self.ends.context, &stream.name, &consumer.name).await {
                 Ok(Some(info)) => {
                     health.up(Dependency::Jetstream);
                     metrics

@@ -8,6 +8,7 @@ use async_nats::jetstream::Context;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
+use crate::jetstream::consumer;
 use crate::jetstream::epoch::{self, Epoch};
 use crate::jetstream::topology::{self, TopologyError};
 use crate::settings::Settings;
@@ -64,7 +65,7 @@ impl Source {
         } = settings;
         let connects = connect_count(&context.client());
         let created = topology::ensure_stream(context, stream).await?.created;
-        topology::ensure_consumer(context, &stream.name, consumer).await?;
+        consumer::ensure(context, &stream.name, consumer).await?;
         let (epoch, age) = epoch::current(context, stream, &stream.name, &consumer.name).await?;
         let stream_created_ns = unix_nanos(created);
         if let Some(before) = before

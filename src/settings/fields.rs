@@ -129,6 +129,7 @@ pub(super) const FIELDS: &[Field] = &[
     field("dead_letters.max_pending", "256", "Letters that are published and not yet acknowledged, at most"),
 
     field("consumer.name", "signals-to-clickhouse", "The durable pull consumer; instances that share it share the work"),
+    field("consumer.ack_policy", "explicit", "explicit (an ack for each message; instances share the work) or all (an ack stands for all before it; one instance has the work, others stand by; nats-server 2.11 or later)"),
     field("consumer.ack_wait", "30s", "JetStream delivers again what is not acked for this long"),
     field("consumer.max_deliver", "20", "Deliveries after which a message that is never acked, such as one that ends the process, is tried alone and then goes to the dead letters; 0 is no bound"),
     field("consumer.max_ack_pending", "200000", "Messages delivered and not acked, over all instances"),
@@ -137,7 +138,7 @@ pub(super) const FIELDS: &[Field] = &[
     field("consumer.fetch_messages", "5000", "Messages that one pull asks for"),
     field("consumer.fetch_bytes", "8MiB", "Bytes that one pull asks for; more than the server's max_payload"),
     field("consumer.fetch_expires", "5s", "How long a pull waits for messages"),
-    field("consumer.pulls", "2", "Pulls that are open at once"),
+    field("consumer.pulls", "2", "Pulls that are open at once; always 1 where consumer.ack_policy is all"),
 
     known_as("CLICKHOUSE_URL", field("clickhouse.url", "http://127.0.0.1:8123", "The HTTP interface")),
     known_as("CLICKHOUSE_USER", field("clickhouse.user", "admin", "User")),

@@ -206,6 +206,8 @@ pub struct DeadLetters {
 pub struct Consumer {
     /// The consumer's durable name.
     pub name: String,
+    /// What an ack stands for.
+    pub ack_policy: AckPolicy,
     /// JetStream delivers a message again when it is not acked for this long.
     pub ack_wait: Duration,
     /// Deliveries after which JetStream gives up on a message; 0 is no bound.
@@ -224,6 +226,17 @@ pub struct Consumer {
     pub fetch_expires: Duration,
     /// Pulls that are open at once.
     pub pulls: usize,
+}
+
+/// What an ack stands for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AckPolicy {
+    /// One message. Instances share the work.
+    #[default]
+    Explicit,
+    /// All messages up to its own, which costs NATS less. One instance has the work, and
+    /// others stand by.
+    All,
 }
 
 /// The connection to ClickHouse, and how batches are inserted.

@@ -139,8 +139,10 @@ impl Reader {
     }
 
     fn consumer(&mut self) -> Consumer {
+        let ack_policies = [("explicit", AckPolicy::Explicit), ("all", AckPolicy::All)];
         Consumer {
             name: self.read_text("consumer.name", to::jetstream_name),
+            ack_policy: self.read("consumer.ack_policy", to::one_of(&ack_policies)),
             ack_wait: self.read("consumer.ack_wait", to::duration(SECOND..=HOUR)),
             max_deliver: self.read("consumer.max_deliver", to::number(0..=1_000_000)),
             max_ack_pending: self.read("consumer.max_ack_pending", to::number(1..=100_000_000)),

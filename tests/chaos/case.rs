@@ -29,15 +29,18 @@ pub enum Case {
     Everything,
     /// Three NATS servers with a replicated stream, one of which is killed at a time.
     Cluster,
+    /// As everything, but an ack stands for all messages before its own.
+    AckAll,
 }
 
 impl Case {
-    pub const ALL: [Self; 2] = [Self::Everything, Self::Cluster];
+    pub const ALL: [Self; 3] = [Self::Everything, Self::Cluster, Self::AckAll];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Everything => "chaos::everything",
             Self::Cluster => "chaos::cluster",
+            Self::AckAll => "chaos::ack_all",
         }
     }
 
@@ -48,8 +51,15 @@ impl Case {
 
     fn nodes(self) -> usize {
         match self {
-            Self::Everything => 1,
+            Self::Everything | Self::AckAll => 1,
             Self::Cluster => 3,
+        }
+    }
+
+    fn settings(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Everything | Self::Cluster => &[],
+            Self::AckAll => &[("RISKSIGNAL__CONSUMER__ACK_POLICY", "all")],
         }
     }
 
@@ -58,7 +68,7 @@ impl Case {
         targets.push(Target::ClickHouse);
         targets.extend((0..PLACES).map(Target::LinkToClickHouse));
         match self {
-            Self::Everything => {
+            Self::Everything | Self::AckAll => {
                 targets.push(Target::Nats);
                 targets.extend((0..PLACES).map(Target::LinkToNats));
             }
@@ -94,7 +104,7 @@ pub async fn run(
 ) -> Result<Outcome> {
     let Options { seed, length, rate } = options;
     let count = (length.as_secs_f64() * rate as f64) as u64;
-    let world = World::set_up(dir, case.nodes(), journal).await?;
+    let world = World::set_up(dir, case.nodes(), case.settings(), journal).await?;
     for place in &world.places {
         world.start_daemon(place);
     }

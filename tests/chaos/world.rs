@@ -25,6 +25,8 @@ pub struct World {
     pub nats: Vec<Nats>,
     pub clickhouse: ClickHouse,
     pub places: Vec<Place>,
+    /// Of every daemon, on top of its servers' addresses.
+    settings: Vec<(&'static str, &'static str)>,
 }
 
 /// A place for a daemon, with its own ways to the servers.
@@ -38,7 +40,12 @@ pub struct Place {
 }
 
 impl World {
-    pub async fn set_up(dir: &Path, nodes: usize, journal: &Arc<Journal>) -> Result<Self> {
+    pub async fn set_up(
+        dir: &Path,
+        nodes: usize,
+        settings: &[(&'static str, &'static str)],
+        journal: &Arc<Journal>,
+    ) -> Result<Self> {
         let nats = if nodes == 1 {
             vec![Nats::spawn(dir.join("nats"), Options::default())]
         } else {
@@ -70,6 +77,7 @@ impl World {
             nats,
             clickhouse,
             places,
+            settings: [&SETTINGS, settings].concat(),
         })
     }
 
@@ -130,7 +138,7 @@ impl World {
                 &signal_bytes_max,
             ),
         ];
-        environment.extend(SETTINGS);
+        environment.extend(&self.settings);
         environment
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -6,6 +6,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod ack_all;
 mod check;
 mod configuration;
 mod dead_letters;

@@ -5,17 +5,26 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::json;
 
+use super::Pinned;
+use crate::jetstream::consumer::PRIORITY_GROUP;
 use crate::settings::Consumer;
 
 /// The request of one pull, as of
 /// <https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-13.md>.
-pub(super) fn body(consumer: &Consumer) -> Bytes {
-    let request = json!({
+pub(super) fn body(consumer: &Consumer, pinned: Option<&Pinned>) -> Bytes {
+    let mut request = json!({
         "batch": consumer.fetch_messages,
         "max_bytes": consumer.fetch_bytes,
         "expires": nanos(expires(consumer)),
         "idle_heartbeat": nanos(heartbeat(consumer)),
     });
+    if let Some(pinned) = pinned {
+        request["group"] = PRIORITY_GROUP.into();
+        // One without it waits until nobody has the messages.
+        if let Some(id) = pinned.id() {
+            request["id"] = id.into();
+        }
+    }
     request.to_string().into()
 }
 
