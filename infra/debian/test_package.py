@@ -4,40 +4,14 @@ the package's scripts write is gone with the test. The binary is the one of `car
     python3 -m unittest discover infra/debian
 """
 
-import os
 import shutil
 import subprocess
 import tempfile
 import unittest
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
-BINARY = REPOSITORY / "target" / "debug" / "risksignal"
-# In a mount namespace of its own; an overlay cannot lie on another one, but on a tmpfs.
-CHROOT = """
-set -e
-mount -t tmpfs tmpfs "$1"
-mkdir "$1/upper" "$1/work" "$1/root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
-mount --bind "$2" "$1/root/mnt"
-exec chroot "$1/root" sh -ec "$3"
-"""
-
-
-def in_overlay(package: Path, script: str) -> subprocess.CompletedProcess:
-    """Runs a script as root of a copy of this machine, with the package's folder at /mnt."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", CHROOT]
-        return subprocess.run(
-            [*command, "sh", folder, package.parent, script], capture_output=True, text=True
-        )
-
-
-def can_overlay() -> bool:
-    return os.geteuid() == 0 and in_overlay(Path("/tmp/none"), "true").returncode == 0
-
-
-INSTALL = "dpkg --force-depends --install /mnt/risksignal.deb >/dev/null\n"
+from machine import can_overlay, in_overlay
+from package import BINARY, INSTALL, REPOSITORY, build
 
 
 @unittest.skipUnless(shutil.which("cargo-deb"), "needs cargo-deb")
@@ -48,19 +22,10 @@ class Package(unittest.TestCase):
     def setUpClass(cls):
         folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(folder.cleanup)
-        target = Path(folder.name) / "target"
-        (target / "release").mkdir(parents=True)
-        shutil.copy2(BINARY, target / "release" / "risksignal")
-        cls.package = Path(folder.name) / "risksignal.deb"
-        subprocess.run(
-            ["cargo", "deb", "--locked", "--no-build", "--fast", "--quiet", "-o", cls.package],
-            cwd=REPOSITORY,
-            env={**os.environ, "CARGO_TARGET_DIR": str(target)},
-            check=True,
-        )
+        cls.package = build(Path(folder.name))
 
     def run_installed(self, script: str) -> str:
-        told = in_overlay(self.package, INSTALL + script)
+        told = in_overlay(self.package.parent, INSTALL + script)
         self.assertEqual(told.returncode, 0, told.stdout + told.stderr)
         return told.stdout
 

@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY / "infra" / "local"))
 
 import fetch  # noqa: E402
-from test_stack import free_ports, until  # noqa: E402
+from testing import free_ports, until  # noqa: E402
 
 try:
     import kubernetes_validate

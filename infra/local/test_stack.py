@@ -8,7 +8,6 @@ Uses free ports and a folder of its own for the servers; what was fetched is sha
 import contextlib
 import json
 import os
-import random
 import re
 import signal
 import socket
@@ -19,13 +18,13 @@ import time
 import tomllib
 import unittest
 import urllib.error
-import urllib.request
 from pathlib import Path
 
 import fetch
 import serve
 from common import INFRA, REPOSITORY
 from supervise import CLICKHOUSE_PASSWORD, CLICKHOUSE_USER, HOST, SERVERS
+from testing import answers, free_ports, query, until
 
 try:
     import yaml
@@ -33,44 +32,6 @@ except ImportError:
     yaml = None
 
 STACK = INFRA / "local" / "stack"
-
-
-def free_ports(count: int) -> list[int]:
-    """Below the ports that the kernel gives to outgoing connections: one of those could take a
-    port while its server is being started again."""
-    held = []
-    while len(held) < count:
-        with contextlib.suppress(OSError):
-            held.append(socket.create_server((HOST, random.randrange(15_000, 32_000))))
-    ports = [server.getsockname()[1] for server in held]
-    for server in held:
-        server.close()
-    return ports
-
-
-def query(http_port: int, sql: str, user=CLICKHOUSE_USER, password=CLICKHOUSE_PASSWORD) -> str:
-    request = urllib.request.Request(
-        f"http://{HOST}:{http_port}/",
-        data=sql.encode(),
-        headers={"X-ClickHouse-User": user, "X-ClickHouse-Key": password},
-    )
-    with urllib.request.urlopen(request, timeout=10) as response:
-        return response.read().decode().strip()
-
-
-def until(condition, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not so within {seconds} s")
-        time.sleep(0.02)
-
-
-def answers(http_port: int) -> bool:
-    try:
-        return query(http_port, "SELECT 1") == "1"
-    except OSError:
-        return False
 
 
 def exists(pid: int) -> bool:

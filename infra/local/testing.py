@@ -1,0 +1,52 @@
+"""What the tests of several folders use."""
+
+import contextlib
+import random
+import socket
+import time
+import urllib.request
+
+from supervise import CLICKHOUSE_PASSWORD, CLICKHOUSE_USER, HOST
+
+# Ends a wait for what does not come. No test is about this time.
+DEADLINE_S = 120
+
+
+def free_ports(count: int) -> list[int]:
+    """Below the ports that the kernel gives to outgoing connections: one of those could take a
+    port while its server is being started again."""
+    held = []
+    while len(held) < count:
+        with contextlib.suppress(OSError):
+            held.append(socket.create_server((HOST, random.randrange(15_000, 32_000))))
+    ports = [server.getsockname()[1] for server in held]
+    for server in held:
+        server.close()
+    return ports
+
+
+def query(http_port: int, sql: str, user=CLICKHOUSE_USER, password=CLICKHOUSE_PASSWORD) -> str:
+    request = urllib.request.Request(
+        f"http://{HOST}:{http_port}/",
+        data=sql.encode(),
+        headers={"X-ClickHouse-User": user, "X-ClickHouse-Key": password},
+    )
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return response.read().decode().strip()
+
+
+def until(condition, seconds: float = DEADLINE_S):
+    """What `condition` gives once that is something."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not so within {seconds} s")
+        time.sleep(0.02)
+    return found
+
+
+def answers(http_port: int) -> bool:
+    try:
+        return query(http_port, "SELECT 1") == "1"
+    except OSError:
+        return False
