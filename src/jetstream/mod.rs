@@ -1,12 +1,17 @@
 //! NATS and JetStream: the connection, and the stream and consumer that the daemon needs.
 
 pub mod advisories;
+mod answer;
 mod connect;
 pub mod consumer;
 pub mod epoch;
 mod header_block;
 pub mod stored;
+pub(crate) mod subject;
+mod tickets;
 pub mod topology;
 
+pub(crate) use answer::Answer;
 pub use connect::{ConnectError, connect, connect_trusting_subjects, context};
 pub use header_block::HeaderBlock;
+pub(crate) use tickets::{Ticket, Tickets};

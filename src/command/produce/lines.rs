@@ -6,10 +6,7 @@ use std::io::{self, BufRead};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// Bytes of a subject's token; the server closes connections over longer protocol lines.
-const TOKEN_BYTES_MAX: usize = 256;
-/// The token of a signal without a type.
-const UNKNOWN: &str = "unknown";
+use crate::jetstream::subject;
 
 /// What [`next_line`] found.
 #[derive(Debug, PartialEq, Eq)]
@@ -84,7 +81,7 @@ pub(super) fn glance(line: &[u8]) -> Glance {
         .unwrap_or_default();
     let event_type = fields.event_type.and_then(text);
     Glance {
-        token: subject_token(event_type.as_deref().unwrap_or_default()),
+        token: subject::token_of(event_type.as_deref().unwrap_or_default()),
         trace_id: fields
             .trace_id
             .and_then(text)
@@ -99,24 +96,6 @@ fn text(value: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text<'_>>(value.get())
         .ok()
         .map(|text| text.0)
-}
-
-/// `event_type` as one token of a subject: what NATS gives a meaning to, and what does not
-/// print, becomes `_`.
-fn subject_token(event_type: &str) -> String {
-    if event_type.is_empty() {
-        return UNKNOWN.to_owned();
-    }
-    event_type
-        .char_indices()
-        .take_while(|(start, character)| start + character.len_utf8() <= TOKEN_BYTES_MAX)
-        .map(|(_, character)| character)
-        .map(|character| match character {
-            '.' | '*' | '>' => '_',
-            other if other.is_whitespace() || other.is_control() => '_',
-            other => other,
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -162,18 +141,17 @@ mod tests {
         for (line, token, trace_id) in [
             (r#"{"event_type":"a","trace_id":"t"}"#, "a", Some("t")),
             (r#"{"event_type":"a\u002eb c>*","x":[1]}"#, "a_b_c__", None),
-            (r#"{"event_type":7,"trace_id":7}"#, UNKNOWN, None),
-            (r#"{"event_type":"","trace_id":""}"#, UNKNOWN, None),
+            (r#"{"event_type":7,"trace_id":7}"#, "unknown", None),
+            (r#"{"event_type":"","trace_id":""}"#, "unknown", None),
             (r#"{"event_type":"zahlung\u00e4\n"}"#, "zahlungä_", None),
-            (r#"{"event_type":"a"#, UNKNOWN, None),
-            (r#"["event_type"]"#, UNKNOWN, None),
-            ("\u{1}", UNKNOWN, None),
+            (r#"{"event_type":"a"#, "unknown", None),
+            (r#"["event_type"]"#, "unknown", None),
+            ("\u{1}", "unknown", None),
         ] {
             let found = glance(line.as_bytes());
             assert_eq!(found.token, token, "{line}");
             assert_eq!(found.trace_id.as_deref(), trace_id, "{line}");
         }
-        assert_eq!(glance(b"\xff{}").token, UNKNOWN);
-        assert_eq!(subject_token(&"ä".repeat(300)).len(), TOKEN_BYTES_MAX);
+        assert_eq!(glance(b"\xff{}").token, "unknown");
     }
 }

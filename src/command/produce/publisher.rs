@@ -1,7 +1,4 @@
 //! Publishes signals and keeps each one until JetStream has answered for it.
-//!
-//! All answers come to one inbox, the end of whose subjects names the signal. That is cheaper
-//! than a request a signal, and leaves nothing behind for an answer that never comes.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -9,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use async_nats::client::PublishErrorKind;
 use async_nats::connection::State;
-use async_nats::{Client, Message, StatusCode, Subscriber, jetstream};
+use async_nats::{Client, Message, Subscriber};
 use futures_util::{FutureExt, StreamExt};
-use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +17,8 @@ use super::pace::Pace;
 use super::progress::Progress;
 use super::report::ProduceReport;
 use super::source::{Batch, Outgoing, SourceError};
-use super::window::{Pending, Ticket, Window};
+use super::window::{Pending, Window};
+use crate::jetstream::{Answer, Ticket};
 
 const TICK: Duration = Duration::from_millis(10);
 /// How often the window is looked through for late answers.
@@ -38,16 +35,6 @@ pub enum PublishError {
     /// The signals ended with an error.
     #[error(transparent)]
     Source(#[from] SourceError),
-}
-
-/// An answer to a publish.
-#[derive(Deserialize)]
-struct Answer {
-    #[serde(default)]
-    seq: u64,
-    #[serde(default)]
-    duplicate: bool,
-    error: Option<jetstream::Error>,
 }
 
 pub(super) struct Publisher {
@@ -212,38 +199,30 @@ impl Publisher {
 
     fn take_answer(&mut self, message: Option<Message>) -> Result<(), PublishError> {
         let message = message.ok_or(PublishError::Closed)?;
-        let token = message.subject.rsplit('.').next().unwrap_or_default();
-        let Some(ticket) = Ticket::from_token(token) else {
+        let Some(ticket) = Ticket::from_subject(&message.subject) else {
             return Ok(());
         };
-        if message.status == Some(StatusCode::NO_RESPONDERS) {
-            self.refused(ticket, "no stream takes the subject");
-            return Ok(());
-        }
-        match serde_json::from_slice::<Answer>(&message.payload) {
-            Ok(Answer {
-                error: Some(error), ..
-            }) if is_momentary(&error) => {
-                self.refused(ticket, &error.to_string());
-            }
-            Ok(Answer {
-                error: Some(error), ..
-            }) => {
+        match Answer::of(&message) {
+            Answer::Stored {
+                sequence,
+                duplicate,
+                ..
+            } => {
                 if let Some(pending) = self.window.settle(ticket) {
-                    self.reject(format!("{}: {error}", pending.outgoing.origin));
+                    self.accepted(&pending, sequence, duplicate);
                 }
             }
-            Ok(answer) if answer.seq > 0 => {
+            Answer::Full(reason) | Answer::NotNow(reason) => self.refused(ticket, &reason),
+            Answer::Never(reason) => {
                 if let Some(pending) = self.window.settle(ticket) {
-                    self.accepted(&pending, &answer);
+                    self.reject(format!("{}: {reason}", pending.outgoing.origin));
                 }
             }
-            _ => self.refused(ticket, "the answer is no ack of JetStream"),
         }
         Ok(())
     }
 
-    fn accepted(&mut self, pending: &Pending, answer: &Answer) {
+    fn accepted(&mut self, pending: &Pending, sequence: u64, duplicate: bool) {
         let Outgoing {
             subject,
             id,
@@ -253,13 +232,13 @@ impl Publisher {
         } = &pending.outgoing;
         debug!(
             %subject,
-            sequence = answer.seq,
+            sequence,
             trace_id = %id,
-            duplicate = answer.duplicate,
+            duplicate,
             "Published signal"
         );
         // At the second try, the duplicate is what the first one stored.
-        if answer.duplicate && pending.tries == 1 {
+        if duplicate && pending.tries == 1 {
             self.report.duplicates += 1;
         } else {
             self.report.accepted += 1;
@@ -322,10 +301,4 @@ impl Publisher {
         }
         Ok(())
     }
-}
-
-/// Whether the same publish may succeed a little later: the server or the stream is not
-/// available or full (503), or the same id is being stored at this moment (409).
-fn is_momentary(error: &jetstream::Error) -> bool {
-    matches!(error.code(), 409 | 503)
 }

@@ -2,38 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use slab::Slab;
-
 use super::source::Outgoing;
 use crate::backoff::Backoff;
+use crate::jetstream::{Ticket, Tickets};
 
 /// Bytes of bodies in the window; large lines must not multiply with its length.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
-
-/// Names one signal in the window, never another one later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ticket {
-    slot: usize,
-    serial: u64,
-}
-
-impl Ticket {
-    /// As the end of a reply subject.
-    pub(super) fn to_token(self) -> String {
-        format!("{}-{}", self.slot, self.serial)
-    }
-
-    /// From the end of a reply subject.
-    pub(super) fn from_token(token: &str) -> Option<Self> {
-        let (slot, serial) = token.split_once('-')?;
-        Some(Self {
-            slot: slot.parse().ok()?,
-            serial: serial.parse().ok()?,
-        })
-    }
-}
 
 /// A signal without a final answer.
 #[derive(Debug)]
@@ -43,7 +19,6 @@ pub(super) struct Pending {
     pub tries: u32,
     /// How often the server refused it for the moment.
     pub refusals: u32,
-    serial: u64,
     backoff: Option<Backoff>,
     state: State,
 }
@@ -57,62 +32,49 @@ enum State {
 /// All signals without a final answer, in bounded number and size.
 #[derive(Debug)]
 pub(super) struct Window {
-    slots: Slab<Pending>,
+    unanswered: Tickets<Pending>,
     max: usize,
     bytes: usize,
-    next_serial: u64,
 }
 
 impl Window {
     pub(super) fn new(max: usize) -> Self {
         Self {
-            slots: Slab::with_capacity(max),
+            unanswered: Tickets::with_capacity(max),
             max,
             bytes: 0,
-            next_serial: 0,
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.unanswered.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.unanswered.is_empty()
     }
 
     /// Whether one more may be published.
     pub(super) fn has_room(&self) -> bool {
-        self.slots.len() < self.max && self.bytes < BYTES_MAX
+        self.unanswered.len() < self.max && self.bytes < BYTES_MAX
     }
 
     /// Takes a signal in as published at `now`.
     pub(super) fn insert(&mut self, outgoing: Outgoing, now: Instant) -> Ticket {
-        let serial = self.next_serial;
-        self.next_serial += 1;
         self.bytes += outgoing.body.len();
-        let slot = self.slots.insert(Pending {
+        self.unanswered.insert(Pending {
             outgoing,
             tries: 1,
             refusals: 0,
-            serial,
             backoff: None,
             state: State::Sent { at: now },
-        });
-        Ticket { slot, serial }
-    }
-
-    fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Pending> {
-        self.slots
-            .get_mut(ticket.slot)
-            .filter(|pending| pending.serial == ticket.serial)
+        })
     }
 
     /// Takes a signal out, which has its final answer. `None` when it was out already: the
     /// server answers each try.
     pub(super) fn settle(&mut self, ticket: Ticket) -> Option<Pending> {
-        self.get_mut(ticket)?;
-        let pending = self.slots.try_remove(ticket.slot)?;
+        let pending = self.unanswered.remove(ticket)?;
         self.bytes -= pending.outgoing.body.len();
         Some(pending)
     }
@@ -120,7 +82,7 @@ impl Window {
     /// Lets a signal rest that the server refused for the moment, unless that was its
     /// `refusals_max`-th time: then `false`, and it stays for [`Window::settle`].
     pub(super) fn refuse(&mut self, ticket: Ticket, refusals_max: u32, now: Instant) -> bool {
-        let Some(pending) = self.get_mut(ticket) else {
+        let Some(pending) = self.unanswered.get_mut(ticket) else {
             return true;
         };
         pending.refusals += 1;
@@ -131,7 +93,7 @@ impl Window {
     /// Lets those rest whose answer is late at `now`, and tells how many.
     pub(super) fn expire(&mut self, timeout: Duration, now: Instant) -> usize {
         let mut expired = 0;
-        for (_, pending) in &mut self.slots {
+        for pending in self.unanswered.values_mut() {
             if let State::Sent { at } = pending.state
                 && now.saturating_duration_since(at) >= timeout
             {
@@ -145,7 +107,7 @@ impl Window {
     /// Has those tried again soon that an old connection may have lost. Without an id the
     /// server would store a second one, so these wait for their time-out.
     pub(super) fn reconnected(&mut self, now: Instant) {
-        for (_, pending) in &mut self.slots {
+        for pending in self.unanswered.values_mut() {
             if matches!(pending.state, State::Sent { .. }) && pending.outgoing.id.is_some() {
                 pending.rest(now);
             }
@@ -154,21 +116,18 @@ impl Window {
 
     /// Those that have rested long enough.
     pub(super) fn due(&self, now: Instant) -> Vec<Ticket> {
-        self.slots
+        self.unanswered
             .iter()
             .filter(
                 |(_, pending)| matches!(pending.state, State::Resting { until } if until <= now),
             )
-            .map(|(slot, pending)| Ticket {
-                slot,
-                serial: pending.serial,
-            })
+            .map(|(ticket, _)| ticket)
             .collect()
     }
 
     /// The signal to publish once more at `now`; `None` when it has its answer meanwhile.
     pub(super) fn try_again(&mut self, ticket: Ticket, now: Instant) -> Option<Outgoing> {
-        let pending = self.get_mut(ticket)?;
+        let pending = self.unanswered.get_mut(ticket)?;
         pending.tries = pending.tries.saturating_add(1);
         pending.state = State::Sent { at: now };
         Some(pending.outgoing.clone())
@@ -234,20 +193,6 @@ mod tests {
         assert!(!window.has_room());
         window.settle(large);
         assert!(window.has_room() && window.is_empty());
-    }
-
-    #[test]
-    fn a_second_answer_is_of_no_matter_to_the_next_signal_in_the_slot() {
-        let now = Instant::now();
-        let mut window = Window::new(1);
-        let first = window.insert(outgoing(1), now);
-        assert!(window.settle(first).is_some());
-        let second = window.insert(outgoing(1), now);
-        assert_eq!(first.slot, second.slot);
-        assert!(window.settle(first).is_none());
-        assert_eq!(window.len(), 1);
-        assert_eq!(Ticket::from_token(&second.to_token()), Some(second));
-        assert_eq!(Ticket::from_token("x"), None);
     }
 
     #[test]
