@@ -5,6 +5,7 @@ pub mod cli;
 pub mod command;
 pub mod dead_letter;
 pub mod fault_point;
+pub mod http;
 pub mod jetstream;
 pub mod ops;
 pub mod pipeline;

@@ -8,4 +8,4 @@ mod routes;
 mod server;
 pub mod status;
 
-pub use server::{ListenError, Ops};
+pub use server::Ops;
