@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::command::dead_letters::DeadLettersCommand;
 use crate::command::produce::ProduceArgs;
+use crate::command::serve::ServeArgs;
 use crate::fault_point::FaultPoints;
 
 /// Moves an application's risk signals from NATS JetStream into ClickHouse and never loses
@@ -31,6 +32,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the daemon: move signals from JetStream into ClickHouse until SIGTERM or SIGINT
     Run(RunArgs),
+    /// Take signals over HTTP and publish them to JetStream, until SIGTERM or SIGINT
+    Serve(ServeArgs),
     /// Publish test signals to JetStream, or the lines of a file
     Produce(ProduceArgs),
     /// Look at the messages that could not land, and replay, remove or export them

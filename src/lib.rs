@@ -10,6 +10,7 @@ pub mod jetstream;
 pub mod ops;
 pub mod pipeline;
 pub mod reload;
+pub mod serve;
 pub mod service_manager;
 pub mod settings;
 pub mod shutdown;

@@ -64,6 +64,7 @@ async fn start(command: Command, settings: Settings, reload: Reload) -> Result<E
     let shutdown = shutdown::on_signals().context("cannot listen for signals")?;
     match command {
         Command::Run(args) => command::run::run(&args, settings, reload, shutdown).await?,
+        Command::Serve(args) => command::serve::serve(args, settings, reload, shutdown).await?,
         Command::Produce(args) => {
             command::produce::produce(&args, &settings, shutdown).await?;
         }

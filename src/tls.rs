@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hyper_rustls::ConfigBuilderExt;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore, ServerConfig};
 
 use crate::settings::TlsFiles;
 
@@ -21,19 +22,46 @@ pub struct TlsError {
     what: String,
 }
 
+impl TlsError {
+    fn new(section: &'static str, key: &'static str, what: &dyn Display) -> Self {
+        let what = what.to_string();
+        Self { section, key, what }
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// A server's side of TLS from the files of a section of the settings: its certificate with those
+/// between it and its CA, and its key.
+///
+/// # Errors
+/// As [`client_config`].
+pub fn server_config(
+    section: &'static str,
+    certificate: &Path,
+    key: &Path,
+) -> Result<ServerConfig, TlsError> {
+    let fault = |key, what: &dyn Display| TlsError::new(section, key, what);
+    let chain = certificates(certificate).map_err(|error| fault("cert_file", &error))?;
+    let key = private_key(key).map_err(|error| fault("key_file", &error))?;
+    ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| fault("cert_file", &error))?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| fault("key_file", &error))
+}
+
 /// A client's side of TLS from the files of a section of the settings: with the CAs named there,
 /// or else the system's.
 ///
 /// # Errors
 /// When a file cannot be read any more, or a key is not that of the certificate.
 pub fn client_config(section: &'static str, files: &TlsFiles) -> Result<ClientConfig, TlsError> {
-    let fault = |key, what: &dyn Display| TlsError {
-        section,
-        key,
-        what: what.to_string(),
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
+    let fault = |key, what: &dyn Display| TlsError::new(section, key, what);
+    let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| fault("tls", &error))?;
     let builder = match &files.ca {
@@ -54,9 +82,7 @@ pub fn client_config(section: &'static str, files: &TlsFiles) -> Result<ClientCo
         return Ok(builder.with_no_client_auth());
     };
     let chain = certificates(certificate).map_err(|error| fault("cert_file", &error))?;
-    // The parser's words may quote the key.
-    let key = PrivateKeyDer::from_pem_file(key)
-        .map_err(|_| fault("key_file", &"cannot be read, or holds no private key"))?;
+    let key = private_key(key).map_err(|error| fault("key_file", &error))?;
     builder
         .with_client_auth_cert(chain, key)
         .map_err(|error| fault("key_file", &error))
@@ -66,6 +92,11 @@ fn certificates(
     path: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, rustls::pki_types::pem::Error> {
     CertificateDer::pem_file_iter(path)?.collect()
+}
+
+/// The parser's words may quote the key, and are not told.
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, &'static str> {
+    PrivateKeyDer::from_pem_file(path).map_err(|_| "cannot be read, or holds no private key")
 }
 
 /// What to look at, in a section of the settings, when TLS is what failed; empty otherwise.

@@ -17,7 +17,8 @@ use crate::jetstream::{self, advisories, topology};
 use crate::ops::Ops;
 use crate::ops::health::{Dependency, Health};
 use crate::pipeline::{self, Ends, Source};
-use crate::reload::Reload;
+use crate::reload::{InForce, Reload};
+use crate::serve::Server;
 use crate::service_manager;
 use crate::settings::Settings;
 use crate::store::schema::SchemaError;
@@ -31,7 +32,7 @@ const TRY_MAX: Duration = Duration::from_secs(120);
 /// it should be is tried again until it is.
 ///
 /// # Errors
-/// When a certificate or a key for https cannot be used, or what is held at the end cannot be
+/// When a certificate or a key for https cannot be used, an address cannot be had, or what is held at the end cannot be
 /// committed within `shutdown.grace`.
 pub async fn run(
     args: &RunArgs,
@@ -49,8 +50,26 @@ pub async fn run(
         .context("cannot listen for SIGHUP")?;
     let settings = Arc::clone(&in_force.borrow());
     ops.listen(&in_force).await?;
+    if !settings.serve.with_run {
+        return move_signals(args, &ops, in_force, shutdown).await;
+    }
+    let server = Server::bind(&in_force, &ops.metrics).await?;
+    let serving = async { Ok(server.run(shutdown.clone()).await?) };
+    let moving = move_signals(args, &ops, in_force, shutdown.clone());
+    tokio::try_join!(serving, moving)?;
+    Ok(())
+}
+
+/// From JetStream to ClickHouse.
+async fn move_signals(
+    args: &RunArgs,
+    ops: &Ops,
+    in_force: InForce,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    let settings = Arc::clone(&in_force.borrow());
     let prepared = tokio::select! {
-        ends = prepare(args, &settings, &ops) => Some(ends?),
+        ends = prepare(args, &settings, ops) => Some(ends?),
         () = shutdown.cancelled() => None,
     };
     let Some(ends) = prepared else {

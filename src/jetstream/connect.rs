@@ -71,6 +71,19 @@ pub async fn connect_trusting_subjects(
     connect_with(nats, options).await
 }
 
+/// As [`connect`], without waiting for the server: it is connected to in the background, for as
+/// long as that takes, and the log tells why it is not yet.
+///
+/// # Errors
+/// When an address is malformed, or a file cannot be used.
+pub async fn connect_in_background(
+    nats: &settings::Nats,
+    client_name: &str,
+) -> Result<Client, ConnectError> {
+    let options = options(nats, client_name).retry_on_initial_connect();
+    connect_with(nats, options).await
+}
+
 async fn connect_with(
     nats: &settings::Nats,
     options: ConnectOptions,

@@ -6,12 +6,16 @@ mod connect;
 pub mod consumer;
 pub mod epoch;
 mod header_block;
+mod publisher;
 pub mod stored;
 pub(crate) mod subject;
 mod tickets;
 pub mod topology;
 
 pub(crate) use answer::Answer;
-pub use connect::{ConnectError, connect, connect_trusting_subjects, context};
+pub use connect::{
+    ConnectError, connect, connect_in_background, connect_trusting_subjects, context,
+};
 pub use header_block::HeaderBlock;
+pub(crate) use publisher::{Message, NotPublished, Outcome, Publisher};
 pub(crate) use tickets::{Ticket, Tickets};

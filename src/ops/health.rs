@@ -94,20 +94,28 @@ pub struct Report {
 /// All latches. Ready means that all are up.
 #[derive(Debug)]
 pub struct Health {
-    latches: Mutex<[Latch; ALL.len()]>,
+    latches: Mutex<[Option<Latch>; ALL.len()]>,
 }
 
 impl Health {
-    /// Nothing is known yet.
+    /// Of a process that depends on everything; nothing is known yet.
     pub fn new() -> Arc<Self> {
+        Self::of(&ALL)
+    }
+
+    /// Of a process that depends on these alone; nothing is known yet.
+    pub fn of(dependencies: &[Dependency]) -> Arc<Self> {
         let since = OffsetDateTime::now_utc();
-        let latches = ALL.map(|dependency| Latch {
-            state: State::Waiting,
-            since,
-            reason: Some(match dependency {
-                Dependency::Pipeline => "the start is not complete".to_owned(),
-                _ => "not asked yet".to_owned(),
-            }),
+        let latches = ALL.map(|dependency| {
+            let latch = Latch {
+                state: State::Waiting,
+                since,
+                reason: Some(match dependency {
+                    Dependency::Pipeline => "the start is not complete".to_owned(),
+                    _ => "not asked yet".to_owned(),
+                }),
+            };
+            dependencies.contains(&dependency).then_some(latch)
         });
         Arc::new(Self {
             latches: Mutex::new(latches),
@@ -140,7 +148,10 @@ impl Health {
     }
 
     fn set(&self, dependency: Dependency, state: State, reason: Option<String>) {
-        let latch = &mut self.lock()[dependency as usize];
+        let mut latches = self.lock();
+        let Some(latch) = &mut latches[dependency as usize] else {
+            return;
+        };
         if latch.state != state {
             latch.state = state;
             latch.since = OffsetDateTime::now_utc();
@@ -150,18 +161,27 @@ impl Health {
 
     /// Whether it works.
     pub fn is_up(&self, dependency: Dependency) -> bool {
-        self.lock()[dependency as usize].state == State::Up
+        let latches = self.lock();
+        let latch = latches[dependency as usize].as_ref();
+        latch.is_some_and(|latch| latch.state == State::Up)
     }
 
     /// Whether the daemon can ingest.
     pub fn is_ready(&self) -> bool {
-        self.lock().iter().all(|latch| latch.state == State::Up)
+        let latches = self.lock();
+        latches
+            .iter()
+            .flatten()
+            .all(|latch| latch.state == State::Up)
     }
 
     /// How all of them are.
     pub fn report(&self) -> Report {
         let latches = self.lock().clone();
-        let named = || ALL.map(Dependency::name).into_iter().zip(&latches);
+        let named = || {
+            let all = ALL.map(Dependency::name).into_iter().zip(&latches);
+            all.filter_map(|(name, latch)| Some((name, latch.as_ref()?)))
+        };
         let reasons: Vec<String> = named()
             .filter_map(|(name, latch)| Some(format!("{name}: {}", latch.reason.as_ref()?)))
             .collect();
@@ -174,7 +194,7 @@ impl Health {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, [Latch; ALL.len()]> {
+    fn lock(&self) -> MutexGuard<'_, [Option<Latch>; ALL.len()]> {
         // No code panics while it holds the lock; the state is whole in any case.
         self.latches.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -183,6 +203,18 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_is_ready_without_what_it_does_not_need() {
+        let health = Health::of(&[Dependency::Nats]);
+        health.down(Dependency::Schema, "of no matter");
+        assert!(!health.is_ready());
+        health.up(Dependency::Nats);
+        assert!(health.is_ready() && !health.is_up(Dependency::Schema));
+        let report = health.report();
+        assert_eq!(report.dependencies.len(), 1);
+        assert!(report.ready);
+    }
 
     #[test]
     fn it_is_ready_when_all_is_up_and_tells_why_not() {

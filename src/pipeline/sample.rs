@@ -57,11 +57,7 @@ impl Sample {
                 .set(signed(self.in_flight.messages()));
             metrics.in_flight_bytes.set(signed(self.in_flight.bytes()));
             let connects = self.ends.client.statistics();
-            let again = connects.connects.load(Ordering::Relaxed).saturating_sub(1);
-            let known = metrics.nats_reconnects_total.get();
-            metrics
-                .nats_reconnects_total
-                .inc_by(again.saturating_sub(known));
+            metrics.nats_connected(connects.connects.load(Ordering::Relaxed));
             if self.ends.client.connection_state() == State::Connected {
                 health.up(Dependency::Nats);
             } else {

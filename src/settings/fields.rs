@@ -177,6 +177,19 @@ pub(super) const FIELDS: &[Field] = &[
     field("ops.listen", "127.0.0.1:9464", "Where metrics, health and the live page are served: an address and a port, or off"),
     secret(field("ops.token", "", "Asked for by metrics, status and the live page, as a bearer token or as any user's password; set it beyond loopback")),
 
+    field("serve.listen", "127.0.0.1:9465", "Where `risksignal serve` takes signals over HTTP: an address and a port"),
+    field("serve.with_run", "false", "Whether `risksignal run` serves too, in the same process"),
+    live(field("serve.tokens_file", "", "TOML file of the tokens that clients may show; `risksignal serve token` makes entries of it")),
+    live(field("serve.cert_file", "", "PEM file of the certificate that clients are shown over https; unset, signals and tokens come in plain text")),
+    live(field("serve.key_file", "", "PEM file of that certificate's private key")),
+    field("serve.cors_origins", "", "Origins whose pages may send, such as https://app.example.com, separated by commas; unset for none"),
+    field("serve.max_connections", "256", "Connections at once; more wait in the kernel"),
+    field("serve.max_body_bytes", "8MiB", "Bytes of a request's body, after decompression"),
+    field("serve.max_held_bytes", "64MiB", "Bytes of all bodies that are not answered yet; beyond, clients are told to come later"),
+    field("serve.max_signals", "1000", "Signals of a request"),
+    field("serve.max_unanswered", "10000", "Signals published without JetStream's answer yet, at most; beyond, clients are told to come later"),
+    field("serve.body_timeout", "10s", "How long a request's body may take to arrive"),
+
     live(field("shutdown.grace", "25s", "How long a stop may take to commit and ack what is held")),
 ];
 

@@ -10,6 +10,8 @@ mod redact;
 mod reload;
 mod rules;
 mod secret_file;
+mod serve;
+mod tokens;
 mod typed;
 mod values;
 
@@ -21,6 +23,8 @@ use std::time::Duration;
 pub use load::{Fault, Faults};
 pub use redact::redacted_url;
 pub use reload::{Change, Reloaded};
+pub use serve::Serve;
+pub use tokens::{Scope, Token, check_tokens};
 
 /// Every setting of the daemon, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +47,8 @@ pub struct Settings {
     pub log: Log,
     /// Metrics, health and the live page.
     pub ops: Ops,
+    /// The way in, and back, over HTTP.
+    pub serve: Serve,
     /// How the daemon stops.
     pub shutdown: Shutdown,
     written: layers::Values,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::fields::FIELDS;
 use super::layers::{Layers, Origin, Values, Written};
-use super::{Faults, Settings, typed};
+use super::{Faults, Settings, tokens, typed};
 
 /// What a reload makes of the settings in force.
 #[derive(Debug)]
@@ -78,6 +78,15 @@ impl Settings {
             values: written,
             ..Layers::default()
         })?;
+        // The name of the file may be as it was, and what is in it not.
+        if settings.serve.tokens != self.serve.tokens {
+            changed.retain(|change| change.key != tokens::KEY);
+            changed.push(Change {
+                key: tokens::KEY,
+                in_force: tokens::shown(&self.serve.tokens),
+                written: tokens::shown(&settings.serve.tokens),
+            });
+        }
         Ok(Reloaded {
             settings,
             changed,

@@ -161,6 +161,26 @@ const RULES: &[Rule] = &[
         holds: |s| !prefixes_meet(&s.stream.subject_prefix, &s.dead_letters.subject_prefix),
         words: "no subject may belong to both streams",
     },
+    Rule {
+        keys: &["serve.cert_file", "serve.key_file"],
+        holds: |s| s.serve.tls_files.certificate.is_some() == s.serve.tls_files.key.is_some(),
+        words: "a certificate and its key are set together",
+    },
+    Rule {
+        keys: &["serve.with_run", "serve.tokens_file"],
+        holds: |s| !s.serve.with_run || !s.serve.tokens.is_empty(),
+        words: "nobody is served without a token",
+    },
+    Rule {
+        keys: &["serve.max_body_bytes", "serve.max_held_bytes"],
+        holds: |s| s.serve.max_body_bytes <= s.serve.max_held_bytes,
+        words: "a full body must fit into the bytes held at once",
+    },
+    Rule {
+        keys: &["serve.max_signals", "serve.max_unanswered"],
+        holds: |s| s.serve.max_signals <= s.serve.max_unanswered,
+        words: "a full request must fit into the signals published at once",
+    },
 ];
 
 /// Whether one prefix is the other, or goes on behind it with a further token.

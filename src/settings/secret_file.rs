@@ -10,23 +10,27 @@ const BYTES_MAX: u64 = 64 * 1024;
 /// The secret, without the line break at its end, or what is wrong with the file. No fault
 /// quotes what is in it.
 pub(super) fn read(path: &Path) -> Result<String, String> {
-    let mut text = String::new();
-    // It ends where the name is that of a device or a pipe without an end.
-    let file = File::open(path).and_then(|file| file.take(BYTES_MAX + 1).read_to_string(&mut text));
-    if let Err(error) = file {
-        return Err(format!("cannot be read: {error}"));
-    }
-    if text.len() as u64 > BYTES_MAX {
-        return Err(format!(
-            "holds more than {BYTES_MAX} bytes, and so no secret"
-        ));
-    }
+    let text = text(path, BYTES_MAX)?;
     let secret = text.strip_suffix('\n').unwrap_or(&text);
     let secret = secret.strip_suffix('\r').unwrap_or(secret);
     if secret.is_empty() {
         return Err("holds no secret: it is empty".to_owned());
     }
     Ok(secret.to_owned())
+}
+
+/// The text of a file of at most `bytes_max` bytes, or what is wrong with it.
+pub(super) fn text(path: &Path, bytes_max: u64) -> Result<String, String> {
+    let mut text = String::new();
+    // It ends where the name is that of a device or a pipe without an end.
+    let file = File::open(path).and_then(|file| file.take(bytes_max + 1).read_to_string(&mut text));
+    if let Err(error) = file {
+        return Err(format!("cannot be read: {error}"));
+    }
+    if text.len() as u64 > bytes_max {
+        return Err(format!("holds more than {bytes_max} bytes"));
+    }
+    Ok(text)
 }
 
 #[cfg(test)]

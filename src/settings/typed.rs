@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::fields;
 use super::layers::Layers;
 use super::rules;
+use super::tokens;
 use super::values::{self as to, Parsed};
 use super::*;
 
@@ -36,6 +37,7 @@ pub(super) fn settings(layers: Layers) -> Result<Settings, Faults> {
         validation: reader.validation(),
         log: reader.log(),
         ops: reader.ops(),
+        serve: reader.serve(),
         shutdown: Shutdown {
             grace: reader.read("shutdown.grace", to::duration(SECOND..=HOUR)),
         },
@@ -187,10 +189,7 @@ impl Reader {
                 .read("clickhouse.max_concurrent_inserts", to::number(1..=32)),
             retry_min: self.read("clickhouse.retry_min", to::duration(ms(1)..=MINUTE)),
             retry_max: self.read("clickhouse.retry_max", to::duration(ms(1)..=HOUR)),
-            migrate: self.read(
-                "clickhouse.migrate",
-                to::one_of(&[("true", true), ("false", false)]),
-            ),
+            migrate: self.read("clickhouse.migrate", to::yes_or_no),
             // ClickHouse adds it to an arrival, and its DateTime ends in 2106.
             retention: self.read(
                 "clickhouse.retention",
@@ -225,6 +224,27 @@ impl Reader {
         Ops {
             listen: self.read("ops.listen", to::listen_address),
             token: self.read_text("ops.token", to::secret),
+        }
+    }
+
+    fn serve(&mut self) -> Serve {
+        Serve {
+            listen: self.read("serve.listen", to::socket_address),
+            with_run: self.read("serve.with_run", to::yes_or_no),
+            tokens: self.read_text("serve.tokens_file", tokens::read),
+            tls_files: TlsFiles {
+                ca: None,
+                certificate: self.read_text("serve.cert_file", to::certificate_file),
+                key: self.read_text("serve.key_file", to::key_file),
+            },
+            cors_origins: self.read_text("serve.cors_origins", to::origins),
+            max_connections: self.read("serve.max_connections", to::number(1..=65_536)),
+            max_body_bytes: self.read("serve.max_body_bytes", to::memory(KIB..=256 * MIB)),
+            max_held_bytes: self.read("serve.max_held_bytes", to::memory(KIB..=2 * GIB)),
+            max_signals: self.read("serve.max_signals", to::number(1..=100_000)),
+            // An inbox's channel has room for more.
+            max_unanswered: self.read("serve.max_unanswered", to::number(1..=100_000)),
+            body_timeout: self.read("serve.body_timeout", to::duration(ms(100)..=HOUR)),
         }
     }
 

@@ -95,6 +95,11 @@ pub(super) fn one_of<T: Copy>(words: &[(&'static str, T)]) -> impl Fn(&str) -> P
     }
 }
 
+/// `true` or `false`.
+pub(super) fn yes_or_no(text: &str) -> Parsed<bool> {
+    one_of(&[("true", true), ("false", false)])(text)
+}
+
 /// Any text on one line.
 pub(super) fn text(text: &str) -> Parsed<String> {
     // It goes into a header of HTTP, or was read with the line break of a file.
@@ -108,10 +113,37 @@ pub(super) fn text(text: &str) -> Parsed<String> {
 pub(super) fn listen_address(text: &str) -> Parsed<Option<SocketAddr>> {
     match text {
         "off" => Ok(None),
-        _ => text.parse().map(Some).map_err(|_| {
-            "must be an address with a port such as 127.0.0.1:9464 or [::]:9464, or off".to_owned()
-        }),
+        _ => socket_address(text).map_err(|rule| format!("{rule}, or off")),
     }
+}
+
+/// An address to listen on.
+pub(super) fn socket_address(text: &str) -> Parsed<Option<SocketAddr>> {
+    text.parse().map(Some).map_err(|_| {
+        "must be an address with a port such as 127.0.0.1:9464 or [::]:9464".to_owned()
+    })
+}
+
+/// Origins of web pages, separated by commas, as a browser sends them.
+pub(super) fn origins(origins: &str) -> Parsed<Vec<String>> {
+    let origin = |origin: &str| {
+        let url = Url::parse(origin).ok()?;
+        let is_origin = ["http", "https"].contains(&url.scheme())
+            && url.origin().ascii_serialization() == origin;
+        is_origin.then(|| origin.to_owned())
+    };
+    let given = text(origins)?;
+    let given = given
+        .split(',')
+        .map(str::trim)
+        .filter(|one| !one.is_empty());
+    given
+        .map(|given| {
+            origin(given).ok_or_else(|| {
+                "must be origins such as https://app.example.com, without a path, in small letters, separated by commas".to_owned()
+            })
+        })
+        .collect()
 }
 
 /// A text that is not to be printed.
@@ -330,6 +362,25 @@ mod tests {
         ] {
             let told = http_url(url).unwrap_err();
             assert!(told.contains(rule), "{url}: {told}");
+        }
+    }
+
+    #[test]
+    fn origins_are_as_a_browser_sends_them() {
+        let two = ["https://a.example", "http://localhost:3000"].map(str::to_owned);
+        assert_eq!(
+            origins("https://a.example, http://localhost:3000"),
+            Ok(two.to_vec())
+        );
+        assert_eq!(origins(""), Ok(Vec::new()));
+        for bad in [
+            "*",
+            "https://a.example/",
+            "https://A.example",
+            "a.example",
+            "null",
+        ] {
+            assert!(origins(bad).is_err(), "{bad}");
         }
     }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream::State;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::store::Remedy;
@@ -84,6 +84,10 @@ pub struct Metrics {
     pub jetstream_limit_bytes: IntGaugeVec,
     pub nats_reconnects_total: IntCounter,
     pub ready: IntGauge,
+    pub http_requests_total: IntCounterVec,
+    pub http_request_duration_seconds: HistogramVec,
+    pub http_signals_total: IntCounterVec,
+    pub http_unanswered_signals: IntGauge,
 }
 
 /// Makes metrics and registers them.
@@ -117,6 +121,19 @@ impl Maker {
         let gauges = IntGaugeVec::new(Opts::new(full(name), help), labels)?;
         self.0.register(Box::new(gauges.clone()))?;
         Ok(gauges)
+    }
+
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: &[f64],
+    ) -> prometheus::Result<HistogramVec> {
+        let options = HistogramOpts::new(full(name), help).buckets(buckets.to_vec());
+        let histograms = HistogramVec::new(options, labels)?;
+        self.0.register(Box::new(histograms.clone()))?;
+        Ok(histograms)
     }
 
     fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
@@ -182,6 +199,10 @@ impl Metrics {
             jetstream_limit_bytes: make.gauges("jetstream_limit_bytes", "Bytes at which JetStream refuses more from the account; absent without a bound", &["storage"])?,
             nats_reconnects_total: make.counter("nats_reconnects_total", "Connections to NATS that were made anew")?,
             ready: make.gauge("ready", "1 while /readyz says so")?,
+            http_requests_total: make.counters("http_requests_total", "Requests that were answered on serve.listen, by route (other where there is none) and status", &["route", "status"])?,
+            http_request_duration_seconds: make.histograms("http_request_duration_seconds", "From a request's headers to its answer's, by route", &["route"], SECONDS)?,
+            http_signals_total: make.counters("http_signals_total", "Signals that came over HTTP, by what became of them: stored, duplicate, refused (for good) or put_off (to be sent again)", &["result"])?,
+            http_unanswered_signals: make.gauge("http_unanswered_signals", "Signals that came over HTTP and have no answer of JetStream yet")?,
             registry: make.0,
         };
         for reason in REASONS {
@@ -248,6 +269,29 @@ impl Metrics {
                 .with_label_values(&[event_type, severity])
                 .inc_by(count);
         });
+    }
+
+    /// A request was answered.
+    pub fn http_answered(&self, route: &str, status: &str, took: Duration) {
+        self.http_requests_total
+            .with_label_values(&[route, status])
+            .inc();
+        self.http_request_duration_seconds
+            .with_label_values(&[route])
+            .observe(took.as_secs_f64());
+    }
+
+    /// What became of a signal that came over HTTP.
+    pub fn http_signal(&self, result: &str) {
+        self.http_signals_total.with_label_values(&[result]).inc();
+    }
+
+    /// Connections to NATS that were made so far.
+    pub fn nats_connected(&self, connects: u64) {
+        let again = connects.saturating_sub(1);
+        let known = self.nats_reconnects_total.get();
+        self.nats_reconnects_total
+            .inc_by(again.saturating_sub(known));
     }
 
     /// What a stream holds, and the size at which it refuses more, if it has one.

@@ -51,6 +51,10 @@ impl Daemon {
         }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// What it has written until now.
     pub fn output(&self) -> String {
         self.process.output()

@@ -106,7 +106,8 @@ impl Certificate {
     }
 }
 
-fn certificates(file: &Path) -> Vec<CertificateDer<'static>> {
+/// The certificates of a PEM file.
+pub fn certificates(file: &Path) -> Vec<CertificateDer<'static>> {
     let found = CertificateDer::pem_file_iter(file).unwrap();
     found.map(Result::unwrap).collect()
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // Every test program uses a part of it.
 
+pub mod api;
 mod binary;
 pub mod browser;
 pub mod certificates;

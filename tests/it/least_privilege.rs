@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, jetstream};
 
+use crate::harness::api;
 use crate::harness::nats::{DEAD_LETTERS, Options, STREAM, sequence};
 use crate::harness::signals::signal;
 use crate::harness::{Daemon, Stack, eventually};
@@ -118,6 +119,7 @@ async fn clickhouse_takes_signals_from_a_user_who_may_only_insert_and_look_up() 
 const PUBLISHER_PASSWORD: &str = "publisher-only-7";
 /// Made with bcrypt; the server takes either.
 const PUBLISHER_HASH: &str = "$2a$04$mp.pyISr1iMQRBS86EAkIewS6Wk4lnZ3NN6YQ2N9uPsIAw0IG.VUu";
+const SERVE_PASSWORD: &str = "serve-only-7";
 const OPERATOR_PASSWORD: &str = "operator-only-7";
 
 const INGEST: [(&str, &str); 8] = [
@@ -146,6 +148,7 @@ async fn with_least_privilege() -> Stack {
     options.environment = [
         ("PUBLISHER", PUBLISHER_HASH),
         ("INGEST", INGEST_PASSWORD),
+        ("SERVE", SERVE_PASSWORD),
         ("OPERATOR", OPERATOR_PASSWORD),
         ("SURVEYOR", "surveyor-only-7"),
     ]
@@ -243,6 +246,36 @@ async fn publisher_daemon_and_operator_work_with_what_they_may() {
     assert!(daemon.stop().await.success());
     let told = daemon.output().to_lowercase();
     assert!(!told.contains("permissions violation"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_way_in_over_http_works_with_what_it_may() {
+    let stack = with_least_privilege().await;
+    let login = [
+        ("RISKSIGNAL__NATS__USER", "serve"),
+        ("RISKSIGNAL__NATS__PASSWORD", SERVE_PASSWORD),
+        ("RISKSIGNAL__NATS__INBOX_PREFIX", "_INBOX_serve"),
+    ];
+    // It is the first, and makes the stream.
+    let (mut server, api) = api::start(&stack, &login).await;
+    let answer = api.send().json(signal(1).to_string()).await;
+    assert_eq!(api::sequences(&answer), [1]);
+    assert!(server.stop().await.success());
+    let told = server.output().to_lowercase();
+    assert!(!told.contains("permissions violation"), "{told}");
+
+    let (serve, refused) = client(&stack, "serve", SERVE_PASSWORD).await;
+    let more = [
+        "$JS.API.STREAM.DELETE.SIGNALS",
+        "$JS.API.STREAM.PURGE.SIGNALS",
+        "$JS.API.STREAM.UPDATE.SIGNALS",
+        "$JS.API.STREAM.MSG.GET.SIGNALS",
+        "$JS.API.CONSUMER.CREATE.SIGNALS",
+        "$JS.API.STREAM.CREATE.MINE",
+        "dlq.signals.risk_event",
+    ];
+    assert_may_not_publish(&serve, &refused, &more).await;
+    assert_eq!(stack.nats.messages_left(STREAM).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use crate::harness::prometheus::Prometheus;
 use crate::harness::{Daemon, Stack, eventually};
 
 /// Every metric that the daemon has.
-const NAMES: [&str; 36] = [
+const NAMES: [&str; 37] = [
     "risksignal_signals_received_total",
     "risksignal_signals_received_bytes_total",
     "risksignal_signals_redelivered_total",
@@ -37,6 +37,7 @@ const NAMES: [&str; 36] = [
     "risksignal_jetstream_bytes",
     "risksignal_jetstream_limit_bytes",
     "risksignal_nats_reconnects_total",
+    "risksignal_http_unanswered_signals",
     "risksignal_ready",
     "risksignal_build_info",
     "process_cpu_seconds_total",

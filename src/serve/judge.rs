@@ -1,0 +1,90 @@
+//! Whether a signal may be published, as the daemon would judge it.
+
+use async_nats::header::HeaderValue;
+use axum::http::StatusCode;
+use bytes::Bytes;
+
+use crate::jetstream::{Message, subject};
+use crate::settings::Settings;
+use crate::signal::Signal;
+
+use super::access::Caller;
+use super::problem::Problem;
+
+/// A key is a part of a message id, which goes into a header.
+const KEY_CHARS_MAX: usize = 255;
+
+/// A signal to publish.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    pub message: Message,
+    pub trace_id: String,
+}
+
+/// What a client names its request by, so that a retry is recognised.
+#[derive(Debug)]
+pub(crate) struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    /// From the text of the header.
+    pub fn parse(text: &str) -> Result<Self, Problem> {
+        let fits = text.bytes().all(|byte| byte.is_ascii_graphic());
+        if text.is_empty() || text.len() > KEY_CHARS_MAX || !fits {
+            return Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                "idempotency_key",
+                format!("Idempotency-Key must have 1 to {KEY_CHARS_MAX} visible ASCII characters"),
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The message id of a signal, `place` being where it stands among several. Two applications
+    /// that choose the same key do not meet.
+    fn id(&self, caller: &Caller, place: Option<usize>) -> String {
+        let (name, key) = (caller.name(), &self.0);
+        match place {
+            Some(place) => format!("{name}:{key}:{place}"),
+            None => format!("{name}:{key}"),
+        }
+    }
+}
+
+/// What all signals of a request are judged by.
+pub(crate) struct Judge<'a> {
+    pub settings: &'a Settings,
+    pub caller: &'a Caller,
+    pub key: Option<&'a IdempotencyKey>,
+}
+
+impl Judge<'_> {
+    /// Judges one signal. What is published are its bytes as they came.
+    pub fn judge(&self, body: &Bytes, place: Option<usize>) -> Result<Judged, Problem> {
+        // It has no subject yet, so that it has to tell its type itself.
+        let signal = Signal::parse(body, "", &self.settings.validation)
+            .map_err(|invalid| Problem::invalid(&invalid))?;
+        if !self.caller.may_send(&signal.event_type) {
+            return Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "event_type",
+                format!(
+                    "this token may not send signals of the type {:?}",
+                    signal.event_type
+                ),
+            ));
+        }
+        let trace_id = signal.trace_id.to_string();
+        let id = self
+            .key
+            .map_or_else(|| trace_id.clone(), |key| key.id(self.caller, place));
+        let prefix = &self.settings.stream.subject_prefix;
+        Ok(Judged {
+            message: Message {
+                subject: format!("{prefix}.{}", subject::token_of(&signal.event_type)),
+                id: HeaderValue::from(id),
+                body: body.clone(),
+            },
+            trace_id,
+        })
+    }
+}

@@ -1,0 +1,204 @@
+//! The way in over HTTP, for applications that cannot hold a connection to NATS: what it takes is
+//! published to JetStream, and answered once JetStream has it.
+
+mod access;
+mod body;
+mod ingest;
+mod judge;
+mod openapi;
+mod problem;
+mod results;
+mod routes;
+mod split;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Client;
+use axum::Router;
+use rustls::ServerConfig;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::http::{Acceptor, Bounds, ListenError, Listener};
+use crate::jetstream::{self, ConnectError, Publisher};
+use crate::reload::InForce;
+use crate::settings::{Settings, TlsFiles};
+use crate::telemetry::metrics::Metrics;
+use crate::tls::{self, TlsError};
+
+use access::Keys;
+use body::Bodies;
+use ingest::Ingest;
+
+/// After this a connection is closed when its request is answered, so that none is held for ever
+/// and a load balancer spreads them anew.
+const CONNECTION_LIFETIME: Duration = Duration::from_secs(600);
+/// A client that does not read its answer keeps its connection no longer than this.
+const CONNECTION_LINGER: Duration = Duration::from_secs(60);
+
+/// Why there is no way in, or not all of it was answered.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Nobody is allowed anything.
+    #[error(
+        "serve.tokens_file is not set, and nobody is served without a token: `risksignal serve token NAME` makes an entry of that file"
+    )]
+    NoTokens,
+    /// No address is set.
+    #[error("serve.listen is not set")]
+    NoAddress,
+    /// The address cannot be had.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The settings of NATS cannot be used.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// JetStream's answers cannot be heard.
+    #[error("cannot subscribe to JetStream's answers: {0}")]
+    Subscribe(#[from] async_nats::SubscribeError),
+    /// The stop took longer than it may.
+    #[error(
+        "{connections} connections were closed before their requests were answered: shutdown.grace is over"
+    )]
+    Unfinished {
+        /// Connections with a request that has no answer.
+        connections: usize,
+    },
+}
+
+/// Answers over HTTP.
+pub struct Server {
+    listener: Listener,
+    router: Router,
+    tls: Acceptor,
+    keys: Keys,
+    in_force: InForce,
+    client: Client,
+}
+
+impl Server {
+    /// Takes the address of `serve.listen`. NATS may be away; until it comes, clients are told
+    /// to come later.
+    ///
+    /// # Errors
+    /// When a setting cannot be used, or the address cannot be had.
+    pub async fn bind(in_force: &InForce, metrics: &Arc<Metrics>) -> Result<Self, ServeError> {
+        let settings = Arc::clone(&in_force.borrow());
+        let serve = &settings.serve;
+        if serve.tokens.is_empty() {
+            return Err(ServeError::NoTokens);
+        }
+        let tls = Acceptor::default();
+        let is_https = serve.tls_files.certificate.is_some();
+        if let Some(config) = tls_config(&serve.tls_files)? {
+            tls.set(config);
+        }
+        let keys = Keys::default();
+        keys.set(&serve.tokens);
+        let client = jetstream::connect_in_background(&settings.nats, "risksignal serve").await?;
+        let ingest = Ingest {
+            in_force: in_force.clone(),
+            publisher: Publisher::new(
+                client.clone(),
+                serve.max_unanswered,
+                settings.nats.request_timeout,
+            )
+            .await?,
+            bodies: Bodies::new(
+                serve.max_held_bytes,
+                serve.max_body_bytes,
+                serve.body_timeout,
+            ),
+            metrics: Arc::clone(metrics),
+        };
+        let bounds = Bounds {
+            connections: serve.max_connections,
+            lifetime: CONNECTION_LIFETIME,
+            linger: CONNECTION_LINGER,
+        };
+        let address = serve.listen.ok_or(ServeError::NoAddress)?;
+        let listener = Listener::bind("serve.listen", address, bounds).await?;
+        let address = listener.address();
+        info!(%address, https = is_https, tokens = serve.tokens.len(), "Serving signals over HTTP");
+        if !is_https && !address.ip().is_loopback() {
+            warn!(
+                %address,
+                "Tokens and signals come in plain text: set serve.cert_file and serve.key_file, or listen on 127.0.0.1 behind a proxy that has TLS"
+            );
+        }
+        Ok(Self {
+            router: routes::router(ingest, &keys, &serve.cors_origins),
+            listener,
+            tls,
+            keys,
+            in_force: in_force.clone(),
+            client,
+        })
+    }
+
+    /// The connection to NATS that signals are published on.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Answers until `shutdown`, then what is under way, for no longer than `shutdown.grace`.
+    ///
+    /// # Errors
+    /// When that is over with something unanswered.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), ServeError> {
+        let in_force = self.in_force.clone();
+        let connections = self.listener.connections();
+        let follow = follow(self.in_force, self.keys, self.tls.clone());
+        let serve = self.listener.serve(self.router, self.tls, shutdown.clone());
+        let grace = async {
+            shutdown.cancelled().await;
+            let grace = in_force.borrow().shutdown.grace;
+            sleep(grace).await;
+        };
+        tokio::select! {
+            biased;
+            () = serve => {
+                info!("Stopped; every request that was taken is answered");
+                Ok(())
+            }
+            () = grace => Err(ServeError::Unfinished { connections: connections.len() }),
+            () = follow => Ok(()),
+        }
+    }
+}
+
+/// Takes up what SIGHUP has changed, for ever.
+async fn follow(mut in_force: InForce, keys: Keys, tls: Acceptor) {
+    while in_force.changed().await.is_ok() {
+        let settings: Arc<Settings> = Arc::clone(&in_force.borrow_and_update());
+        let serve = &settings.serve;
+        // An empty file is a fault, but its setting may have been taken out.
+        if serve.tokens.is_empty() {
+            warn!("serve.tokens_file is not set any more: nobody is served");
+        }
+        keys.set(&serve.tokens);
+        let files = serve.tls_files.clone();
+        // From a thread of its own, since a file may be on a disk that is away.
+        match spawn_blocking(move || tls_config(&files)).await {
+            Ok(Ok(Some(config))) => tls.set(config),
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => error!(%error, "The certificate stays as it was"),
+            Err(error) => error!(%error, "The certificate was not read"),
+        }
+    }
+    // Nothing will change any more.
+    std::future::pending().await
+}
+
+fn tls_config(files: &TlsFiles) -> Result<Option<ServerConfig>, TlsError> {
+    let (Some(certificate), Some(key)) = (&files.certificate, &files.key) else {
+        return Ok(None);
+    };
+    tls::server_config("serve", certificate, key).map(Some)
+}

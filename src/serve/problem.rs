@@ -1,0 +1,160 @@
+//! What went wrong, as RFC 9457 has it.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use axum::http::{Response, StatusCode};
+use axum::response::IntoResponse;
+use serde::Serialize;
+
+use crate::signal::{Breach, Invalid};
+
+/// Of a problem details object.
+const CONTENT: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// A problem, of a request or of one of its signals.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Problem {
+    #[serde(serialize_with = "as_number")]
+    pub status: StatusCode,
+    /// The status in words.
+    pub title: &'static str,
+    /// For programs; it never changes.
+    pub code: &'static str,
+    /// For people.
+    pub detail: String,
+    /// Each rule that is broken.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+    /// Seconds after which another try makes sense.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+}
+
+/// A rule that a field breaks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct FieldError {
+    /// A JSON pointer within the signal, as the fragment of a URI.
+    pointer: String,
+    detail: String,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            title: status.canonical_reason().unwrap_or_default(),
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after: None,
+        }
+    }
+
+    /// Of a client that is to come again.
+    pub fn retry(
+        status: StatusCode,
+        code: &'static str,
+        detail: impl Into<String>,
+        after: Duration,
+    ) -> Self {
+        // A part of a second is one: the header knows no smaller.
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        Self {
+            retry_after: Some(seconds.max(1)),
+            ..Self::new(status, code, detail)
+        }
+    }
+
+    /// Of a signal that is none.
+    pub fn invalid(invalid: &Invalid) -> Self {
+        let status = match invalid {
+            Invalid::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Invalid::NotUtf8 { .. } | Invalid::NotJson(_) => StatusCode::BAD_REQUEST,
+            Invalid::BreaksRules(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        let errors = match invalid {
+            Invalid::BreaksRules(breaches) => breaches.iter().map(FieldError::of).collect(),
+            _ => Vec::new(),
+        };
+        Self {
+            errors,
+            ..Self::new(status, invalid.code(), invalid.to_string())
+        }
+    }
+}
+
+impl FieldError {
+    fn of(breach: &Breach) -> Self {
+        let pointer = match breach.field {
+            "signal" => "#".to_owned(),
+            field => format!("#/{field}"),
+        };
+        Self {
+            pointer,
+            detail: breach.rule.clone(),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response<Body> {
+        answer(&self, &self)
+    }
+}
+
+/// An answer of a problem, whose body may tell more than it.
+pub(crate) fn answer(problem: &Problem, body: &impl Serialize) -> Response<Body> {
+    let text = match serde_json::to_vec(body) {
+        Ok(text) => text,
+        Err(error) => error.to_string().into_bytes(),
+    };
+    let mut response = (problem.status, [(CONTENT_TYPE, CONTENT)], text).into_response();
+    if let Some(seconds) = problem.retry_after {
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u16(status.as_u16())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_breach_points_to_its_field() {
+        let breach = |field: &'static str| Breach {
+            field,
+            rule: "is missing".to_owned(),
+        };
+        let invalid = Invalid::BreaksRules(vec![breach("severity"), breach("signal")]);
+        let told = serde_json::to_value(Problem::invalid(&invalid)).unwrap();
+        assert_eq!(
+            told,
+            serde_json::json!({
+                "status": 422,
+                "title": "Unprocessable Entity",
+                "code": "breaks_rules",
+                "detail": "severity: is missing; signal: is missing",
+                "errors": [
+                    {"pointer": "#/severity", "detail": "is missing"},
+                    {"pointer": "#", "detail": "is missing"},
+                ],
+            })
+        );
+    }
+
+    #[test]
+    fn a_part_of_a_second_is_one() {
+        for (after_ms, seconds) in [(0, 1), (1, 1), (1000, 1), (1001, 2)] {
+            let after = Duration::from_millis(after_ms);
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            let response = Problem::retry(status, "rate", "", after).into_response();
+            assert_eq!(response.headers()[RETRY_AFTER], seconds.to_string());
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What is answered on which path, and what all of it passes through.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, post};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::decompression::RequestDecompressionLayer;
+use tracing::debug;
+
+use crate::settings::Scope;
+use crate::telemetry::metrics::Metrics;
+
+use super::access::{self, Guard, Keys};
+use super::ingest::{self, IDEMPOTENCY_KEY, Ingest};
+use super::openapi;
+use super::problem::Problem;
+
+/// How long a browser may remember what it may send.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
+/// The route of what has none, in the metrics.
+const NO_ROUTE: &str = "other";
+
+/// Every path.
+pub(super) fn router(ingest: Ingest, keys: &Keys, origins: &[String]) -> Router {
+    let metrics = Arc::clone(&ingest.metrics);
+    let guard = |scope| {
+        let keys = keys.clone();
+        middleware::from_fn_with_state(Guard { keys, scope }, access::check)
+    };
+    let takes = Router::new()
+        .route("/v1/signals", post(ingest::signals))
+        // Any other encoding is refused with the rest of what is no signal.
+        .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
+        .route_layer(guard(Scope::Ingest))
+        .with_state(ingest);
+    Router::new()
+        .merge(takes)
+        .route("/v1/openapi.json", get(openapi::document))
+        .method_not_allowed_fallback(async || {
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            Problem::new(status, "method", "this path has other methods")
+        })
+        .fallback(async || {
+            let detail = "there is nothing here; GET /v1/openapi.json tells what there is";
+            Problem::new(StatusCode::NOT_FOUND, "path", detail)
+        })
+        .layer(cors(origins))
+        .layer(middleware::from_fn_with_state(metrics, observe))
+}
+
+/// Pages of these origins may send and read; a browser keeps all others from it.
+fn cors(origins: &[String]) -> CorsLayer {
+    let origins = origins.iter().filter_map(|origin| origin.parse().ok());
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins.collect::<Vec<HeaderValue>>()))
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([
+            AUTHORIZATION,
+            CONTENT_TYPE,
+            CONTENT_ENCODING,
+            IDEMPOTENCY_KEY,
+        ])
+        .expose_headers([RETRY_AFTER])
+        .max_age(PREFLIGHT_MAX_AGE)
+}
+
+/// Counts and times every answer. No token and no body is told.
+async fn observe(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let method = request.method().clone();
+    let began = Instant::now();
+    let mut response = next.run(request).await;
+    let route = path.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
+    let (status, took) = (response.status(), began.elapsed());
+    metrics.http_answered(route, status.as_str(), took);
+    debug!(%method, route, status = status.as_u16(), took_ms = took.as_millis(), "Answered over HTTP");
+    let nosniff = HeaderValue::from_static("nosniff");
+    response
+        .headers_mut()
+        .insert(X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
+}

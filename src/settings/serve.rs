@@ -1,0 +1,33 @@
+//! What the operator may set of `risksignal serve`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::{TlsFiles, Token};
+
+/// The way in, and back, over HTTP.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Serve {
+    /// Where it listens. `None` only where the setting has a fault.
+    pub listen: Option<SocketAddr>,
+    /// Whether `run` serves too.
+    pub with_run: bool,
+    /// Who may ask, and for what.
+    pub tokens: Vec<Token>,
+    /// The certificate that clients are shown, and its key; no `ca`.
+    pub tls_files: TlsFiles,
+    /// Origins whose pages may ask.
+    pub cors_origins: Vec<String>,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Bytes of a request's body, after decompression.
+    pub max_body_bytes: usize,
+    /// Bytes of all bodies that are not answered yet.
+    pub max_held_bytes: usize,
+    /// Signals of a request.
+    pub max_signals: usize,
+    /// Signals published without JetStream's answer yet.
+    pub max_unanswered: usize,
+    /// How long a request's body may take to arrive.
+    pub body_timeout: Duration,
+}

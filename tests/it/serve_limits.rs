@@ -1,0 +1,217 @@
+//! What a client may take of the way in over HTTP.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::harness::api::{Api, TOKEN, retry_after, sequences, start};
+use crate::harness::nats::STREAM;
+use crate::harness::ops::{self, Answer, Ops};
+use crate::harness::signals::signal;
+use crate::harness::{Stack, eventually};
+
+use super::serve::gzip;
+
+fn code(answer: &Answer) -> (u16, Value) {
+    (answer.status.as_u16(), answer.json()["code"].clone())
+}
+
+/// Writes bytes to a server, and reads until it has answered and closed the connection.
+async fn raw(address: &str, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_are_bounded_after_decompression_too() {
+    let stack = Stack::start().await;
+    let bounds = [
+        ("RISKSIGNAL__SERVE__MAX_BODY_BYTES", "64KiB"),
+        ("RISKSIGNAL__SERVE__MAX_SIGNALS", "3"),
+        ("RISKSIGNAL__VALIDATION__MAX_SIGNAL_BYTES", "2KiB"),
+    ];
+    let (mut daemon, api) = start(&stack, &bounds).await;
+    let padded = |bytes: usize| signal(1).to_string() + &" ".repeat(bytes);
+    let too_large = (413, json!("body_too_large"));
+    // Told of its length, without one, and within a small gzip.
+    assert_eq!(code(&api.send().json(padded(64 << 10)).await), too_large);
+    let send = api.send().header("content-type", "application/json");
+    let parts = (0..100).map(|_| Ok::<_, std::io::Error>(" ".repeat(1024)));
+    let unsized_body = Body::from_stream(futures_util::stream::iter(parts));
+    assert_eq!(code(&send.body(unsized_body).await), too_large);
+    let bomb = gzip(&padded(32 << 20));
+    assert!(bomb.len() < 64 << 10, "{}", bomb.len());
+    let send = api
+        .send()
+        .header("content-type", "application/json")
+        .header("content-encoding", "gzip");
+    assert_eq!(code(&send.body(bomb).await), too_large);
+    // What is no gzip, and an encoding that is not taken.
+    for (encoding, expected) in [
+        ("gzip", (400, json!("body"))),
+        ("br", (415, json!("media_type"))),
+        ("identity", (202, Value::Null)),
+    ] {
+        let send = api
+            .send()
+            .header("content-type", "application/json")
+            .header("content-encoding", encoding);
+        assert_eq!(code(&send.body(signal(1).to_string()).await), expected);
+    }
+    let send = api.send().header("content-type", "text/plain");
+    assert_eq!(code(&send.body("{}").await), (415, json!("media_type")));
+    assert_eq!(
+        code(&api.send().body("{}").await),
+        (415, json!("media_type"))
+    );
+    // How many, and how large each.
+    let four = json!([1, 2, 3, 4]).to_string();
+    assert_eq!(
+        code(&api.send().json(four).await),
+        (413, json!("too_many_signals"))
+    );
+    let mut large = signal(2);
+    large["user_id"] = "x".repeat(3 << 10).into();
+    let answer = api.send().json(large.to_string()).await;
+    assert_eq!(code(&answer), (413, json!("too_large")));
+    assert_eq!(
+        code(&api.send().json("[{},").await),
+        (400, json!("not_json"))
+    );
+    assert_eq!(code(&api.send().json("").await), (400, json!("not_json")));
+    assert_eq!(
+        code(&api.send().ndjson("\n").await),
+        (400, json!("no_signals"))
+    );
+    assert_eq!(stack.nats.messages_left(STREAM).await, 1);
+    assert!(daemon.peak_mib() < 128, "{} MiB", daemon.peak_mib());
+    assert!(daemon.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_time_and_connections_are_bounded() {
+    let stack = Stack::start().await;
+    let bounds = [
+        ("RISKSIGNAL__SERVE__MAX_CONNECTIONS", "2"),
+        ("RISKSIGNAL__SERVE__BODY_TIMEOUT", "300ms"),
+    ];
+    let (mut daemon, api) = start(&stack, &bounds).await;
+    let address = api.address.clone();
+    let long = "x".repeat(32 << 10);
+    let request = format!("POST /v1/signals HTTP/1.1\r\nhost: x\r\nx-long: {long}\r\n\r\n");
+    let answer = raw(&address, request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    // A body that does not come.
+    let head = format!(
+        "POST /v1/signals HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\
+         content-type: application/json\r\ncontent-length: 500\r\n\r\n{{"
+    );
+    let answer = raw(&address, head.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("slow_body"), "{answer}");
+    // Headers that do not come: two such clients are all there may be, and a third is served
+    // once they have been closed.
+    let mut slow = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        stream
+            .write_all(b"POST /v1/signals HTTP/1.1\r\n")
+            .await
+            .unwrap();
+        slow.push(stream);
+    }
+    let third = Api::at(&address, None);
+    let body = signal(1).to_string();
+    let third = tokio::spawn(async move { third.send().try_json(&body).await.unwrap() });
+    for stream in &mut slow {
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+    }
+    assert_eq!(sequences(&third.await.unwrap()), [1]);
+    assert!(daemon.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_third_connection_waits_for_one_of_two() {
+    let stack = Stack::start().await;
+    let bounds = [("RISKSIGNAL__SERVE__MAX_CONNECTIONS", "2")];
+    let (_daemon, api) = start(&stack, &bounds).await;
+    let held = [
+        TcpStream::connect(&api.address).await.unwrap(),
+        TcpStream::connect(&api.address).await.unwrap(),
+    ];
+    let third = Api::at(&api.address, None);
+    let body = signal(1).to_string();
+    let mut third = tokio::spawn(async move { third.send().try_json(&body).await.unwrap() });
+    // That nothing comes can only be waited for; a slow machine makes this pass, never fail.
+    let early = tokio::time::timeout(Duration::from_millis(500), &mut third).await;
+    assert!(
+        early.is_err(),
+        "{:?}",
+        early.map(|answer| answer.unwrap().status)
+    );
+    drop(held);
+    assert_eq!(sequences(&third.await.unwrap()), [1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_are_told_to_come_later_while_jetstream_is_behind() {
+    let stack = Stack::start().await;
+    let bounds = [
+        ("RISKSIGNAL__SERVE__MAX_SIGNALS", "3"),
+        ("RISKSIGNAL__SERVE__MAX_UNANSWERED", "3"),
+        ("RISKSIGNAL__NATS__REQUEST_TIMEOUT", "5s"),
+        ops::ANY_PORT,
+    ];
+    let (mut daemon, api) = start(&stack, &bounds).await;
+    let ops = Ops::of(&daemon).await;
+    stack.nats.signal("STOP");
+    let three = json!([signal(1), signal(2), signal(3)]).to_string();
+    let first = api.send().json(three.clone());
+    let second = async {
+        eventually("three wait", async || {
+            let waiting = ops.metric("risksignal_http_unanswered_signals").await?;
+            (waiting == 3.0).then_some(())
+        })
+        .await;
+        api.send().json(signal(4).to_string()).await
+    };
+    let (first, second) = tokio::join!(first, second);
+    assert_eq!(code(&second), (429, json!("busy")));
+    assert_eq!(retry_after(&second.headers), 1);
+    assert_eq!(first.status, 503);
+    assert!(retry_after(&first.headers) >= 1);
+    assert_eq!(first.json()["results"][2]["code"], "unanswered");
+    stack.nats.signal("CONT");
+    // What was published all the same is not stored twice.
+    let again = eventually("JetStream answers again", async || {
+        let answer = api.send().json(three.clone()).await;
+        (answer.status == 202).then_some(answer)
+    })
+    .await;
+    assert_eq!(sequences(&again).len(), 3);
+    assert_eq!(stack.nats.messages_left(STREAM).await, 3);
+
+    // The stream is full: some of the signals find room, or none.
+    let used = stack
+        .nats
+        .bound_stream(STREAM, |bytes| bytes as i64 + 400)
+        .await;
+    let batch = json!([signal(5), signal(6), signal(7)]).to_string();
+    let answer = api.send().json(batch.clone()).await;
+    assert_eq!(answer.status, 207);
+    assert_eq!(answer.json()["results"][2]["code"], "stream_full");
+    assert!(retry_after(&answer.headers) >= 1);
+    let answer = api.send().json(signal(7).to_string()).await;
+    assert_eq!(code(&answer), (429, json!("stream_full")));
+    stack.nats.bound_stream(STREAM, |_| used as i64 * 10).await;
+    let answer = api.send().json(batch).await;
+    assert_eq!(sequences(&answer).len(), 3);
+    assert!(daemon.stop().await.success());
+}
