@@ -17,6 +17,8 @@ pub(super) const KEY: &str = "serve.tokens_file";
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Bytes of a SHA-256.
 const HASH_BYTES: usize = 32;
+/// Signals a second that no one process takes; what counts them goes down to nanoseconds.
+const RATE_MAX: u32 = 1_000_000;
 /// A token's name begins message ids, whose length is bounded.
 const NAME_CHARS_MAX: usize = 64;
 
@@ -90,6 +92,14 @@ fn parse(text: &str) -> Parsed<Vec<Token>> {
         let wrong = |what: &str| Err(format!("token {}, {:?}, {what}", at + 1, token.name));
         if token.scopes.is_empty() {
             return wrong("has no scopes, and so is for nothing");
+        }
+        let bounds = [token.rate, token.burst];
+        if bounds
+            .into_iter()
+            .flatten()
+            .any(|bound| bound.get() > RATE_MAX)
+        {
+            return wrong(&format!("has a rate or a burst above {RATE_MAX}"));
         }
         if token.burst.is_some() && token.rate.is_none() {
             return wrong("has a burst and no rate");
@@ -196,6 +206,7 @@ mod tests {
             (token(&hash).replace("app", "a b"), "a name has 1 to 64"),
             (token(&format!("{hash}burst = 3")), "a burst and no rate"),
             (token(&format!("{hash}rate = 0")), "line 5 is wrong"),
+            (token(&format!("{hash}rate = 1000001")), "above 1000000"),
             (token(&hash).repeat(2), "the sha256 of another one"),
         ] {
             let fault = parse(&text).unwrap_err();

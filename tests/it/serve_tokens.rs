@@ -184,7 +184,7 @@ async fn a_token_that_is_made_opens() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_is_served_without_tokens() {
+async fn nobody_is_served_without_tokens_or_on_a_port_that_is_taken() {
     let dir = tempfile::tempdir().unwrap();
     let run = async |arguments: &[&str], settings: &[(&str, &str)]| {
         let off = ("RISKSIGNAL__OPS__LISTEN", "off");
@@ -203,6 +203,19 @@ async fn nobody_is_served_without_tokens() {
     let (code, told) = run(&["run"], &[("RISKSIGNAL__SERVE__WITH_RUN", "true")]).await;
     assert_eq!(code, Some(78));
     assert!(told.contains("nobody is served without a token"), "{told}");
+    let tokens = dir.path().join("tokens.toml");
+    std::fs::write(&tokens, entry("app", TOKEN, "")).unwrap();
+    let tokens = ("RISKSIGNAL__SERVE__TOKENS_FILE", tokens.to_str().unwrap());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let with_run = ("RISKSIGNAL__SERVE__WITH_RUN", "true");
+    for command in ["serve", "run"] {
+        let listen = ("RISKSIGNAL__SERVE__LISTEN", address.as_str());
+        let (code, told) = run(&[command], &[tokens, listen, with_run]).await;
+        assert_eq!(code, Some(1));
+        let words = format!("cannot listen on {address} (serve.listen)");
+        assert!(told.contains(&words), "{told}");
+    }
     let missing = ("RISKSIGNAL__SERVE__TOKENS_FILE", "/nowhere/tokens.toml");
     let (code, told) = run(&["serve"], &[missing]).await;
     assert_eq!(code, Some(78));
