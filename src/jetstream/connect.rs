@@ -11,7 +11,7 @@ use async_nats::{
 use tracing::{debug, info, warn};
 
 use crate::settings::{self, Tls, redacted_url};
-use crate::tls::{self, TlsError};
+use crate::tls::{self, Side, TlsError};
 
 /// Slots of a subscription's channel. A pull never asks for more than it has room for, so
 /// this is only the ceiling that `consumer.fetch_messages` is checked against.
@@ -120,7 +120,7 @@ fn options(nats: &settings::Nats, client_name: &str) -> ConnectOptions {
         .subscription_capacity(SUBSCRIPTION_CAPACITY)
         .reconnect_delay_callback(reconnect_delay)
         .event_callback(log_events())
-        .reconnect_to_server_callback(log_failures())
+        .reconnect_to_server_callback(log_failures(side(nats)))
 }
 
 /// With the one way to log in that is set; the rules of the settings allow no two.
@@ -155,7 +155,7 @@ fn secured(
         return Ok(options);
     }
     // It names the setting where the client would not.
-    tls::client_config("nats", &nats.tls_files)?;
+    side(nats).client_config(&nats.tls_files)?;
     options = options.require_tls(true);
     if nats.tls == Tls::First {
         options = options.tls_first();
@@ -169,9 +169,13 @@ fn secured(
     Ok(options)
 }
 
+fn side(nats: &settings::Nats) -> Side {
+    Side::of("nats", &nats.tls_files)
+}
+
 /// What to look at when the server does not accept the connection.
 fn advice(error: &async_nats::ConnectError, nats: &settings::Nats) -> String {
-    let tls = tls::advice(error, "nats");
+    let tls = side(nats).advice(error);
     if !tls.is_empty() {
         return tls;
     }
@@ -187,10 +191,14 @@ fn advice(error: &async_nats::ConnectError, nats: &settings::Nats) -> String {
             format!("; the server refuses the login: look at {login}")
         }
         // It may have closed the connection before its reason was read.
-        _ if nats.requires_tls() => "; is the server running, are nats.url and nats.tls right (first, where it waits for a TLS handshake), and does it ask for a certificate (nats.cert_file and nats.key_file)?".to_owned(),
-        _ => "; is the server running, and are nats.url and nats.tls right (first, where it waits for a TLS handshake)?".to_owned(),
+        _ if nats.requires_tls() || tls::is_closed(error) => {
+            format!("; {RUNNING}, and {}", side(nats).question())
+        }
+        _ => format!("; {RUNNING}?"),
     }
 }
+
+const RUNNING: &str = "is the server running, are nats.url and nats.tls right (first, where it waits for a TLS handshake)";
 
 /// The JetStream context that shares the connection's request time-out.
 pub fn context(client: &Client, nats: &settings::Nats) -> jetstream::Context {
@@ -231,8 +239,9 @@ fn log_events() -> impl Fn(Event) -> std::future::Ready<()> + Send + Sync + 'sta
 
 /// Tells why no connection is made again, once until that changes: a certificate that has
 /// expired meanwhile looks like a server that is away. Leaves the choice of server to the client.
-fn log_failures()
--> impl Fn(Vec<Server>, ServerInfo) -> std::future::Ready<Option<ReconnectToServer>>
+fn log_failures(
+    side: Side,
+) -> impl Fn(Vec<Server>, ServerInfo) -> std::future::Ready<Option<ReconnectToServer>>
 + Send
 + Sync
 + 'static {
@@ -243,7 +252,8 @@ fn log_failures()
             .filter(|server| server.failed_attempts > 0)
             .filter_map(|server| {
                 let url = redacted_url(&server.to_string());
-                Some(format!("{url}: {}", server.last_error.as_ref()?))
+                let error = server.last_error.as_ref()?;
+                Some(format!("{url}: {error}{}", side.advice_on_words(error)))
             })
             .collect::<Vec<_>>()
             .join("; ");

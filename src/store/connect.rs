@@ -10,7 +10,7 @@ use url::{Host, Url};
 use super::{StoreError, http};
 use crate::fault_point::FaultPoints;
 use crate::settings::{ClickHouse, Compression};
-use crate::tls::TlsError;
+use crate::tls::{Side, TlsError};
 
 /// The table of signals in one ClickHouse database.
 ///
@@ -23,6 +23,8 @@ pub struct Store {
     pub(super) send_timeout: Duration,
     pub(super) end_timeout: Duration,
     pub(super) retention: Duration,
+    /// With https.
+    tls: Option<Side>,
     /// ClickHouse's clock less this machine's, in milliseconds.
     clock_offset_ms: Arc<AtomicI64>,
     pub(super) faults: FaultPoints,
@@ -40,7 +42,8 @@ impl Store {
             Compression::Auto if is_this_machine(&clickhouse.url) => clickhouse::Compression::None,
             Compression::Auto => clickhouse::Compression::Lz4,
         };
-        let client = http::client(clickhouse)?
+        let tls = Side::of("clickhouse", &clickhouse.tls_files);
+        let client = http::client(clickhouse, &tls)?
             .with_url(&clickhouse.url)
             .with_user(&clickhouse.user)
             .with_password(clickhouse.password.expose())
@@ -53,6 +56,7 @@ impl Store {
             send_timeout: clickhouse.send_timeout,
             end_timeout: clickhouse.end_timeout,
             retention: clickhouse.retention,
+            tls: clickhouse.is_https().then_some(tls),
             clock_offset_ms: Arc::default(),
             faults: FaultPoints::default(),
         })
@@ -129,7 +133,15 @@ impl Store {
         tokio::time::timeout(self.end_timeout, query)
             .await
             .unwrap_or(Err(clickhouse::error::Error::TimedOut))
-            .map_err(|source| StoreError::new(doing, source))
+            .map_err(|failure| self.failed(doing, failure))
+    }
+
+    pub(super) fn failed(
+        &self,
+        doing: &'static str,
+        failure: clickhouse::error::Error,
+    ) -> StoreError {
+        StoreError::new(doing, failure, self.tls.as_ref())
     }
 }
 

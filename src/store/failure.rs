@@ -5,14 +5,15 @@ use std::error::Error as _;
 use clickhouse::error::Error;
 
 use super::insert::DEADLINE_OVER;
-use crate::tls;
+use crate::tls::{self, Side};
 
 /// A ClickHouse operation that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {doing} ClickHouse: {}{}", with_causes(.failure), advice(.failure))]
+#[error("cannot {doing} ClickHouse: {}{advice}", with_causes(.failure))]
 pub struct StoreError {
     doing: &'static str,
     failure: Error,
+    advice: String,
 }
 
 /// An error and what caused it, since "network error" alone helps nobody.
@@ -29,8 +30,8 @@ fn with_causes(error: &Error) -> String {
     text
 }
 
-/// What to look at, where a setting is what is wrong.
-fn advice(error: &Error) -> String {
+/// What to look at, where a setting is what is wrong. `tls` is there with https.
+fn advice(error: &Error, tls: Option<&Side>) -> String {
     let refuses_login = |code| [192, 193, 194, 516].contains(&code);
     match error {
         Error::BadResponse(text) if exception_code(text).is_some_and(refuses_login) => {
@@ -39,8 +40,23 @@ fn advice(error: &Error) -> String {
         Error::BadResponse(text) if exception_code(text) == Some(497) => {
             "; look at what clickhouse.user is granted (infra/clickhouse/grants.sql)".to_owned()
         }
-        _ => tls::advice(error, "clickhouse"),
+        _ => tls.map_or_else(String::new, |side| tls_advice(error, side)),
     }
+}
+
+fn tls_advice(error: &Error, side: &Side) -> String {
+    let told = side.advice(error);
+    if !told.is_empty() {
+        return told;
+    }
+    let is_unstarted = tls::is_unstarted(error);
+    if let (true, Some(told)) = (is_unstarted, side.after_handshake()) {
+        return told;
+    }
+    if is_unstarted || tls::is_closed(error) {
+        return format!("; is the server running, and {}", side.question());
+    }
+    String::new()
 }
 
 /// What helps against a failure.
@@ -58,15 +74,16 @@ pub enum Remedy {
 }
 
 impl StoreError {
-    pub(super) fn new(doing: &'static str, source: Error) -> Self {
+    pub(super) fn new(doing: &'static str, failure: Error, tls: Option<&Side>) -> Self {
         Self {
             doing,
-            failure: source,
+            advice: advice(&failure, tls),
+            failure,
         }
     }
 
     pub(super) fn unexpected(what: &str) -> Self {
-        Self::new("understand", Error::Custom(what.to_owned()))
+        Self::new("understand", Error::Custom(what.to_owned()), None)
     }
 
     /// ClickHouse's number for the failure, when it gave one:
@@ -187,7 +204,7 @@ mod tests {
 
     #[test]
     fn only_known_codes_need_the_operator() {
-        let remedy = |error| StoreError::new("test", error).remedy();
+        let remedy = |error| StoreError::new("test", error, None).remedy();
         let exception = |code: u32| Error::BadResponse(format!("Code: {code}. DB::Exception: x"));
         for (error, expected) in [
             (exception(60), Remedy::Halt),

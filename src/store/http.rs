@@ -9,7 +9,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
 use crate::settings::ClickHouse;
-use crate::tls::{self, TlsError};
+use crate::tls::{Side, TlsError};
 
 /// As the crate has it.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
@@ -20,7 +20,7 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// When a certificate or a key cannot be used.
-pub(super) fn client(clickhouse: &ClickHouse) -> Result<Client, TlsError> {
+pub(super) fn client(clickhouse: &ClickHouse, tls: &Side) -> Result<Client, TlsError> {
     let mut tcp = HttpConnector::new();
     tcp.set_keepalive(Some(TCP_KEEPALIVE));
     let mut builder = legacy::Client::builder(TokioExecutor::new());
@@ -29,10 +29,10 @@ pub(super) fn client(clickhouse: &ClickHouse) -> Result<Client, TlsError> {
         return Ok(Client::with_http_client(builder.build(tcp)));
     }
     tcp.enforce_http(false);
-    let tls = HttpsConnectorBuilder::new()
-        .with_tls_config(tls::client_config("clickhouse", &clickhouse.tls_files)?)
+    let https = HttpsConnectorBuilder::new()
+        .with_tls_config(tls.client_config(&clickhouse.tls_files)?)
         .https_only()
         .enable_http1()
         .wrap_connector(tcp);
-    Ok(Client::with_http_client(builder.build(tls)))
+    Ok(Client::with_http_client(builder.build(https)))
 }

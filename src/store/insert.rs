@@ -41,7 +41,7 @@ impl Store {
         let started = Instant::now();
         self.send(block, deadline)
             .await
-            .map_err(|source| StoreError::new("insert a batch into", source))?;
+            .map_err(|failure| self.failed("insert a batch into", failure))?;
         Ok(Receipt {
             rows: block.rows().len(),
             bytes: block.rows().bytes(),

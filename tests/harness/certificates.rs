@@ -7,7 +7,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use time::{Duration, OffsetDateTime};
 
 /// A CA, with its certificate in a PEM file.
@@ -85,10 +85,14 @@ impl Certificate {
 
     /// A server's side of TLS with this certificate, which asks clients for one of `clients`
     /// where that is given.
-    pub fn server_config(&self, clients: Option<&Authority>) -> Arc<ServerConfig> {
+    pub fn server_config(
+        &self,
+        clients: Option<&Authority>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Arc<ServerConfig> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap();
         let builder = match clients {
             None => builder.with_no_client_auth(),

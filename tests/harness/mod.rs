@@ -14,6 +14,7 @@ pub mod ops;
 pub mod process;
 pub mod prometheus;
 pub mod raw_nats;
+pub mod refusal;
 pub mod signals;
 pub mod slow_link;
 pub mod stored;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustls::{ALL_VERSIONS, ServerConfig, SupportedProtocolVersion};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -18,14 +19,24 @@ pub struct TlsServer {
 }
 
 impl TlsServer {
-    /// Before a port on loopback, with a certificate; where `clients` is given, only for
-    /// clients with a certificate of that CA.
-    pub async fn before(
+    /// Before a port on loopback, with a certificate; it closes what it accepts where nobody
+    /// listens there.
+    pub async fn before(server: u16, certificate: &Certificate) -> Self {
+        Self::with(server, certificate.server_config(None, ALL_VERSIONS)).await
+    }
+
+    /// As [`Self::before`], only for clients with a certificate of a CA, and over one version.
+    pub async fn asking(
         server: u16,
         certificate: &Certificate,
-        clients: Option<&Authority>,
+        clients: &Authority,
+        version: &'static SupportedProtocolVersion,
     ) -> Self {
-        let acceptor = TlsAcceptor::from(certificate.server_config(clients));
+        Self::with(server, certificate.server_config(Some(clients), &[version])).await
+    }
+
+    async fn with(server: u16, config: Arc<ServerConfig>) -> Self {
+        let acceptor = TlsAcceptor::from(config);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let handshakes = Arc::<AtomicU64>::default();
@@ -64,6 +75,11 @@ impl TlsServer {
     /// Its URL by a name or an address of this machine.
     pub fn url(&self, host: &str) -> String {
         format!("https://{host}:{}", self.port)
+    }
+
+    /// Its port on loopback.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Handshakes that succeeded.

@@ -8,6 +8,7 @@ mod harness;
 
 mod ack_all;
 mod check;
+mod client_certificates;
 mod configuration;
 mod dead_letters;
 mod dead_letters_commands;

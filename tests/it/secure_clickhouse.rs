@@ -4,22 +4,12 @@
 use crate::harness::certificates::Authority;
 use crate::harness::eavesdropper::Eavesdropper;
 use crate::harness::tls_server::TlsServer;
-use crate::harness::{Stack, clickhouse};
+use crate::harness::{Stack, clickhouse, refusal};
 
 /// `check` says that ClickHouse is wrong, with all of `words` and no password.
 async fn assert_refused(stack: &Stack, settings: &[(&str, &str)], words: &[&str]) {
-    let run = stack.risksignal_with(&["check"], settings).await;
-    let told = String::from_utf8([run.stdout, run.stderr].concat()).unwrap();
-    let line = told.lines().find(|line| line.starts_with("clickhouse "));
-    let line = line.unwrap_or_else(|| panic!("no line on ClickHouse in: {told}"));
-    assert!(line.contains("WRONG"), "{line}");
-    for word in words {
-        assert!(line.contains(word), "{word} in: {line}");
-    }
-    assert!(
-        !told.contains(clickhouse::PASSWORD) && !told.contains("hunter2"),
-        "{told}"
-    );
+    let secrets = [clickhouse::PASSWORD, "hunter2"];
+    refusal::assert_refused(stack, "clickhouse", settings, words, &secrets).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,7 +21,7 @@ async fn signals_land_over_https_and_what_is_refused() {
         Authority::new(folder.path(), "other"),
     );
     let port = stack.clickhouse.port();
-    let server = TlsServer::before(port, &ca.issue("127.0.0.1"), None).await;
+    let server = TlsServer::before(port, &ca.issue("127.0.0.1")).await;
     let (ca_file, other_ca_file) = (ca.file(), other_ca.file());
     let (by_address, by_name) = (server.url("127.0.0.1"), server.url("localhost"));
     let settings = |url, ca| {
@@ -63,7 +53,7 @@ async fn signals_land_over_https_and_what_is_refused() {
     wrong_password.push(("CLICKHOUSE_PASSWORD", "hunter2"));
     let words = ["look at clickhouse.user and clickhouse.password"];
     assert_refused(&stack, &wrong_password, &words).await;
-    let expired = TlsServer::before(port, &ca.issue_expired("127.0.0.1"), None).await;
+    let expired = TlsServer::before(port, &ca.issue_expired("127.0.0.1")).await;
     let url = expired.url("127.0.0.1");
     assert_refused(
         &stack,
@@ -71,40 +61,6 @@ async fn signals_land_over_https_and_what_is_refused() {
         &["certificate has expired"],
     )
     .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_shows_its_certificate_where_the_server_asks_for_one() {
-    let stack = Stack::start().await;
-    let folder = tempfile::tempdir().unwrap();
-    let (ca, other_ca) = (
-        Authority::new(folder.path(), "ca"),
-        Authority::new(folder.path(), "other"),
-    );
-    let (client, foreign) = (ca.issue("client.example"), other_ca.issue("client.example"));
-    let port = stack.clickhouse.port();
-    let server = TlsServer::before(port, &ca.issue("127.0.0.1"), Some(&ca)).await;
-    let (url, ca_file) = (server.url("127.0.0.1"), ca.file());
-    let without = [
-        ("CLICKHOUSE_URL", url.as_str()),
-        ("RISKSIGNAL__CLICKHOUSE__CA_FILE", ca_file.as_str()),
-    ];
-    // With TLS 1.3 the server refuses a client whose handshake is done: it may find the
-    // connection closed before it has read why, and then cannot say what to look at.
-    let words = [];
-    assert_refused(&stack, &without, &words).await;
-    for (shown, is_right) in [(foreign, false), (client, true)] {
-        let (certificate, key) = (shown.certificate(), shown.key());
-        let mut settings = without.to_vec();
-        settings.push(("RISKSIGNAL__CLICKHOUSE__CERT_FILE", &certificate));
-        settings.push(("RISKSIGNAL__CLICKHOUSE__KEY_FILE", &key));
-        if is_right {
-            let run = stack.risksignal_with(&["migrate"], &settings).await;
-            assert!(run.status.success(), "{run:?}");
-        } else {
-            assert_refused(&stack, &settings, &words).await;
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

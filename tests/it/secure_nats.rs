@@ -8,19 +8,19 @@ use tempfile::TempDir;
 use crate::harness::certificates::{Authority, Certificate};
 use crate::harness::eavesdropper::Eavesdropper;
 use crate::harness::nats::Options;
-use crate::harness::{Stack, eventually};
+use crate::harness::{Stack, eventually, refusal};
 
 const PASSWORD: &str = "correct-horse";
 
 /// A folder with a CA that the test trusts, and one that nobody should.
-struct Files {
-    folder: TempDir,
-    ca: Authority,
-    other_ca: Authority,
+pub struct Files {
+    pub folder: TempDir,
+    pub ca: Authority,
+    pub other_ca: Authority,
 }
 
 impl Files {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self {
             ca: Authority::new(folder.path(), "ca"),
@@ -38,7 +38,7 @@ impl Files {
     }
 
     /// A server with this certificate, `more` in its `tls` block, and these users.
-    async fn serve(&self, shown: &Certificate, more: &str, users: &str, login: Login) -> Stack {
+    pub async fn serve(&self, shown: &Certificate, more: &str, users: &str, login: Login) -> Stack {
         let body = format!("{}\n{users}\n", tls_block(shown, more));
         let login = login(ConnectOptions::new().require_tls(true), self);
         Stack::with(Options::config(&self.config(&body), login), &[]).await
@@ -67,7 +67,7 @@ fn users() -> String {
 }
 
 /// Every command that connects does so, and signals land.
-async fn assert_signals_land(stack: &Stack, settings: &[(&str, &str)]) {
+pub async fn assert_signals_land(stack: &Stack, settings: &[(&str, &str)]) {
     let made = stack
         .risksignal_with(&["produce", "--count=200", "--seed=1"], settings)
         .await;
@@ -84,18 +84,7 @@ async fn assert_signals_land(stack: &Stack, settings: &[(&str, &str)]) {
 
 /// `check` says that NATS is wrong, with all of `words` and no secret.
 async fn assert_refused(stack: &Stack, settings: &[(&str, &str)], words: &[&str]) {
-    let run = stack.risksignal_with(&["check"], settings).await;
-    let told = String::from_utf8([run.stdout, run.stderr].concat()).unwrap();
-    let line = told.lines().find(|line| line.starts_with("nats "));
-    let line = line.unwrap_or_else(|| panic!("no line on nats in: {told}"));
-    assert!(line.contains("WRONG"), "{line}");
-    for word in words {
-        assert!(line.contains(word), "{word} in: {line}");
-    }
-    assert!(
-        !told.contains(PASSWORD) && !told.contains("hunter2"),
-        "{told}"
-    );
+    refusal::assert_refused(stack, "nats", settings, words, &[PASSWORD, "hunter2"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,43 +142,6 @@ async fn an_expired_certificate_is_refused() {
         ("RISKSIGNAL__NATS__CA_FILE", ca.as_str()),
     ];
     assert_refused(&stack, &settings, &["certificate has expired"]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_shows_its_certificate_where_the_server_asks_for_one() {
-    let files = Files::new();
-    let client = files.ca.issue("client.example");
-    let verify = format!("ca_file: {:?}, verify: true", files.ca.file());
-    fn by_certificate(options: ConnectOptions, files: &Files) -> ConnectOptions {
-        let client = files.ca.issue("test.example");
-        options
-            .add_root_certificates(files.ca.file().into())
-            .add_client_certificate(client.certificate, client.key)
-    }
-    let stack = files
-        .serve(&files.ca.issue("127.0.0.1"), &verify, "", by_certificate)
-        .await;
-    let ca = files.ca.file();
-    let settings = |certificate: &Certificate| {
-        [
-            ("RISKSIGNAL__NATS__CA_FILE", ca.clone()),
-            ("RISKSIGNAL__NATS__CERT_FILE", certificate.certificate()),
-            ("RISKSIGNAL__NATS__KEY_FILE", certificate.key()),
-        ]
-    };
-    fn borrowed<'a>(settings: &'a [(&'a str, String)]) -> Vec<(&'a str, &'a str)> {
-        settings.iter().map(|(k, v)| (*k, v.as_str())).collect()
-    }
-    assert_signals_land(&stack, &borrowed(&settings(&client))).await;
-
-    let words = ["nats.cert_file and nats.key_file"];
-    assert_refused(&stack, &borrowed(&settings(&client)[..1]), &words).await;
-    let foreign = settings(&files.other_ca.issue("client.example"));
-    assert_refused(&stack, &borrowed(&foreign), &words).await;
-    // The key of another certificate.
-    let mut mixed = settings(&client);
-    mixed[2].1 = foreign[2].1.clone();
-    assert_refused(&stack, &borrowed(&mixed), &["nats.key_file: "]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
