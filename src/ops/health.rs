@@ -95,6 +95,8 @@ pub struct Report {
 #[derive(Debug)]
 pub struct Health {
     latches: Mutex<[Option<Latch>; ALL.len()]>,
+    /// The stages of the pipeline that hang.
+    hung: Mutex<Option<String>>,
 }
 
 impl Health {
@@ -119,6 +121,7 @@ impl Health {
         });
         Arc::new(Self {
             latches: Mutex::new(latches),
+            hung: Mutex::default(),
         })
     }
 
@@ -130,6 +133,17 @@ impl Health {
     /// It does not work, and why. A new reason does not change since when.
     pub fn down(&self, dependency: Dependency, reason: impl Into<String>) {
         self.set(dependency, State::Down, Some(reason.into()));
+    }
+
+    /// The pipeline hangs in these stages, which only a restart mends, or `None`: it does not.
+    pub fn hangs(&self, stages: Option<String>) {
+        *lock(&self.hung) = stages;
+    }
+
+    /// Why the process had better be restarted.
+    pub fn hang(&self) -> Option<String> {
+        let stages = lock(&self.hung);
+        Some(format!("the pipeline hangs: {}", stages.as_ref()?))
     }
 
     /// What a check of the table said of ClickHouse and of the schema.
@@ -169,10 +183,8 @@ impl Health {
     /// Whether the daemon can ingest.
     pub fn is_ready(&self) -> bool {
         let latches = self.lock();
-        latches
-            .iter()
-            .flatten()
-            .all(|latch| latch.state == State::Up)
+        let mut asked = latches.iter().flatten();
+        lock(&self.hung).is_none() && asked.all(|latch| latch.state == State::Up)
     }
 
     /// How all of them are.
@@ -184,6 +196,7 @@ impl Health {
         };
         let reasons: Vec<String> = named()
             .filter_map(|(name, latch)| Some(format!("{name}: {}", latch.reason.as_ref()?)))
+            .chain(self.hang())
             .collect();
         Report {
             ready: reasons.is_empty(),
@@ -195,9 +208,13 @@ impl Health {
     }
 
     fn lock(&self) -> MutexGuard<'_, [Option<Latch>; ALL.len()]> {
-        // No code panics while it holds the lock; the state is whole in any case.
-        self.latches.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.latches)
     }
+}
+
+/// No code panics while it holds a lock; the state is whole in any case.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -234,5 +251,12 @@ mod tests {
         assert_eq!(report.reason.as_deref(), Some("schema: second"));
         assert_eq!(report.dependencies["schema"].since, since);
         assert_eq!(report.dependencies["nats"].state, State::Up);
+        health.up(Dependency::Schema);
+        health.hangs(Some("insert".to_owned()));
+        assert!(!health.is_ready());
+        let reason = health.report().reason;
+        assert_eq!(reason.as_deref(), Some("the pipeline hangs: insert"));
+        health.hangs(None);
+        assert!(health.is_ready() && health.report().ready);
     }
 }

@@ -71,8 +71,11 @@ async fn with_headers(mut response: Response) -> Response {
     response
 }
 
-async fn livez() -> &'static str {
-    "alive\n"
+async fn livez(State(shared): State<Shared>) -> Response {
+    match shared.sources.health.hang() {
+        None => "alive\n".into_response(),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason + "\n").into_response(),
+    }
 }
 
 async fn readyz(State(shared): State<Shared>) -> Response {

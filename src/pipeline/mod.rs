@@ -146,13 +146,14 @@ pub async fn run(
         }
         .run(),
     );
-    let client = ends.client.clone();
+    let (client, health) = (ends.client.clone(), Arc::clone(&ends.ops.health));
     let (stages, halt) = spawn(ends, &in_force, &in_flight, &shutdown, &mut pulses);
     service_manager::ready().await;
     let watchdog = Watchdog {
         client,
         pulses,
         halt,
+        health,
         step_max: watchdog::step_max(&settings),
     };
     let watchdog = tokio::spawn(watchdog.run());

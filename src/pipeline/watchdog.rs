@@ -1,10 +1,12 @@
-//! Tells the service manager that the pipeline lives, for as long as it does.
+//! Tells the service manager that the pipeline lives, for as long as it does, and `/livez` when it
+//! does not.
 //!
 //! Two things end that. When a stage is at one step for longer than its time-outs allow, this
 //! task keeps silent; when the runtime's threads are blocked, it does not run. A server that is
 //! away is neither: a stage that tries again begins a new step, and without a connection to
 //! NATS, where even a publish may wait, no step counts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
@@ -13,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::error;
 
+use crate::ops::health::Health;
 use crate::service_manager;
 use crate::settings::Settings;
 
@@ -29,6 +32,7 @@ pub(super) struct Watchdog {
     pub client: Client,
     pub pulses: Pulses,
     pub halt: watch::Receiver<Halt>,
+    pub health: Arc<Health>,
     /// No step takes longer.
     pub step_max: Duration,
 }
@@ -60,6 +64,8 @@ impl Watchdog {
             if hung.is_empty() {
                 service_manager::alive().await;
             }
+            self.health
+                .hangs((!hung.is_empty()).then(|| hung.join(", ")));
             let status = self.status(&hung, is_connected);
             if status != told {
                 service_manager::status(&status).await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::harness::notify_socket::NotifySocket;
+use crate::harness::ops::{ANY_PORT, Ops};
 use crate::harness::{Daemon, Stack, eventually};
 
 const ALIVE: &str = "WATCHDOG=1";
@@ -70,7 +71,8 @@ async fn it_is_ready_only_once_it_pulls_and_asks_for_time_until_then() {
 async fn the_watchdog_is_fed_while_both_servers_are_away() {
     let stack = Stack::start().await;
     let socket = NotifySocket::bind(&stack.work_dir());
-    let mut daemon = spawn(&stack, &socket, &["run"], &[]);
+    let mut daemon = spawn(&stack, &socket, &["run"], &[ANY_PORT]);
+    let ops = Ops::of(&daemon).await;
     socket.hears("READY=1").await;
     stack.clickhouse.kill();
     stack
@@ -85,6 +87,7 @@ async fn the_watchdog_is_fed_while_both_servers_are_away() {
     socket.hears("STATUS=NATS is away").await;
     sleep(LONG).await;
     socket.hears_again(ALIVE, 2).await;
+    assert_eq!(ops.get("/livez").await.status, 200);
     stack.clickhouse.restart().await;
     stack.nats.restart().await;
     stack.settled().await;
@@ -125,11 +128,23 @@ async fn the_watchdog_is_not_fed_once_a_stage_hangs() {
         let dir = tempfile::tempdir().unwrap();
         let socket = NotifySocket::bind(dir.path());
         let arguments = ["run", "--fault-point", point];
-        let mut daemon = spawn(&stack, &socket, &arguments, &[]);
+        let mut daemon = spawn(&stack, &socket, &arguments, &[ANY_PORT]);
         socket.hears("READY=1").await;
+        let ops = Ops::of(&daemon).await;
+        assert_eq!(ops.get("/livez").await.status, 200);
         stack.produce(&["--count=100", "--invalid=10", &seed]).await;
         let status = socket.hears("STATUS=The pipeline hangs").await;
         assert!(status.contains(stage), "{point}: {status}");
+        // For those who have no watchdog but ask.
+        for path in ["/livez", "/readyz"] {
+            let answer = ops.get(path).await;
+            assert_eq!(answer.status, 503, "{path}");
+            assert!(
+                answer.body.contains("the pipeline hangs: "),
+                "{}",
+                answer.body
+            );
+        }
         let told = daemon.logged("The pipeline hangs; the watchdog is told no more that it lives");
         assert!(told.await["stages"].as_str().unwrap().contains(stage));
         silence(&socket).await;
