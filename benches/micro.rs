@@ -9,6 +9,7 @@ use std::path::Path;
 use bytes::Bytes;
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
+use risksignal::contract::{Contracts, Modes, Schemas};
 use risksignal::settings::Settings;
 use risksignal::signal::{Limits, Signal};
 use risksignal::store::row::Origin;
@@ -78,12 +79,34 @@ fn bytes(bodies: &[Vec<u8>]) -> BytesCount {
 
 #[divan::bench(args = sources())]
 fn decode_and_validate(bencher: Bencher<'_, '_>, source: Source) {
-    let (bodies, limits) = (bodies(source), limits());
+    decode(bencher, &bodies(source), "off");
+}
+
+/// With a look at each payload too.
+#[divan::bench(args = sources())]
+fn decode_and_validate_payload(bencher: Bencher<'_, '_>, source: Source) {
+    decode(bencher, &bodies(source), "warn");
+}
+
+/// With payloads that all break their contract.
+#[divan::bench]
+fn decode_and_tell_faults(bencher: Bencher<'_, '_>) {
+    let bodies = bodies(Source::Produced).into_iter().map(|body| {
+        let text = String::from_utf8(body).unwrap();
+        text.replace("\"chain\":", "\"Chain\":").into_bytes()
+    });
+    decode(bencher, &bodies.collect::<Vec<_>>(), "warn");
+}
+
+fn decode(bencher: Bencher<'_, '_>, bodies: &[Vec<u8>], mode: &str) {
+    let mut limits = limits();
+    let schemas = Schemas::read("").unwrap();
+    limits.contracts = Contracts::new(schemas, Modes::parse(mode).unwrap());
     bencher
-        .counter(bytes(&bodies))
+        .counter(bytes(bodies))
         .counter(ItemsCount::new(bodies.len()))
         .bench_local(|| {
-            for body in &bodies {
+            for body in bodies {
                 let signal = Signal::parse(black_box(body), "signals.transaction", &limits);
                 black_box(signal.unwrap());
             }

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::command::dead_letters::DeadLettersCommand;
 use crate::command::produce::ProduceArgs;
+use crate::command::schema::SchemaCommand;
 use crate::command::serve::ServeArgs;
 use crate::fault_point::FaultPoints;
 
@@ -39,6 +40,9 @@ pub enum Command {
     /// Look at the messages that could not land, and replay, remove or export them
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
+    /// Tell what each type of signal has to carry, and check a file of signals
+    #[command(subcommand)]
+    Schema(SchemaCommand),
     /// Create or upgrade the ClickHouse schema
     Migrate(MigrateArgs),
     /// Check the configuration, the servers, the stream, the consumer and the schema

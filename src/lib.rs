@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod cli;
 pub mod command;
+pub mod contract;
 pub mod dead_letter;
 pub mod fault_point;
 pub mod http;

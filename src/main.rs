@@ -71,6 +71,9 @@ async fn start(command: Command, settings: Settings, reload: Reload) -> Result<E
         Command::DeadLetters(args) => {
             command::dead_letters::dead_letters(&args, &settings, shutdown).await?;
         }
+        Command::Schema(schema) => {
+            return Ok(ExitCode::from(command::schema::schema(&schema, &settings)?));
+        }
         Command::Migrate(args) => command::migrate::migrate(&args, &settings).await?,
         Command::Check => return Ok(ExitCode::from(command::check::check(&settings).await)),
         Command::Status(args) => {

@@ -6,6 +6,7 @@
 
 use allocation_counter::measure;
 use bytes::{Bytes, BytesMut};
+use risksignal::contract::Mode;
 use risksignal::settings::Settings;
 use risksignal::signal::{Limits, Signal};
 use risksignal::store::Rows;
@@ -57,7 +58,10 @@ fn encode(messages: &[Message], limits: &Limits, rows: &mut Rows) {
 
 #[test]
 fn a_signal_allocates_nothing_in_the_steady_state() {
+    // Payloads are looked at, as by default.
     let (messages, limits) = (messages(), limits());
+    let all_warn = limits.contracts.iter().all(|(_, mode)| mode == Mode::Warn);
+    assert!(all_warn && limits.contracts.iter().count() == 3);
     // The batch before, whose size tells what room the next one needs.
     let mut before = Rows::default();
     let growth = measure(|| encode(&messages, &limits, &mut before));

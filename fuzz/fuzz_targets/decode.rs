@@ -8,21 +8,20 @@
 #![no_main]
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
+use risksignal::settings::Settings;
 use risksignal::signal::{Invalid, Limits, Signal};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// The defaults, but for the size: small enough for the fuzzer to exceed.
-const LIMITS: Limits = Limits {
+/// The defaults, with the contracts of payloads, but for the size: small enough for the fuzzer
+/// to exceed.
+static LIMITS: LazyLock<Limits> = LazyLock::new(|| Limits {
     max_signal_bytes: 48 * 1024,
-    source_id_max_chars: 128,
-    event_type_max_chars: 128,
-    user_id_max_chars: 256,
-    wallet_address_max_chars: 256,
-    severity_max: 5,
-};
+    ..Settings::default().validation
+});
 
 const KNOWN: [&str; 8] = [
     "event_time",
@@ -96,6 +95,7 @@ fn assert_is_rightly_refused(invalid: &Invalid, body: &[u8]) {
         // The reading into a `Value` refuses more than the daemon does: deep nesting, numbers
         // that no double holds, lone surrogates.
         Invalid::NotJson(_) => assert!(serde_json::from_slice::<Value>(body).is_err()),
+        Invalid::BreaksContract(faults) => panic!("no contract is enforced: {faults}"),
         Invalid::BreaksRules(breaches) => {
             assert!(!breaches.is_empty());
             let known = |field| field == "signal" || KNOWN.contains(&field);

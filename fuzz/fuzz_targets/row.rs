@@ -14,7 +14,7 @@ use risksignal::store::{Block, Rows};
 use uuid::Uuid;
 
 /// What the table has, written down once more: (name, type) in the order of the row.
-const COLUMNS: [(&str, &str); 14] = [
+const COLUMNS: [(&str, &str); 15] = [
     ("event_time", "DateTime64(3, 'UTC')"),
     ("source_id", "LowCardinality(String)"),
     ("event_type", "LowCardinality(String)"),
@@ -24,6 +24,7 @@ const COLUMNS: [(&str, &str); 14] = [
     ("user_id", "String"),
     ("wallet_address", "String"),
     ("extra", "String"),
+    ("payload_faults", "String"),
     ("subject", "LowCardinality(String)"),
     ("stream_created_at", "DateTime64(9, 'UTC')"),
     ("stream_seq", "UInt64"),
@@ -50,6 +51,7 @@ struct Input<'a> {
     published_at_ms: i64,
     insert_before: u32,
     chunk_bytes: u16,
+    payload_faults: String,
 }
 
 fuzz_target!(|input: Input<'_>| {
@@ -66,6 +68,7 @@ fuzz_target!(|input: Input<'_>| {
         user_id: Cow::Borrowed(input.user_id),
         wallet_address: Cow::Borrowed(input.wallet_address),
         extra: input.extra.clone(),
+        payload_faults: input.payload_faults.clone(),
     };
     let origin = Origin {
         subject: input.subject,
@@ -113,6 +116,7 @@ fn assert_reads_back(reader: &mut Reader<'_>, input: &Input<'_>, payload: &str) 
     assert_eq!(reader.text(), input.user_id);
     assert_eq!(reader.text(), input.wallet_address);
     assert_eq!(reader.text(), input.extra);
+    assert_eq!(reader.text(), input.payload_faults);
     assert_eq!(reader.text(), input.subject);
     assert_eq!(i64::from_le_bytes(reader.bytes()), input.stream_created_ns);
     assert_eq!(u64::from_le_bytes(reader.bytes()), input.stream_seq);

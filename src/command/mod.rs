@@ -5,6 +5,7 @@ pub mod dead_letters;
 pub mod migrate;
 pub mod produce;
 pub mod run;
+pub mod schema;
 pub mod serve;
 pub mod status;
 pub mod top;

@@ -223,6 +223,7 @@ fn encode(
         published_at_ms: delivery.published_at_ms,
     };
     rows.push(&signal, body, &origin);
-    kinds.count(&signal.event_type, signal.severity);
+    let has_payload_faults = !signal.payload_faults.is_empty();
+    kinds.count(&signal.event_type, signal.severity, has_payload_faults);
     Ok(())
 }

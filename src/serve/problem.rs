@@ -72,7 +72,9 @@ impl Problem {
         let status = match invalid {
             Invalid::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Invalid::NotUtf8 { .. } | Invalid::NotJson(_) => StatusCode::BAD_REQUEST,
-            Invalid::BreaksRules(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Invalid::BreaksRules(_) | Invalid::BreaksContract(_) => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
         };
         let errors = match invalid {
             Invalid::BreaksRules(breaches) => breaches.iter().map(FieldError::of).collect(),

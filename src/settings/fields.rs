@@ -168,6 +168,8 @@ pub(super) const FIELDS: &[Field] = &[
     live(field("validation.user_id_max_chars", "256", "Characters of user_id")),
     live(field("validation.wallet_address_max_chars", "256", "Characters of wallet_address")),
     live(field("validation.severity_max", "5", "Highest severity; the lowest is 0")),
+    live(field("validation.payload", "warn", "Payloads that do not keep their type's contract: off (not looked at), warn (counted, and told in the row) or enforce (dead letters); by event type such as warn, transaction=enforce, risk_event=off")),
+    live(field("validation.schemas", "", "Folder of JSON Schemas (2020-12), each the contract of the event type that its file is named after: <event_type>.json")),
 
     live(known_as("RUST_LOG", field("log.filter", "info,async_nats=warn", "What is logged, such as info,risksignal=debug"))),
     field("log.format", "auto", "auto (pretty on a terminal, otherwise json), pretty or json"),

@@ -20,6 +20,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::contract::Contracts;
+
 pub use load::{Fault, Faults};
 pub use redact::redacted_url;
 pub use reload::{Change, Reloaded};
@@ -325,6 +327,8 @@ pub struct Validation {
     pub wallet_address_max_chars: usize,
     /// The highest `severity`; the lowest is 0.
     pub severity_max: u8,
+    /// What payloads have to be, and what is made of others.
+    pub contracts: Contracts,
 }
 
 /// What is logged, and how. Logs go to standard error.

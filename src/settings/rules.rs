@@ -152,6 +152,11 @@ const RULES: &[Rule] = &[
         words: "JetStream does not remember ids for longer than it keeps messages",
     },
     Rule {
+        keys: &["validation.payload", "validation.schemas"],
+        holds: |s| s.validation.contracts.knows_all_named(),
+        words: "an event type that is named needs a contract, <event_type>.json in that folder; transaction, risk_event and wallet_snapshot have theirs",
+    },
+    Rule {
         keys: &["dead_letters.name", "stream.name"],
         holds: |s| s.stream.name != s.dead_letters.name,
         words: "dead letters need a stream of their own",

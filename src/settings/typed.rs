@@ -8,6 +8,7 @@ use super::rules;
 use super::tokens;
 use super::values::{self as to, Parsed};
 use super::*;
+use crate::contract::{Modes, Schemas};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -217,6 +218,10 @@ impl Reader {
             user_id_max_chars: self.read("validation.user_id_max_chars", chars()),
             wallet_address_max_chars: self.read("validation.wallet_address_max_chars", chars()),
             severity_max: self.read("validation.severity_max", to::number(0..=255)),
+            contracts: Contracts::new(
+                self.read_text("validation.schemas", Schemas::read),
+                self.read_text("validation.payload", Modes::parse),
+            ),
         }
     }
 

@@ -6,8 +6,10 @@ mod event_time;
 mod parse;
 mod rules;
 mod scan;
+mod schema;
 
 pub use rules::{Breach, Limits};
+pub use schema::json_schema;
 
 use std::borrow::Cow;
 
@@ -45,6 +47,9 @@ pub struct Signal<'a> {
     /// The unknown top-level fields as a JSON object, each value byte for byte as it came;
     /// empty when there are none.
     pub extra: String,
+    /// What of the payload breaks its type's contract; empty when nothing does, or it is not
+    /// looked at.
+    pub payload_faults: String,
 }
 
 /// Why a message is no valid signal.
@@ -70,6 +75,9 @@ pub enum Invalid {
     /// The signal breaks one or more rules.
     #[error("{}", rules::joined(.0))]
     BreaksRules(Vec<Breach>),
+    /// The payload breaks its type's contract, which is enforced; with the path of each fault.
+    #[error("{0}")]
+    BreaksContract(String),
 }
 
 impl Invalid {
@@ -80,6 +88,7 @@ impl Invalid {
             Self::NotUtf8 { .. } => "not_utf8",
             Self::NotJson(_) => "not_json",
             Self::BreaksRules(_) => "breaks_rules",
+            Self::BreaksContract(_) => "breaks_contract",
         }
     }
 }
@@ -130,16 +139,19 @@ fn text<'a>(body: &'a [u8], limits: &Limits) -> Result<&'a str, Invalid> {
 }
 
 fn checked<'a>(
-    signal: Signal<'a>,
+    mut signal: Signal<'a>,
     mut breaches: Vec<Breach>,
     limits: &Limits,
 ) -> Result<Signal<'a>, Invalid> {
     rules::check(&signal, limits, &mut breaches);
-    if breaches.is_empty() {
-        Ok(signal)
-    } else {
-        Err(Invalid::BreaksRules(breaches))
+    if !breaches.is_empty() {
+        return Err(Invalid::BreaksRules(breaches));
     }
+    let contracts = &limits.contracts;
+    signal.payload_faults = contracts
+        .check(&signal.event_type, signal.payload)
+        .map_err(Invalid::BreaksContract)?;
+    Ok(signal)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ fn limits() -> Limits {
         user_id_max_chars: 256,
         wallet_address_max_chars: 256,
         severity_max: 5,
+        contracts: Default::default(),
     }
 }
 

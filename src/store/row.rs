@@ -28,7 +28,7 @@ const fn column(name: &'static str, data_type: &'static str) -> Column {
 }
 
 /// The columns that an insert fills, in the order in which they stand in a row.
-pub const COLUMNS: [Column; 14] = [
+pub const COLUMNS: [Column; 15] = [
     column("event_time", "DateTime64(3, 'UTC')"),
     column("source_id", "LowCardinality(String)"),
     column("event_type", "LowCardinality(String)"),
@@ -38,6 +38,7 @@ pub const COLUMNS: [Column; 14] = [
     column("user_id", "String"),
     column("wallet_address", "String"),
     column("extra", "String"),
+    column("payload_faults", "String"),
     column("subject", "LowCardinality(String)"),
     column("stream_created_at", "DateTime64(9, 'UTC')"),
     column("stream_seq", "UInt64"),
@@ -90,6 +91,7 @@ pub fn encode_tail(buffer: &mut Vec<u8>, signal: &Signal<'_>, origin: &Origin<'_
     string(buffer, &signal.user_id);
     string(buffer, &signal.wallet_address);
     string(buffer, &signal.extra);
+    string(buffer, &signal.payload_faults);
     string(buffer, origin.subject);
     buffer.put_i64_le(origin.stream_created_ns);
     buffer.put_u64_le(origin.stream_seq);
@@ -154,7 +156,7 @@ mod tests {
     fn the_header_names_each_column_and_then_each_type() {
         let mut buffer = Vec::new();
         encode_header(&mut buffer);
-        assert_eq!(buffer[..12], *b"\x0e\x0aevent_time");
+        assert_eq!(buffer[..12], *b"\x0f\x0aevent_time");
         assert!(buffer.ends_with(b"\x0fDateTime('UTC')"));
     }
 }

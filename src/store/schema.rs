@@ -73,6 +73,11 @@ impl Store {
                 name: "have the table refuse an insert that comes too late",
                 statements: for_table(include_str!("insert_deadline.sql")),
             },
+            Migration {
+                version: 3,
+                name: "have a row tell what of its payload breaks the contract",
+                statements: for_table(include_str!("payload_faults.sql")),
+            },
         ]
     }
 

@@ -1,11 +1,11 @@
 //! Draws one signal after the other.
 
-use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::chain::Family;
 use super::clock::Clock;
 use super::payload::{self, Decimal, Payload, TransactionIds};
 use super::text;
@@ -91,7 +91,7 @@ pub struct Generator {
 #[derive(Debug, Default)]
 struct Scratch {
     /// The newest hashes, the oldest of which is overwritten next.
-    recent: Vec<String>,
+    recent: Vec<(Family, String)>,
     next: usize,
     reasons: Vec<&'static str>,
     balances: Vec<(&'static str, Decimal)>,
@@ -233,7 +233,7 @@ fn content<'a>(
         Kind::RiskEvent => {
             let tx_hash = rng
                 .random_bool(RELATED_TRANSACTION)
-                .then(|| scratch.recent.choose(rng).map(String::as_str))
+                .then(|| recent_hash(&scratch.recent, chain.family, rng))
                 .flatten();
             let (event, severity) = payload::risk_event(chain, tx_hash, &mut scratch.reasons, rng);
             let engine = RISK_ENGINES[index % RISK_ENGINES.len()];
@@ -253,17 +253,31 @@ fn content<'a>(
 }
 
 impl Scratch {
-    fn next_hash(&mut self, family: super::chain::Family, rng: &mut ChaCha8Rng) -> &str {
+    fn next_hash(&mut self, family: Family, rng: &mut ChaCha8Rng) -> &str {
         if self.recent.len() < RECENT_TRANSACTIONS {
             self.next = self.recent.len();
-            self.recent.push(String::new());
+            self.recent.push((family, String::new()));
         } else {
             self.next = (self.next + 1) % RECENT_TRANSACTIONS;
         }
-        let hash = &mut self.recent[self.next];
+        let (of, hash) = &mut self.recent[self.next];
+        *of = family;
         text::transaction_id(family, rng, hash);
         hash
     }
+}
+
+/// A recent hash of a chain's family, if there is one.
+fn recent_hash<'a>(
+    recent: &'a [(Family, String)],
+    family: Family,
+    rng: &mut ChaCha8Rng,
+) -> Option<&'a str> {
+    let last = recent.len().checked_sub(1)?;
+    let (before, after) = recent.split_at(rng.random_range(0..=last));
+    let mut around = after.iter().chain(before);
+    let (_, hash) = around.find(|(of, _)| *of == family)?;
+    Some(hash)
 }
 
 /// The defects of one field; those of the whole text come after it is written.

@@ -40,11 +40,12 @@ const BYTES: &[f64] = &[
     268_435_456.0,
 ];
 /// Why a message may be dead, so that each has its series from the start.
-const REASONS: [&str; 6] = [
+const REASONS: [&str; 7] = [
     "too_large",
     "not_utf8",
     "not_json",
     "breaks_rules",
+    "breaks_contract",
     "refused_by_clickhouse",
     "max_deliveries",
 ];
@@ -61,6 +62,7 @@ pub struct Metrics {
     pub signals_duplicate_total: IntCounter,
     pub signals_dead_lettered_total: IntCounterVec,
     pub signals_valid_total: IntCounterVec,
+    pub signals_payload_faulty_total: IntCounterVec,
     pub batches_inserted_total: IntCounter,
     pub inserted_bytes_total: IntCounter,
     pub batch_rows: Histogram,
@@ -176,6 +178,7 @@ impl Metrics {
             signals_duplicate_total: make.counter("signals_duplicate_total", "Signals that were acked without an insert, since ClickHouse had them")?,
             signals_dead_lettered_total: make.counters("signals_dead_lettered_total", "Messages that went to the dead letters, by reason", &["reason"])?,
             signals_valid_total: make.counters("signals_valid_total", "Signals that keep the rules, by type and severity; beyond 16 types, other", &["event_type", "severity"])?,
+            signals_payload_faulty_total: make.counters("signals_payload_faulty_total", "Signals of these whose payload breaks its type's contract (validation.payload = warn), by type", &["event_type"])?,
             batches_inserted_total: make.counter("batches_inserted_total", "Batches that ClickHouse committed")?,
             inserted_bytes_total: make.counter("inserted_bytes_total", "Encoded bytes that ClickHouse committed, before compression")?,
             batch_rows: make.histogram("batch_rows", "Rows of a committed batch", ROWS)?,
@@ -264,11 +267,18 @@ impl Metrics {
     /// types and severities.
     pub fn decoded(&self, took: Duration, tally: &mut KindTally) {
         self.decode_duration_seconds.observe(took.as_secs_f64());
-        tally.drain(|event_type, severity, count| {
-            self.signals_valid_total
-                .with_label_values(&[event_type, severity])
-                .inc_by(count);
-        });
+        tally.drain(
+            |event_type, severity, count| {
+                self.signals_valid_total
+                    .with_label_values(&[event_type, severity])
+                    .inc_by(count);
+            },
+            |event_type, count| {
+                self.signals_payload_faulty_total
+                    .with_label_values(&[event_type])
+                    .inc_by(count);
+            },
+        );
     }
 
     /// A request was answered.

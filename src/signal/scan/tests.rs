@@ -97,6 +97,7 @@ fn assert_same(body: &[u8]) {
         user_id_max_chars: 256,
         wallet_address_max_chars: 256,
         severity_max: 5,
+        contracts: Default::default(),
     };
     for subject in ["signals.transaction", "signals"] {
         let (fast, slow) = (

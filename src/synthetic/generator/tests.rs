@@ -17,6 +17,7 @@ fn options(seed: u64) -> Options {
         user_id_max_chars: 256,
         wallet_address_max_chars: 256,
         severity_max: 5,
+        contracts: Default::default(),
     };
     Options::new(seed, START_MS, limits)
 }

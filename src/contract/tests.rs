@@ -1,0 +1,182 @@
+use std::cell::Cell;
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::*;
+use crate::settings::Settings;
+use crate::signal::{Invalid, Limits, Signal};
+use crate::synthetic::{Generator, Options};
+
+const CASES: &str = include_str!("../../tests/contracts/cases.ndjson");
+
+/// A line of the table that the test of the TypeScript client reads too.
+#[derive(Deserialize)]
+struct Case<'a> {
+    about: &'a str,
+    /// `good`, `faulty` (the payload breaks its contract) or `invalid` (it breaks the rules that
+    /// every signal has to keep).
+    verdict: &'a str,
+    #[serde(default)]
+    at: BTreeSet<String>,
+    subject: &'a str,
+    #[serde(borrow)]
+    signal: &'a RawValue,
+}
+
+fn cases() -> impl Iterator<Item = Case<'static>> {
+    CASES
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+}
+
+fn limits() -> Limits {
+    Settings::default().validation
+}
+
+/// The paths of faults that are told as `path: rule; path: rule`.
+fn paths(faults: &str) -> BTreeSet<String> {
+    let each = faults.split("; ");
+    each.map(|fault| fault.split(": ").next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn each_case_has_its_verdict_and_its_paths() {
+    let limits = limits();
+    for case in cases() {
+        let judged = Signal::parse(case.signal.get().as_bytes(), case.subject, &limits);
+        let (verdict, told) = match judged {
+            Ok(signal) if signal.payload_faults.is_empty() => ("good", String::new()),
+            Ok(signal) => ("faulty", signal.payload_faults),
+            Err(invalid @ Invalid::BreaksRules(_)) => ("invalid", invalid.to_string()),
+            Err(other) => panic!("{}: {other}", case.about),
+        };
+        assert_eq!(verdict, case.verdict, "{}: {told}", case.about);
+        if verdict != "good" {
+            assert_eq!(paths(&told), case.at, "{}: {told}", case.about);
+        }
+    }
+}
+
+#[test]
+fn what_is_produced_keeps_the_contracts_and_takes_the_fast_way() {
+    let options = Options::new(42, 1_764_000_000_000, limits());
+    let mut generator = Generator::new(&options).unwrap();
+    let (schemas, limits) = (Schemas::read("").unwrap(), limits());
+    for _ in 0..5_000 {
+        let produced = generator.produce().unwrap();
+        let text = std::str::from_utf8(produced.body).unwrap();
+        let signal = Signal::parse(produced.body, "signals.x", &limits).unwrap();
+        assert_eq!(signal.payload_faults, "", "{text}");
+        let at = schemas.find(&signal.event_type).unwrap();
+        assert!((schemas.0[at].surely_keeps)(signal.payload), "{text}");
+        assert_eq!(schemas.0[at].told(signal.payload), "", "{text}");
+    }
+}
+
+/// Transactions as an indexer of Ethereum has them.
+#[test]
+fn real_signals_keep_the_contracts() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let file = file.join("../shared/data/ethereum_mainnet_signals.ndjson");
+    // Beside the checkout, not part of it.
+    let Ok(text) = std::fs::read_to_string(file) else {
+        return;
+    };
+    let limits = limits();
+    for line in text.lines() {
+        let signal = Signal::parse(line.as_bytes(), "signals.x", &limits);
+        assert_eq!(signal.unwrap().payload_faults, "", "{line}");
+    }
+}
+
+/// Values that may stand where another one is.
+const VALUES: &[&str] = &[
+    "null",
+    "true",
+    "0",
+    "-0",
+    "1",
+    "-1",
+    "1.5",
+    "5.0",
+    "1e0",
+    "9007199254740991",
+    "9007199254740992",
+    "18446744073709551616",
+    "1e400",
+    "\"\"",
+    "\"1\"",
+    "\"1.5\"",
+    "\"1.\"",
+    "\".5\"",
+    "\"-1\"",
+    "\"\\u0031\"",
+    "\"1\\n\"",
+    "\"ethereum\"",
+    "\"solana\"",
+    "\"bitcoin\"",
+    "\"Ethereum\"",
+    "\"0xae2fc483527b8ef99eb5d9b44875f005ba1fae13\"",
+    "\"GHM8PLpMHw7jXFuc2xmGyB6S33wT3qEajFgLq1yJoN5E\"",
+    "[]",
+    "[1]",
+    "[\"a\"]",
+    "{}",
+    "{\"a\":\"1\"}",
+    "{\"a\":1.5}",
+];
+
+/// The payload of a case with some values in the place of others, or of further fields.
+fn payload_edited(from: usize, edits: &[(usize, usize, bool)]) -> (String, String) {
+    let good: Vec<_> = cases().filter(|case| case.verdict != "invalid").collect();
+    let text = good[from % good.len()].signal.get();
+    let signal: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).unwrap();
+    let event_type = signal.get("event_type").and_then(|text| text.as_str());
+    let mut fields: Vec<(String, String)> = signal["payload"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(name, value)| (name.clone(), value.to_string()))
+        .collect();
+    let names = [
+        "chain", "hash", "from", "to", "value", "score", "rule", "balances", "tx_hash",
+    ];
+    for (at, value, add) in edits {
+        let value = VALUES[value % VALUES.len()].to_owned();
+        if *add || fields.is_empty() {
+            fields.push((names[at % names.len()].to_owned(), value));
+        } else {
+            let at = at % fields.len();
+            fields[at].1 = value;
+        }
+    }
+    let fields: Vec<String> = fields
+        .iter()
+        .map(|(name, value)| format!("{}:{value}", serde_json::Value::from(name.as_str())))
+        .collect();
+    let event_type = event_type.unwrap_or("transaction").to_owned();
+    (event_type, format!("{{{}}}", fields.join(",")))
+}
+
+#[test]
+fn the_fast_way_takes_nothing_that_the_schema_refuses() {
+    let schemas = Schemas::read("").unwrap();
+    let edit = (any::<usize>(), any::<usize>(), any::<bool>());
+    let config = ProptestConfig::with_cases(10_000);
+    let taken = Cell::new(0);
+    proptest!(config, |(from in any::<usize>(), edits in prop::collection::vec(edit, 0..4))| {
+        let (event_type, payload) = payload_edited(from, &edits);
+        let contract = schemas.find(&event_type).map(|at| &schemas.0[at]);
+        if let Some(contract) = contract && (contract.surely_keeps)(&payload) {
+            let told = contract.told(&payload);
+            // A double does not keep 1e400, so that the schema cannot be asked.
+            prop_assert!(told.is_empty() || told.contains("number out of range"), "{}: {}", payload, told);
+            taken.set(taken.get() + 1);
+        }
+    });
+    assert!(taken.get() > 1_000, "{taken:?}");
+}

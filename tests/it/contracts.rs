@@ -1,0 +1,216 @@
+//! `validation.payload`: payloads that do not keep the contract of their type.
+
+use serde_json::{Value, json};
+
+use crate::harness::nats::{DEAD_LETTERS, header};
+use crate::harness::ops::{ANY_PORT, Ops};
+use crate::harness::signals::signal;
+use crate::harness::{Stack, eventually};
+
+/// Publishes a signal of this type with this payload.
+async fn publish(stack: &Stack, number: u64, event_type: &str, payload: Value) {
+    let mut signal = signal(number);
+    signal["event_type"] = event_type.into();
+    signal["payload"] = payload;
+    let body = serde_json::to_vec(&signal).unwrap();
+    let subject = format!("signals.{event_type}");
+    let jetstream = stack.nats.jetstream().await;
+    let sent = jetstream.publish(subject, body.into()).await;
+    sent.unwrap().await.unwrap();
+}
+
+/// The faults that each row tells, in the order of the stream.
+async fn told(stack: &Stack) -> Vec<String> {
+    let sql = "SELECT payload_faults FROM raw_signals ORDER BY stream_seq";
+    stack.clickhouse.rows(sql).await
+}
+
+fn good() -> Value {
+    json!({"rule": "structuring", "score": 0.5})
+}
+
+fn bad() -> Value {
+    json!({"rule": "structuring", "score": 1.5, "chain": "Solana"})
+}
+
+const FAULTS: &str = "payload/chain: must match ^[0-9a-z._:-]{1,64}$; \
+                      payload/score: it is greater than the maximum of 1.0";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_are_counted_and_told_in_the_row_or_enforced_by_event_type() {
+    let stack = Stack::start().await;
+    let file = stack.work_dir().join("risksignal.toml");
+    std::fs::write(&file, "").unwrap();
+    let mut daemon = stack.daemon(&[ANY_PORT]).await;
+    let ops = Ops::of(&daemon).await;
+    for (number, payload) in [(0, good()), (1, bad()), (2, good())] {
+        publish(&stack, number, "risk_event", payload).await;
+    }
+    publish(&stack, 3, "anything", bad()).await;
+    publish(&stack, 4, "wallet_snapshot", json!({"chain": "base"})).await;
+    stack.settled().await;
+    let missing = "payload/balances: is missing";
+    assert_eq!(told(&stack).await, ["", FAULTS, "", "", missing]);
+    let count = |kind: &str| {
+        format!("risksignal_signals_payload_faulty_total{{event_type=\"{kind}\"}} 1\n")
+    };
+    let metrics = ops.get("/metrics").await.body;
+    assert!(metrics.contains(&count("risk_event")), "{metrics}");
+    assert!(metrics.contains(&count("wallet_snapshot")), "{metrics}");
+    assert_eq!(stack.nats.messages_left(DEAD_LETTERS).await, 0);
+
+    let modes = "off, risk_event=enforce";
+    std::fs::write(&file, format!("validation.payload = '{modes}'")).unwrap();
+    daemon.signal("HUP");
+    let line = daemon.logged("The configuration was read again").await;
+    assert!(line["changed"].as_str().unwrap().contains(modes), "{line}");
+    for (number, payload) in [(5, good()), (6, bad())] {
+        publish(&stack, number, "risk_event", payload).await;
+    }
+    publish(&stack, 7, "wallet_snapshot", json!({})).await;
+    stack.settled().await;
+    assert_eq!(told(&stack).await[5..], ["", ""]);
+    let letters = stack.nats.messages(DEAD_LETTERS).await;
+    assert_eq!(letters.len(), 1);
+    assert_eq!(header(&letters[0], "Risksignal-Reason"), "breaks_contract");
+    assert_eq!(header(&letters[0], "Risksignal-Error"), FAULTS);
+    let body: Value = serde_json::from_slice(&letters[0].payload).unwrap();
+    assert_eq!(
+        body["payload"],
+        bad(),
+        "the letter has the signal as it was"
+    );
+    assert!(daemon.stop().await.success());
+}
+
+const INVOICE: &str = r##"{
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "required": ["number", "lines"],
+    "properties": {
+        "number": {"type": "string", "pattern": "^INV-[0-9]+$"},
+        "lines": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/line"}}
+    },
+    "$defs": {"line": {"type": "object", "required": ["price"]}}
+}"##;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_of_schemas_has_the_contracts_of_other_types() {
+    let stack = Stack::start().await;
+    let folder = stack.work_dir().join("schemas");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("invoice.json"), INVOICE).unwrap();
+    std::fs::write(folder.join("README.md"), "no schema").unwrap();
+    let environment = [
+        ("RISKSIGNAL__VALIDATION__SCHEMAS", "schemas"),
+        ("RISKSIGNAL__VALIDATION__PAYLOAD", "off, invoice=warn"),
+    ];
+    let mut daemon = stack.daemon(&environment).await;
+    let good = json!({"number": "INV-7", "lines": [{"price": 1}]});
+    publish(&stack, 0, "invoice", good).await;
+    let bad = json!({"number": "7", "lines": [{"price": 1}, {}]});
+    publish(&stack, 1, "invoice", bad).await;
+    publish(&stack, 2, "risk_event", json!({})).await;
+    stack.settled().await;
+    let rows = told(&stack).await;
+    assert_eq!((rows[0].as_str(), rows[2].as_str()), ("", ""));
+    for path in [
+        "payload/number: must match",
+        "payload/lines/1/price: is missing",
+    ] {
+        assert!(rows[1].contains(path), "{path} in {}", rows[1]);
+    }
+    assert!(daemon.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_modes_and_schemas_is_told_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let schemas = dir.path().join("schemas");
+    std::fs::create_dir_all(&schemas).unwrap();
+    for (name, text) in [
+        ("a.json", "{"),
+        ("b.json", r#"{"type": "texts"}"#),
+        ("c.json", r#"{"$ref": "https://example.com/c.json"}"#),
+        (
+            "d.json",
+            r#"{"$schema": "http://json-schema.org/draft-07/schema#"}"#,
+        ),
+        ("e.json", r#"{"pattern": "("}"#),
+        ("transaction.txt", ""),
+    ] {
+        std::fs::write(schemas.join(name), text).unwrap();
+    }
+    let run = async |schemas: &str, payload: &str| {
+        let environment = [
+            ("RISKSIGNAL__VALIDATION__SCHEMAS", schemas),
+            ("RISKSIGNAL__VALIDATION__PAYLOAD", payload),
+            ("RISKSIGNAL__BATCH__MAX_ROWS", "none"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let output = crate::harness::risksignal(&["run"], &environment, dir.path()).await;
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let told = run("schemas", "warn, off").await;
+    for words in [
+        "schemas/a.json is no JSON",
+        "schemas/b.json is no JSON Schema",
+        "schemas/c.json is no JSON Schema",
+        "schemas/d.json must have the $schema https://json-schema.org/draft/2020-12/schema",
+        "schemas/e.json is no JSON Schema",
+        "validation.payload (environment variable RISKSIGNAL__VALIDATION__PAYLOAD) is \"warn, off\"",
+        "batch.max_rows",
+    ] {
+        assert!(told.contains(words), "{words} in {told}");
+    }
+    let told = run("nowhere", "loud").await;
+    for words in [
+        "validation.schemas",
+        "cannot be read",
+        "must be off, warn or enforce",
+    ] {
+        assert!(told.contains(words), "{words} in {told}");
+    }
+    for name in ["a.json", "b.json", "c.json", "d.json", "e.json"] {
+        std::fs::remove_file(schemas.join(name)).unwrap();
+    }
+    let told = run("schemas", "warn, invoice=enforce").await;
+    assert!(told.contains("needs a contract"), "{told}");
+    std::fs::write(schemas.join("transaction.json"), "{}").unwrap();
+    let told = run("schemas", "warn").await;
+    assert!(told.contains("no transaction.json"), "{told}");
+}
+
+/// The daemon and the table before the contracts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_before_gets_its_column_and_its_rows_tell_nothing() {
+    let stack = Stack::start().await;
+    stack.risksignal(&["migrate"]).await;
+    let back = [
+        "ALTER TABLE raw_signals DROP COLUMN payload_faults",
+        "ALTER TABLE schema_migrations DELETE WHERE version > 2 SETTINGS mutations_sync = 2",
+    ];
+    for statement in back {
+        stack.clickhouse.execute(statement).await;
+    }
+    let waits = [
+        ("RISKSIGNAL__CLICKHOUSE__MIGRATE", "false"),
+        ("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "500ms"),
+    ];
+    let daemon = stack.daemon_not_waited_for(&waits);
+    let refused = "ClickHouse is not as it should be; no signal is pulled until it is";
+    let line = daemon.logged(refused).await;
+    let error = line["error"].as_str().unwrap();
+    assert!(
+        error.contains("column payload_faults String is missing"),
+        "{error}"
+    );
+    stack.produce(&["--count=20", "--seed=1"]).await;
+    assert!(stack.risksignal(&["migrate"]).await.status.success());
+    eventually("all have landed", async || {
+        (stack.clickhouse.counts().await == (20, 20)).then_some(())
+    })
+    .await;
+    assert!(told(&stack).await.iter().all(String::is_empty));
+}
