@@ -8,6 +8,7 @@ mod insert;
 mod lookup;
 pub mod row;
 pub mod schema;
+mod views;
 
 pub use block::{Block, Rows};
 pub use connect::Store;

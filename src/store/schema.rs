@@ -78,6 +78,11 @@ impl Store {
                 name: "have a row tell what of its payload breaks the contract",
                 statements: for_table(include_str!("payload_faults.sql")),
             },
+            Migration {
+                version: 4,
+                name: "show each kind of event with its fields in columns",
+                statements: self.views(),
+            },
         ]
     }
 

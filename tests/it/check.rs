@@ -40,7 +40,7 @@ async fn check_tells_what_is_missing_and_then_that_all_is_well() {
     let takes = format!("{advisories} takes $JS.EVENT.ADVISORY");
     assert_line(&lines, "stream", "ok", &takes);
     assert_line(&lines, "consumer", "ok", "signals-to-clickhouse, 0 pending");
-    assert_line(&lines, "schema", "ok", "at version 3");
+    assert_line(&lines, "schema", "ok", "at version 4");
 
     stack
         .clickhouse

@@ -44,3 +44,4 @@ mod shutdown;
 mod status;
 mod top;
 mod topology;
+mod views;

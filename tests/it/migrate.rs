@@ -28,7 +28,7 @@ async fn migrate_is_versioned_and_safe_to_run_again_and_at_once() {
         assert!(run.status.success(), "{run:?}");
     }
     let versions = "SELECT DISTINCT version FROM schema_migrations ORDER BY version";
-    assert_eq!(stack.clickhouse.rows::<u32>(versions).await, [1, 2, 3]);
+    assert_eq!(stack.clickhouse.rows::<u32>(versions).await, [1, 2, 3, 4]);
     let again = stack.risksignal(&["migrate"]).await;
     assert_eq!(
         text(&again.stdout),
