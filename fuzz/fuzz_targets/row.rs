@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
+use risksignal::contract::{Fault, Faults};
 use risksignal::signal::Signal;
 use risksignal::store::row::Origin;
 use risksignal::store::{Block, Rows};
@@ -51,13 +52,15 @@ struct Input<'a> {
     published_at_ms: i64,
     insert_before: u32,
     chunk_bytes: u16,
-    payload_faults: String,
+    fault: Option<(String, String)>,
 }
 
 fuzz_target!(|input: Input<'_>| {
     // A signal borrows its payload from the message.
     let body = Bytes::from(input.payload.repeat(input.payload_repeats.into()));
     let payload = std::str::from_utf8(&body).expect("it was text");
+    let fault = input.fault.clone().into_iter();
+    let faults = fault.map(|(path, rule)| Fault { path, rule }).collect();
     let signal = Signal {
         event_time_ms: input.event_time_ms,
         source_id: Cow::Borrowed(input.source_id),
@@ -68,7 +71,7 @@ fuzz_target!(|input: Input<'_>| {
         user_id: Cow::Borrowed(input.user_id),
         wallet_address: Cow::Borrowed(input.wallet_address),
         extra: input.extra.clone(),
-        payload_faults: input.payload_faults.clone(),
+        payload_faults: Faults(faults),
     };
     let origin = Origin {
         subject: input.subject,
@@ -116,7 +119,9 @@ fn assert_reads_back(reader: &mut Reader<'_>, input: &Input<'_>, payload: &str) 
     assert_eq!(reader.text(), input.user_id);
     assert_eq!(reader.text(), input.wallet_address);
     assert_eq!(reader.text(), input.extra);
-    assert_eq!(reader.text(), input.payload_faults);
+    let faults = input.fault.as_ref();
+    let faults = faults.map_or_else(String::new, |(path, rule)| format!("{path}: {rule}"));
+    assert_eq!(reader.text(), faults);
     assert_eq!(reader.text(), input.subject);
     assert_eq!(i64::from_le_bytes(reader.bytes()), input.stream_created_ns);
     assert_eq!(u64::from_le_bytes(reader.bytes()), input.stream_seq);

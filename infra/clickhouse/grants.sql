@@ -1,6 +1,8 @@
 -- The daemon's user on a ClickHouse of your own: it may do what `risksignal run` and
 -- `risksignal check` need, and nothing else. An administrator runs `risksignal migrate` first, and
 -- again after an upgrade; the daemon then runs with clickhouse.migrate = false.
+-- Whoever reads the views (transactions, risk_events, wallet_snapshots) needs SELECT on them and, as
+-- a view has the rights of its reader, on raw_signals.
 -- tests/it/least_privilege.rs runs the daemon with exactly these grants, on a ClickHouse 26.7.
 --
 --     clickhouse-client --param_password=... --queries-file infra/clickhouse/grants.sql

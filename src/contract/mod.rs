@@ -5,12 +5,14 @@
 //! looked at.
 
 mod chain;
+mod fault;
 mod field;
 mod mode;
 mod payload;
 mod schema;
 pub mod typescript;
 
+pub use fault::{Fault, Faults};
 pub use mode::{Mode, Modes};
 pub use schema::Contract;
 
@@ -108,21 +110,20 @@ impl Contracts {
         contracts.map(|contract| (contract, self.modes.of(&contract.event_type)))
     }
 
-    /// What of a payload, a JSON object, breaks its type's contract; empty when nothing does or
-    /// it is not looked at. [`Contract::faults`] says how they are told.
+    /// What of a payload, a JSON object, breaks its type's contract.
     ///
     /// # Errors
     /// The same, where the payload must not land.
-    pub fn check(&self, event_type: &str, payload: &str) -> Result<String, String> {
+    pub fn check(&self, event_type: &str, payload: &str) -> Result<Faults, Faults> {
         if self.in_force.is_empty() {
-            return Ok(String::new());
+            return Ok(Faults::default());
         }
         let Some(at) = self.schemas.find(event_type) else {
-            return Ok(String::new());
+            return Ok(Faults::default());
         };
         let mode = self.in_force[at];
         if mode == Mode::Off {
-            return Ok(String::new());
+            return Ok(Faults::default());
         }
         let faults = self.schemas.0[at].faults(payload);
         match mode {

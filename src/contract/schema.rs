@@ -1,6 +1,5 @@
 //! JSON Schemas of payloads: made of the types, or read from the operator's folder.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use jsonschema::error::ValidationErrorKind;
@@ -9,6 +8,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
+use super::fault::{Fault, Faults};
 use super::payload::{RiskEvent, Transaction, WalletSnapshot, surely_keeps};
 
 /// Faults that are told of one payload.
@@ -63,43 +63,39 @@ impl Contract {
         })
     }
 
-    /// What of a payload, a JSON object, breaks the contract: `payload/<path>: <what is wrong>`,
-    /// separated by semicolons. Empty when nothing does.
-    pub fn faults(&self, payload: &str) -> String {
+    /// What of a payload, a JSON object, breaks the contract.
+    pub fn faults(&self, payload: &str) -> Faults {
         if (self.surely_keeps)(payload) {
-            return String::new();
+            return Faults::default();
         }
         self.told(payload)
     }
 
     /// [`Self::faults`] by the schema alone.
     #[cold]
-    pub(super) fn told(&self, payload: &str) -> String {
+    pub(super) fn told(&self, payload: &str) -> Faults {
         let value: Value = match serde_json::from_str(payload) {
             Ok(value) => value,
             // A number beyond all measure, or half a surrogate pair.
-            Err(error) => return format!("payload: cannot be read: {error}"),
+            Err(error) => return Faults(vec![at_top(format!("cannot be read: {error}"))]),
         };
-        let mut told = String::new();
-        let mut count = 0;
-        for error in self.validator.iter_errors(&value) {
-            count += 1;
-            if count <= FAULTS_MAX {
-                if count > 1 {
-                    told.push_str("; ");
-                }
-                tell(&error, &mut told);
-            }
+        let mut errors = self.validator.iter_errors(&value);
+        let mut faults: Vec<Fault> = errors.by_ref().take(FAULTS_MAX).map(fault).collect();
+        match errors.count() {
+            0 => {}
+            more => faults.push(at_top(format!("has {more} more"))),
         }
-        if count > FAULTS_MAX {
-            let _ = write!(told, "; and {} more", count - FAULTS_MAX);
-        }
-        told
+        Faults(faults)
     }
 }
 
-/// Appends where a fault is and what it is. No value is told, only names of fields.
-fn tell(error: &ValidationError<'_>, told: &mut String) {
+fn at_top(rule: String) -> Fault {
+    let path = "payload".to_owned();
+    Fault { path, rule }
+}
+
+/// Where a fault is and what it is.
+fn fault(error: ValidationError<'_>) -> Fault {
     let mut path = format!("payload{}", error.instance_path());
     let rule = match error.kind() {
         ValidationErrorKind::Required { property } => {
@@ -115,10 +111,14 @@ fn tell(error: &ValidationError<'_>, told: &mut String) {
         ValidationErrorKind::Pattern { pattern } => format!("must match {pattern}"),
         _ => error.masked_with("it").to_string(),
     };
-    for (text, end) in [(path, ": "), (rule, "")] {
+    // Names of fields come from the sender.
+    let bounded = |text: String| {
         let shown = text.chars().filter(|c| !c.is_control());
-        told.extend(shown.take(TOLD_CHARS_MAX));
-        told.push_str(end);
+        shown.take(TOLD_CHARS_MAX).collect()
+    };
+    Fault {
+        path: bounded(path),
+        rule: bounded(rule),
     }
 }
 

@@ -50,7 +50,7 @@ fn each_case_has_its_verdict_and_its_paths() {
         let judged = Signal::parse(case.signal.get().as_bytes(), case.subject, &limits);
         let (verdict, told) = match judged {
             Ok(signal) if signal.payload_faults.is_empty() => ("good", String::new()),
-            Ok(signal) => ("faulty", signal.payload_faults),
+            Ok(signal) => ("faulty", signal.payload_faults.to_string()),
             Err(invalid @ Invalid::BreaksRules(_)) => ("invalid", invalid.to_string()),
             Err(other) => panic!("{}: {other}", case.about),
         };
@@ -70,10 +70,10 @@ fn what_is_produced_keeps_the_contracts_and_takes_the_fast_way() {
         let produced = generator.produce().unwrap();
         let text = std::str::from_utf8(produced.body).unwrap();
         let signal = Signal::parse(produced.body, "signals.x", &limits).unwrap();
-        assert_eq!(signal.payload_faults, "", "{text}");
+        assert!(signal.payload_faults.is_empty(), "{text}");
         let at = schemas.find(&signal.event_type).unwrap();
         assert!((schemas.0[at].surely_keeps)(signal.payload), "{text}");
-        assert_eq!(schemas.0[at].told(signal.payload), "", "{text}");
+        assert!(schemas.0[at].told(signal.payload).is_empty(), "{text}");
     }
 }
 
@@ -89,7 +89,7 @@ fn real_signals_keep_the_contracts() {
     let limits = limits();
     for line in text.lines() {
         let signal = Signal::parse(line.as_bytes(), "signals.x", &limits);
-        assert_eq!(signal.unwrap().payload_faults, "", "{line}");
+        assert!(signal.unwrap().payload_faults.is_empty(), "{line}");
     }
 }
 
@@ -172,7 +172,7 @@ fn the_fast_way_takes_nothing_that_the_schema_refuses() {
         let (event_type, payload) = payload_edited(from, &edits);
         let contract = schemas.find(&event_type).map(|at| &schemas.0[at]);
         if let Some(contract) = contract && (contract.surely_keeps)(&payload) {
-            let told = contract.told(&payload);
+            let told = contract.told(&payload).to_string();
             // A double does not keep 1e400, so that the schema cannot be asked.
             prop_assert!(told.is_empty() || told.contains("number out of range"), "{}: {}", payload, told);
             taken.set(taken.get() + 1);

@@ -8,6 +8,7 @@ use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
 use serde::Serialize;
 
+use crate::contract::Fault;
 use crate::signal::{Breach, Invalid};
 
 /// Of a problem details object.
@@ -78,6 +79,9 @@ impl Problem {
         };
         let errors = match invalid {
             Invalid::BreaksRules(breaches) => breaches.iter().map(FieldError::of).collect(),
+            Invalid::BreaksContract(faults) => {
+                faults.0.iter().map(FieldError::of_payload).collect()
+            }
             _ => Vec::new(),
         };
         Self {
@@ -88,6 +92,13 @@ impl Problem {
 }
 
 impl FieldError {
+    fn of_payload(fault: &Fault) -> Self {
+        Self {
+            pointer: format!("#/{}", fault.path),
+            detail: fault.rule.clone(),
+        }
+    }
+
     fn of(breach: &Breach) -> Self {
         let pointer = match breach.field {
             "signal" => "#".to_owned(),

@@ -2,6 +2,7 @@
 //! file, systemd's credentials and the environment, in that order, and checked as a whole before
 //! any server is touched.
 
+mod consumer;
 mod dot_env;
 mod fields;
 mod layers;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use crate::contract::Contracts;
 
+pub use consumer::{AckPolicy, Consumer};
 pub use load::{Fault, Faults};
 pub use redact::redacted_url;
 pub use reload::{Change, Reloaded};
@@ -207,44 +209,6 @@ pub struct DeadLetters {
     pub duplicate_window: Duration,
     /// Letters published at once without an ack yet.
     pub max_pending: usize,
-}
-
-/// The durable pull consumer, and how much of it one instance holds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Consumer {
-    /// The consumer's durable name.
-    pub name: String,
-    /// What an ack stands for.
-    pub ack_policy: AckPolicy,
-    /// JetStream delivers a message again when it is not acked for this long.
-    pub ack_wait: Duration,
-    /// Deliveries after which JetStream gives up on a message; 0 is no bound.
-    pub max_deliver: u32,
-    /// Messages delivered and not acked, over all instances; JetStream stops there.
-    pub max_ack_pending: usize,
-    /// Messages that this instance holds at once, from the pull to the ack.
-    pub max_in_flight_messages: usize,
-    /// Bytes of messages that this instance holds at once, from the pull to the ack.
-    pub max_in_flight_bytes: usize,
-    /// Messages a pull asks for.
-    pub fetch_messages: usize,
-    /// Bytes a pull asks for.
-    pub fetch_bytes: usize,
-    /// How long a pull waits for messages.
-    pub fetch_expires: Duration,
-    /// Pulls that are open at once.
-    pub pulls: usize,
-}
-
-/// What an ack stands for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum AckPolicy {
-    /// One message. Instances share the work.
-    #[default]
-    Explicit,
-    /// All messages up to its own, which costs NATS less. One instance has the work, and
-    /// others stand by.
-    All,
 }
 
 /// The connection to ClickHouse, and how batches are inserted.

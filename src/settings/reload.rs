@@ -7,6 +7,9 @@ use super::fields::FIELDS;
 use super::layers::{Layers, Origin, Values, Written};
 use super::{Faults, Settings, tokens, typed};
 
+/// The setting whose folder may hold other files than before.
+const SCHEMAS: &str = "validation.schemas";
+
 /// What a reload makes of the settings in force.
 #[derive(Debug)]
 pub struct Reloaded {
@@ -78,7 +81,15 @@ impl Settings {
             values: written,
             ..Layers::default()
         })?;
-        // The name of the file may be as it was, and what is in it not.
+        self.files_changed(&settings, &mut changed);
+        Ok(Reloaded {
+            settings,
+            changed,
+            needs_restart,
+        })
+    }
+    /// Adds the files whose names may be as they were, and what is in them not.
+    fn files_changed(&self, settings: &Self, changed: &mut Vec<Change>) {
         if settings.serve.tokens != self.serve.tokens {
             changed.retain(|change| change.key != tokens::KEY);
             changed.push(Change {
@@ -87,11 +98,18 @@ impl Settings {
                 written: tokens::shown(&settings.serve.tokens),
             });
         }
-        Ok(Reloaded {
-            settings,
-            changed,
-            needs_restart,
-        })
+        let is_told = |change: &Change| change.key.starts_with("validation.");
+        if settings.validation.contracts != self.validation.contracts
+            && !changed.iter().any(is_told)
+        {
+            let folder = settings.written.get(SCHEMAS);
+            let folder = folder.map_or_else(String::new, |written| written.shown(SCHEMAS));
+            changed.push(Change {
+                key: SCHEMAS,
+                written: format!("{folder}, with other files"),
+                in_force: folder,
+            });
+        }
     }
 }
 

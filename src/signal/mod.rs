@@ -16,6 +16,8 @@ use std::borrow::Cow;
 use uuid::Uuid;
 use validator::Validate;
 
+use crate::contract::Faults;
+
 /// One valid signal, borrowing from the message that it came in.
 ///
 /// Made only by [`Signal::parse`], so every value keeps the rules.
@@ -47,9 +49,8 @@ pub struct Signal<'a> {
     /// The unknown top-level fields as a JSON object, each value byte for byte as it came;
     /// empty when there are none.
     pub extra: String,
-    /// What of the payload breaks its type's contract; empty when nothing does, or it is not
-    /// looked at.
-    pub payload_faults: String,
+    /// What of the payload breaks its type's contract, where that is not enforced.
+    pub payload_faults: Faults,
 }
 
 /// Why a message is no valid signal.
@@ -77,7 +78,7 @@ pub enum Invalid {
     BreaksRules(Vec<Breach>),
     /// The payload breaks its type's contract, which is enforced; with the path of each fault.
     #[error("{0}")]
-    BreaksContract(String),
+    BreaksContract(Faults),
 }
 
 impl Invalid {

@@ -59,7 +59,7 @@ pub(super) fn signal<'a>(
             optional_text(fields.wallet_address),
         ),
         extra: extra(&fields.extra),
-        payload_faults: String::new(),
+        payload_faults: Default::default(),
     };
     Ok((signal, breaches))
 }

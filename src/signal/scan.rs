@@ -86,7 +86,7 @@ impl<'a> Fields<'a> {
             user_id: Cow::Borrowed(self.user_id.flatten().unwrap_or("")),
             wallet_address: Cow::Borrowed(self.wallet_address.flatten().unwrap_or("")),
             extra: String::new(),
-            payload_faults: String::new(),
+            payload_faults: Default::default(),
         })
     }
 }

@@ -91,7 +91,7 @@ pub fn encode_tail(buffer: &mut Vec<u8>, signal: &Signal<'_>, origin: &Origin<'_
     string(buffer, &signal.user_id);
     string(buffer, &signal.wallet_address);
     string(buffer, &signal.extra);
-    string(buffer, &signal.payload_faults);
+    string(buffer, &signal.payload_faults.to_string());
     string(buffer, origin.subject);
     buffer.put_i64_le(origin.stream_created_ns);
     buffer.put_u64_le(origin.stream_seq);

@@ -120,6 +120,26 @@ async fn a_folder_of_schemas_has_the_contracts_of_other_types() {
     ] {
         assert!(rows[1].contains(path), "{path} in {}", rows[1]);
     }
+
+    // The files are read again too.
+    let broken = folder.join("other.json");
+    std::fs::write(&broken, "{").unwrap();
+    daemon.signal("HUP");
+    let refused = "The configuration has faults; nothing changes";
+    let line = daemon.logged(refused).await;
+    assert!(
+        line["error"].as_str().unwrap().contains("other.json"),
+        "{line}"
+    );
+    std::fs::remove_file(broken).unwrap();
+    std::fs::write(folder.join("invoice.json"), r#"{"required": ["due"]}"#).unwrap();
+    daemon.signal("HUP");
+    let line = daemon.logged("The configuration was read again").await;
+    let changed = line["changed"].as_str().unwrap();
+    assert!(changed.contains("schemas, with other files"), "{changed}");
+    publish(&stack, 3, "invoice", json!({})).await;
+    stack.settled().await;
+    assert_eq!(told(&stack).await[3], "payload/due: is missing");
     assert!(daemon.stop().await.success());
 }
 
