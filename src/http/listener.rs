@@ -10,9 +10,10 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,8 @@ const HEADERS_MAX: usize = 64;
 /// How long they may take, and a TLS handshake, and how long a connection may idle between
 /// requests.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client that was answered may go on sending, until it closes the connection too.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// After an accept that failed, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -166,9 +169,34 @@ async fn connected(
     }
 }
 
-async fn converse<S>(stream: S, router: Router, bounds: Bounds, stop: &CancellationToken)
+async fn converse<S>(mut stream: S, router: Router, bounds: Bounds, stop: &CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let ended = answer(&mut stream, router, bounds, stop).await;
+    if let Ok(Err(error)) = &ended {
+        debug!(%error, "A request ended early");
+    }
+    if ended.is_ok() {
+        // To close with something unread would take back the answer of who was refused early and
+        // still sends.
+        let close = async {
+            stream.shutdown().await?;
+            copy(&mut stream, &mut sink()).await
+        };
+        let _ = timeout(CLOSE_TIMEOUT, close).await;
+    }
+}
+
+/// Answers the requests of a connection; an error when one took longer than it may at the end.
+async fn answer<S>(
+    stream: &mut S,
+    router: Router,
+    bounds: Bounds,
+    stop: &CancellationToken,
+) -> Result<hyper::Result<()>, Elapsed>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -178,22 +206,16 @@ where
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = async {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = sleep(bounds.lifetime) => {}
-            }
-        } => {
-            connection.as_mut().graceful_shutdown();
-            match timeout(bounds.linger, connection).await {
-                Ok(ended) => ended,
-                Err(_) => return,
-            }
+    let last = async {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(bounds.lifetime) => {}
         }
     };
-    if let Err(error) = ended {
-        debug!(%error, "A request ended early");
+    tokio::select! {
+        ended = connection.as_mut() => return Ok(ended),
+        () = last => {}
     }
+    connection.as_mut().graceful_shutdown();
+    timeout(bounds.linger, connection).await
 }

@@ -10,6 +10,7 @@ mod problem;
 mod results;
 mod routes;
 mod split;
+mod unread;
 
 use std::sync::Arc;
 use std::time::Duration;

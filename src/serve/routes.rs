@@ -23,6 +23,7 @@ use super::access::{self, Guard, Keys};
 use super::ingest::{self, IDEMPOTENCY_KEY, Ingest};
 use super::openapi;
 use super::problem::Problem;
+use super::unread;
 
 /// How long a browser may remember what it may send.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
@@ -54,6 +55,7 @@ pub(super) fn router(ingest: Ingest, keys: &Keys, origins: &[String]) -> Router 
             Problem::new(StatusCode::NOT_FOUND, "path", detail)
         })
         .layer(cors(origins))
+        .layer(middleware::from_fn(unread::close))
         .layer(middleware::from_fn_with_state(metrics, observe))
 }
 

@@ -6,6 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 use url::form_urlencoded;
 
+use super::eventually;
 use super::ops::{Ops, prometheus_program};
 use super::process::{Process, accepts, free_port};
 
@@ -31,9 +32,16 @@ impl Prometheus {
             .arg(format!("--web.listen-address={address}"));
         let process = Process::spawn(command, &dir.join("prometheus.log"));
         accepts(port).await;
+        let api = Ops::at(&address);
+        // It refuses questions, in plain words, until it has read its data.
+        eventually("Prometheus is ready", async || {
+            let answer = api.get("/-/ready").await;
+            (answer.status == 200).then_some(())
+        })
+        .await;
         Self {
             _process: process,
-            api: Ops::at(&address),
+            api,
         }
     }
 

@@ -60,6 +60,15 @@ async fn bodies_are_bounded_after_decompression_too() {
         .header("content-type", "application/json")
         .header("content-encoding", "gzip");
     assert_eq!(code(&send.body(bomb).await), too_large);
+    // Who is refused amid a body that it still sends hears why, and its connection is closed.
+    let head = "POST /v1/signals HTTP/1.1\r\nhost: x\r\ncontent-length: 4000000\r\n\r\n";
+    let answer = raw(
+        &api.address,
+        (head.to_owned() + &" ".repeat(4_000_000)).as_bytes(),
+    )
+    .await;
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
     // What is no gzip, and an encoding that is not taken.
     for (encoding, expected) in [
         ("gzip", (400, json!("body"))),
