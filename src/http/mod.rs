@@ -1,5 +1,6 @@
-//! What every listener of the daemon shares.
+//! What the daemon's listeners share, and what its clients of HTTP servers do.
 
+pub mod client;
 mod listener;
 
 pub use listener::ListenError;

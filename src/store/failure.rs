@@ -1,10 +1,9 @@
 //! What went wrong in ClickHouse, and what helps.
 
-use std::error::Error as _;
-
 use clickhouse::error::Error;
 
 use super::insert::DEADLINE_OVER;
+use crate::http::client::with_causes;
 use crate::tls::{self, Side};
 
 /// A ClickHouse operation that failed.
@@ -14,20 +13,6 @@ pub struct StoreError {
     doing: &'static str,
     failure: Error,
     advice: String,
-}
-
-/// An error and what caused it, since "network error" alone helps nobody.
-fn with_causes(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// What to look at, where a setting is what is wrong. `tls` is there with https.

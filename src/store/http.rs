@@ -3,16 +3,13 @@
 use std::time::Duration;
 
 use clickhouse::Client;
-use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
+use crate::http::client;
 use crate::settings::ClickHouse;
 use crate::tls::{Side, TlsError};
 
-/// As the crate has it.
-const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 /// As the crate has it: ClickHouse closes what is idle for 3 seconds.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -21,18 +18,11 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 /// # Errors
 /// When a certificate or a key cannot be used.
 pub(super) fn client(clickhouse: &ClickHouse, tls: &Side) -> Result<Client, TlsError> {
-    let mut tcp = HttpConnector::new();
-    tcp.set_keepalive(Some(TCP_KEEPALIVE));
     let mut builder = legacy::Client::builder(TokioExecutor::new());
     builder.pool_idle_timeout(POOL_IDLE_TIMEOUT);
     if !clickhouse.is_https() {
-        return Ok(Client::with_http_client(builder.build(tcp)));
+        return Ok(Client::with_http_client(builder.build(client::plain())));
     }
-    tcp.enforce_http(false);
-    let https = HttpsConnectorBuilder::new()
-        .with_tls_config(tls.client_config(&clickhouse.tls_files)?)
-        .https_only()
-        .enable_http1()
-        .wrap_connector(tcp);
-    Ok(Client::with_http_client(builder.build(https)))
+    let connector = client::https(tls, &clickhouse.tls_files)?;
+    Ok(Client::with_http_client(builder.build(connector)))
 }
