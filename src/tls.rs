@@ -260,6 +260,7 @@ pub fn is_closed(error: &(dyn Error + 'static)) -> bool {
 fn asks_for_tls(section: &str) -> &str {
     match section {
         "nats" => "nats.url and nats.tls",
+        "otel" => "otel.endpoint",
         _ => "clickhouse.url",
     }
 }
@@ -277,7 +278,11 @@ fn certificate_advice(error: &CertificateError, section: &str) -> String {
             "; the server's certificate is not valid yet: look at this machine's clock".to_owned()
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            format!("; the server's certificate is for other names: look at {section}.url")
+            let setting = match section {
+                "otel" => "otel.endpoint".to_owned(),
+                _ => format!("{section}.url"),
+            };
+            format!("; the server's certificate is for other names: look at {setting}")
         }
         _ => "; look at the server's certificate".to_owned(),
     }

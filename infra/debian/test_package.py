@@ -40,6 +40,7 @@ class Package(unittest.TestCase):
             "/etc/risksignal/credentials/clickhouse": "700 root:root",
             "/etc/risksignal/credentials/nats": "700 root:root",
             "/etc/risksignal/credentials/ops": "700 root:root",
+            "/etc/risksignal/credentials/otel": "700 root:root",
         }
         told = self.run_installed(f"stat --format='%n %a %U:%G' {' '.join(paths)}")
         found = dict(line.split(" ", 1) for line in told.splitlines())
@@ -112,6 +113,7 @@ class Install(unittest.TestCase):
                 "etc/risksignal/credentials/clickhouse": 0o700,
                 "etc/risksignal/credentials/nats": 0o700,
                 "etc/risksignal/credentials/ops": 0o700,
+                "etc/risksignal/credentials/otel": 0o700,
             }
             self.assertEqual({p: (top / p).stat().st_mode & 0o777 for p in modes}, modes)
             unit = top / "opt/risksignal/lib/systemd/system/risksignal-ingest.service"

@@ -24,6 +24,7 @@ use crate::settings::Settings;
 use crate::store::schema::SchemaError;
 use crate::store::{Remedy, Store};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Traces;
 
 /// What one try of the start takes at most.
 const TRY_MAX: Duration = Duration::from_secs(120);
@@ -68,8 +69,9 @@ async fn move_signals(
     shutdown: CancellationToken,
 ) -> Result<()> {
     let settings = Arc::clone(&in_force.borrow());
+    let traces = Traces::start(&settings, &ops.metrics)?;
     let prepared = tokio::select! {
-        ends = prepare(args, &settings, ops) => Some(ends?),
+        ends = prepare(args, &settings, ops, &traces) => Some(ends?),
         () = shutdown.cancelled() => None,
     };
     let Some(ends) = prepared else {
@@ -87,7 +89,9 @@ async fn move_signals(
         }
     };
     tokio::spawn(stopping);
-    let totals = pipeline::run(ends, in_force, shutdown).await?;
+    let totals = pipeline::run(ends, in_force, shutdown).await;
+    traces.flush().await;
+    let totals = totals?;
     info!(
         inserted = totals.inserted,
         already_stored = totals.already_stored,
@@ -97,7 +101,7 @@ async fn move_signals(
     Ok(())
 }
 
-async fn prepare(args: &RunArgs, settings: &Settings, ops: &Ops) -> Result<Ends> {
+async fn prepare(args: &RunArgs, settings: &Settings, ops: &Ops, traces: &Traces) -> Result<Ends> {
     let retry = Backoff::new(settings.clickhouse.retry_min, settings.clickhouse.retry_max);
     let store = Store::new(&settings.clickhouse)?.with_fault_points(args.fault_points());
     make_ready(&store, args, settings, &ops.health, retry.clone()).await;
@@ -110,6 +114,7 @@ async fn prepare(args: &RunArgs, settings: &Settings, ops: &Ops) -> Result<Ends>
         source,
         store,
         ops: ops.clone(),
+        traces: traces.clone(),
         faults: args.fault_points(),
     })
 }

@@ -126,7 +126,9 @@ impl Ack {
         match settled {
             Settled::Committed(batch) => {
                 self.tell(&batch, totals);
+                let trace = batch.trace().ack(batch.len());
                 self.ack(batch.into_leases()).await;
+                trace.sent();
             }
             Settled::DeadLettered(letter) => {
                 totals.dead_lettered += 1;

@@ -1,6 +1,7 @@
 //! When a batch closes. Pure: it is told of time, and does no I/O.
 
 use crate::store::{Block, Rows};
+use crate::telemetry::traces::BatchTrace;
 
 use super::dead_letter::{Reason, Rejected};
 use super::delivery::Delivery;
@@ -53,6 +54,7 @@ pub(super) struct ClosedBatch {
     block: Block,
     deliveries: Vec<Delivery>,
     close_reason: CloseReason,
+    trace: BatchTrace,
 }
 
 impl OpenBatch {
@@ -124,7 +126,13 @@ impl ClosedBatch {
             block: Block::new(rows),
             deliveries,
             close_reason,
+            trace: BatchTrace::default(),
         })
+    }
+
+    /// The same with its spans, which its parts share.
+    pub fn traced(self, trace: BatchTrace) -> Self {
+        Self { trace, ..self }
     }
 
     /// What ClickHouse gets.
@@ -145,6 +153,11 @@ impl ClosedBatch {
     /// Why it closed.
     pub fn close_reason(&self) -> CloseReason {
         self.close_reason
+    }
+
+    /// Its spans.
+    pub fn trace(&self) -> &BatchTrace {
+        &self.trace
     }
 
     /// The messages, without the rows.
@@ -181,10 +194,11 @@ impl ClosedBatch {
             rows.push_from(self.block.rows(), index);
             deliveries.push(delivery);
         }
-        (
-            Self::new(first.0, first.1, self.close_reason),
-            Self::new(second.0, second.1, self.close_reason),
-        )
+        let part = |(rows, deliveries)| {
+            let part = Self::new(rows, deliveries, self.close_reason)?;
+            Some(part.traced(self.trace.clone()))
+        };
+        (part(first), part(second))
     }
 }
 

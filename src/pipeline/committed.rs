@@ -1,6 +1,7 @@
 //! The proof that rows are in ClickHouse, without which nothing is acked.
 
 use crate::store::Receipt;
+use crate::telemetry::traces::BatchTrace;
 
 use super::batch::{CloseReason, ClosedBatch};
 use super::in_flight::Lease;
@@ -11,6 +12,7 @@ use super::in_flight::Lease;
 pub(super) struct CommittedBatch {
     leases: Vec<Lease>,
     answer: Answer,
+    trace: BatchTrace,
 }
 
 /// What ClickHouse answered.
@@ -50,8 +52,10 @@ impl CommittedBatch {
     }
 
     fn new(batch: ClosedBatch, answer: Answer) -> Self {
+        let trace = batch.trace().clone();
         let deliveries = batch.into_deliveries().into_iter();
         Self {
+            trace,
             leases: deliveries.map(|delivery| delivery.lease).collect(),
             answer,
         }
@@ -60,6 +64,11 @@ impl CommittedBatch {
     /// What ClickHouse answered.
     pub fn answer(&self) -> &Answer {
         &self.answer
+    }
+
+    /// Its spans.
+    pub fn trace(&self) -> &BatchTrace {
+        &self.trace
     }
 
     /// Rows, always at least one.

@@ -20,6 +20,7 @@ use crate::jetstream::topology::ensure_dead_letter_stream;
 use crate::settings::Settings;
 use crate::signal::Invalid;
 use crate::telemetry::events;
+use crate::telemetry::traces::Traces;
 
 use super::ack::Settled;
 use super::delivery::Delivery;
@@ -114,13 +115,33 @@ pub(super) struct DeadLetter {
     pub rejects: Receiver<Rejected>,
     pub settled: Sender<Settled>,
     pub backoff: Backoff,
+    pub traces: Traces,
     pub faults: FaultPoints,
     pub pulse: Pulse,
+}
+
+/// What each letter is published with.
+#[derive(Clone)]
+struct Publisher {
+    context: Context,
+    settings: Arc<Settings>,
+    backoff: Backoff,
+    traces: Traces,
+    faults: FaultPoints,
+    pulse: Pulse,
 }
 
 impl DeadLetter {
     /// Publishes until the stages before it have ended and every letter is acknowledged.
     pub async fn run(mut self) {
+        let publisher = Publisher {
+            context: self.context,
+            settings: Arc::clone(&self.settings),
+            backoff: self.backoff,
+            traces: self.traces,
+            faults: self.faults,
+            pulse: self.pulse.clone(),
+        };
         let mut pending = FuturesUnordered::new();
         let mut more = true;
         while more || !pending.is_empty() {
@@ -138,15 +159,10 @@ impl DeadLetter {
                 next.await
             };
             match next {
-                Next::Rejected(Some(rejected)) => pending.push(publish(
-                    letter(&rejected, &self.settings, self.max_payload),
-                    rejected,
-                    Arc::clone(&self.settings),
-                    self.context.clone(),
-                    self.backoff.clone(),
-                    self.faults.clone(),
-                    self.pulse.clone(),
-                )),
+                Next::Rejected(Some(rejected)) => {
+                    let letter = letter(&rejected, &self.settings, self.max_payload);
+                    pending.push(publisher.clone().publish(letter, rejected));
+                }
                 Next::Rejected(None) => more = false,
                 Next::Published(letter) => {
                     // The ack stage ends last; without it the message is delivered again and
@@ -158,29 +174,32 @@ impl DeadLetter {
     }
 }
 
-/// Publishes one letter until its stream has it, and makes the stream where it is gone.
-async fn publish(
-    letter: Letter,
-    rejected: Rejected,
-    settings: Arc<Settings>,
-    context: Context,
-    mut backoff: Backoff,
-    faults: FaultPoints,
-    pulse: Pulse,
-) -> DeadLettered {
-    loop {
-        pulse.step();
-        match letter.publish(&context).await {
-            Ok(publish_ack) => {
-                faults.reached(Point::LetterPublished).await;
-                return DeadLettered::new(rejected, &publish_ack);
-            }
-            Err(error) => {
-                let pause = backoff.pause();
-                warn!(subject = %letter.subject(), %error, retry_in_ms = pause.as_millis() as u64, "Dead letter not published; it is tried again");
-                sleep(pause).await;
-                if let Err(error) = ensure_dead_letter_stream(&context, &settings).await {
-                    warn!(%error, "The stream of dead letters is not available");
+impl Publisher {
+    /// Publishes one letter until its stream has it, and makes the stream where it is gone.
+    async fn publish(mut self, letter: Letter, rejected: Rejected) -> DeadLettered {
+        let Rejected { delivery, reason } = &rejected;
+        let headers = delivery.headers.as_ref();
+        let (code, error) = (reason.code(), reason.to_string());
+        let mut trace = self
+            .traces
+            .dead_letter(headers, &delivery.subject, code, &error);
+        loop {
+            self.pulse.step();
+            match letter.publish(&self.context).await {
+                Ok(publish_ack) => {
+                    trace.stored(publish_ack.sequence);
+                    self.faults.reached(Point::LetterPublished).await;
+                    return DeadLettered::new(rejected, &publish_ack);
+                }
+                Err(error) => {
+                    trace.failed(&error);
+                    let pause = self.backoff.pause();
+                    warn!(subject = %letter.subject(), %error, retry_in_ms = pause.as_millis() as u64, "Dead letter not published; it is tried again");
+                    sleep(pause).await;
+                    let stream = ensure_dead_letter_stream(&self.context, &self.settings).await;
+                    if let Err(error) = stream {
+                        warn!(%error, "The stream of dead letters is not available");
+                    }
                 }
             }
         }

@@ -9,7 +9,7 @@
 //! So a signal in little traffic goes at once and alone, and a backlog in full batches.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -23,10 +23,11 @@ use crate::store::Rows;
 use crate::store::row::Origin;
 use crate::telemetry::kinds::KindTally;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Collecting;
 
 use super::batch::{Bounds, CloseReason, ClosedBatch, OpenBatch};
 use super::dead_letter::{Reason, Rejected};
-use super::delivery::Delivery;
+use super::delivery::{Arrived, Delivery};
 use super::pace::{InsertTime, Pace};
 use super::pulse::Pulse;
 
@@ -44,6 +45,7 @@ pub(super) struct Decode {
     /// When the last batch closed.
     closed_at: Instant,
     batch: OpenBatch,
+    trace: Collecting,
     /// Room for inserts.
     slots: Arc<Semaphore>,
     kinds: KindTally,
@@ -55,7 +57,7 @@ pub(super) struct Decode {
 
 /// What comes in, and where it goes.
 pub(super) struct Channels {
-    pub deliveries: Receiver<Vec<Delivery>>,
+    pub deliveries: Receiver<Arrived>,
     pub batches: Sender<(ClosedBatch, Slot)>,
     pub rejects: Sender<Rejected>,
 }
@@ -63,7 +65,7 @@ pub(super) struct Channels {
 /// What the stage goes on with.
 enum Next {
     Slot(Slot),
-    Chunk(Option<Vec<Delivery>>),
+    Chunk(Option<Arrived>),
 }
 
 impl Decode {
@@ -71,6 +73,7 @@ impl Decode {
     pub fn new(
         mut in_force: InForce,
         channels: Channels,
+        trace: Collecting,
         metrics: Arc<Metrics>,
         faults: FaultPoints,
         pulse: Pulse,
@@ -81,6 +84,7 @@ impl Decode {
             insert_time: Arc::default(),
             closed_at: Instant::now(),
             batch: OpenBatch::new(bounds(&settings.batch)),
+            trace,
             slots: Arc::new(Semaphore::new(settings.clickhouse.max_concurrent_inserts)),
             kinds: KindTally::default(),
             settings,
@@ -114,15 +118,16 @@ impl Decode {
             self.take_up();
             let began = Instant::now();
             let mut waited = Duration::ZERO;
-            pace.count(chunk.len(), began);
-            for delivery in chunk {
+            let Arrived { at, deliveries } = chunk;
+            pace.count(deliveries.len(), began);
+            for delivery in deliveries {
                 if self.batch.is_empty() {
                     closes_at = Instant::now() + pace.wait(self.settings.batch.max_wait);
                 }
                 self.faults
                     .reached_by(Point::Decoding, &delivery.subject)
                     .await;
-                if let Err(rejected) = self.push(delivery) {
+                if let Err(rejected) = self.push(delivery, at) {
                     // The receiver ends after this stage; if it is gone all the same, the
                     // message is delivered again.
                     let _ = self.channels.rejects.send(*rejected).await;
@@ -177,16 +182,22 @@ impl Decode {
     }
 
     /// Not async, since a delivery would be moved into the future first.
-    fn push(&mut self, delivery: Delivery) -> Result<(), Box<Rejected>> {
+    fn push(&mut self, delivery: Delivery, arrived: SystemTime) -> Result<(), Box<Rejected>> {
         let (limits, kinds) = (&self.settings.validation, &mut self.kinds);
+        let trace = &mut self.trace;
         self.batch.push(delivery, |delivery, rows| {
-            encode(delivery, limits, rows, kinds)
+            encode(delivery, limits, rows, kinds)?;
+            trace.add(arrived, delivery.headers.as_ref());
+            Ok(())
         })
     }
 
     async fn close(&mut self, reason: CloseReason, slot: Slot) {
         self.closed_at = Instant::now();
         if let Some(closed) = self.batch.close(reason) {
+            let bytes = closed.block().rows().bytes();
+            let trace = self.trace.close(closed.len(), bytes, reason.as_str());
+            let closed = closed.traced(trace);
             // As above: without a receiver the leases drop, and the messages come again.
             let _ = self.channels.batches.send((closed, slot)).await;
         }

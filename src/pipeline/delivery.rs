@@ -1,11 +1,33 @@
 //! One message as JetStream delivered it.
 
+use std::time::SystemTime;
+
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 
 use crate::jetstream::HeaderBlock;
 
 use super::in_flight::Lease;
+
+/// Messages that arrived together. The time is theirs and not each one's, since a delivery is
+/// moved more often than anything else.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    /// When they arrived.
+    pub at: SystemTime,
+    /// The messages.
+    pub deliveries: Vec<Delivery>,
+}
+
+impl Arrived {
+    /// Messages that arrive now.
+    pub fn now(deliveries: Vec<Delivery>) -> Self {
+        Self {
+            at: SystemTime::now(),
+            deliveries,
+        }
+    }
+}
 
 /// A message taken from the stream, not yet judged.
 #[derive(Debug)]

@@ -31,7 +31,7 @@ use crate::settings::Settings;
 use super::Ends;
 use super::ack::Settled;
 use super::dead_letter::{Reason, Rejected};
-use super::delivery::{AckSubject, Delivery, Position};
+use super::delivery::{AckSubject, Arrived, Delivery, Position};
 use super::in_flight::{InFlight, Lease, Reservation};
 use super::pulse::Pulse;
 use super::source::{unix_nanos, unsettled};
@@ -83,7 +83,7 @@ pub(super) struct Exhausted {
     pub ends: Ends,
     pub settings: Arc<Settings>,
     pub in_flight: Arc<InFlight>,
-    pub deliveries: Sender<Vec<Delivery>>,
+    pub deliveries: Sender<Arrived>,
     pub rejects: Sender<Rejected>,
     pub settled: Sender<Settled>,
     pub backoff: Backoff,
@@ -235,7 +235,7 @@ impl Exhausted {
                 try_number = delivered,
                 "Message was delivered too often; it is tried alone"
             );
-            let _ = self.deliveries.send(vec![delivery]).await;
+            let _ = self.deliveries.send(Arrived::now(vec![delivery])).await;
         } else {
             let reason = Reason::MaxDeliveries {
                 deliveries,

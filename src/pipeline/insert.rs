@@ -13,6 +13,7 @@ use crate::ops::Ops;
 use crate::ops::health::Dependency;
 use crate::store::schema::SchemaError;
 use crate::store::{Remedy, Store, StoreError};
+use crate::telemetry::traces::InsertTrace;
 
 use super::ack::Settled;
 use super::batch::ClosedBatch;
@@ -110,6 +111,7 @@ impl Insert {
 
     async fn reject(&self, rows: Vec<Suspect>) {
         for (batch, error) in rows {
+            batch.trace().refused(batch.len());
             for delivery in batch.into_deliveries() {
                 let reason = Reason::Refused(error.clone());
                 // The dead letter stage ends after this one; if it is gone all the same, the
@@ -123,6 +125,7 @@ impl Insert {
     /// first: rows of messages that were delivered before, and after a failure all, since an
     /// insert may have been committed without an answer.
     async fn commit(&self, mut batch: ClosedBatch, mut unsure: bool) -> Landed {
+        let mut trace = batch.trace().insert();
         loop {
             let _permit = self.pulse.waiting(self.circuit.permit()).await;
             let oldest = match self.live(batch) {
@@ -134,12 +137,14 @@ impl Insert {
                     // Perhaps nothing is left to try, and only new messages can tell whether
                     // what halted the pulling is mended.
                     self.resume();
+                    trace.late();
                     return Landed::Done;
                 }
             };
-            let stored = match self.stored(&batch, unsure).await {
+            let stored = match self.stored(&batch, unsure, &trace).await {
                 Ok(stored) => stored,
                 Err(error) => {
+                    trace.failed(&error);
                     self.failed(&error, batch.len()).await;
                     continue;
                 }
@@ -160,6 +165,7 @@ impl Insert {
             let insert = self.store.insert(batch.block(), self.deadline(oldest));
             match self.pulse.waiting(insert).await {
                 Ok(receipt) => {
+                    trace.committed(&receipt);
                     self.insert_time.set(receipt.duration);
                     self.faults.reached(Point::InsertAnswered).await;
                     self.succeeded();
@@ -170,11 +176,13 @@ impl Insert {
                     return Landed::Done;
                 }
                 Err(error) if error.remedy() == Remedy::Bisect && self.table_fits().await => {
+                    trace.refused(&error);
                     self.ops.metrics.insert_failed(Remedy::Bisect);
                     return Landed::Refused(batch, error);
                 }
                 Err(error) => {
                     unsure = true;
+                    trace.failed(&error);
                     self.failed(&error, batch.len()).await;
                 }
             }
@@ -218,7 +226,13 @@ impl Insert {
     }
 
     /// The sequences of the batch that are in the table already.
-    async fn stored(&self, batch: &ClosedBatch, all: bool) -> Result<HashSet<u64>, StoreError> {
+    async fn stored(
+        &self,
+        batch: &ClosedBatch,
+        all: bool,
+        trace: &InsertTrace,
+    ) -> Result<HashSet<u64>, StoreError> {
+        let began = SystemTime::now();
         let mut stored = HashSet::new();
         let mut asked = batch
             .deliveries()
@@ -233,6 +247,7 @@ impl Insert {
             .chain(asked)
             .map(|delivery| delivery.position)
             .partition(|position| position.stream_created_ns == created);
+        let asked = same.len() + other.len();
         for positions in [same, other] {
             let Some(position) = positions.first() else {
                 continue;
@@ -247,6 +262,7 @@ impl Insert {
                     .await?,
             );
         }
+        trace.looked_up(began, asked, stored.len());
         Ok(stored)
     }
 

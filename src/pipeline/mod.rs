@@ -56,6 +56,7 @@ use crate::service_manager;
 use crate::settings::{self, AckPolicy, Settings};
 use crate::store::Store;
 use crate::telemetry::events::EventLog;
+use crate::telemetry::traces::Traces;
 
 use ack::{Ack, Settled};
 use ack_floor::AckFloor;
@@ -63,7 +64,7 @@ use batch::ClosedBatch;
 use circuit::Circuit;
 use dead_letter::{DeadLetter, Rejected};
 use decode::{Decode, Slot};
-use delivery::Delivery;
+use delivery::Arrived;
 use exhausted::Exhausted;
 use in_flight::InFlight;
 use insert::{Halt, Insert};
@@ -109,6 +110,8 @@ pub struct Ends {
     pub store: Store,
     /// What the operator sees of it.
     pub ops: Ops,
+    /// What becomes of batches, as spans.
+    pub traces: Traces,
     /// Where a test stops the process.
     pub faults: FaultPoints,
 }
@@ -239,6 +242,7 @@ fn spawn(
             batches: channels.batches.0,
             rejects: channels.rejects.0.clone(),
         },
+        ends.traces.collecting(),
         Arc::clone(&ends.ops.metrics),
         ends.faults.clone(),
         pulses.of("decode"),
@@ -305,6 +309,7 @@ fn last(
         rejects,
         settled: settled.0,
         backoff: Backoff::new(settings.clickhouse.retry_min, settings.clickhouse.retry_max),
+        traces: ends.traces,
         faults: ends.faults.clone(),
         pulse: pulses.of("dead letter"),
     };
@@ -343,7 +348,7 @@ fn inserts(insert: Insert, count: usize, pulses: &mut Pulses) -> Vec<Insert> {
 
 /// What the stages hand on to each other, each with its bound.
 struct Channels {
-    deliveries: Channel<Vec<Delivery>>,
+    deliveries: Channel<Arrived>,
     rejects: Channel<Rejected>,
     batches: Channel<(ClosedBatch, Slot)>,
     settled: Channel<Settled>,

@@ -24,7 +24,7 @@ use crate::backoff::Backoff;
 use crate::settings::{Consumer, Settings};
 use crate::telemetry::metrics::Metrics;
 
-use super::delivery::{AckSubject, Delivery, Position};
+use super::delivery::{AckSubject, Arrived, Delivery, Position};
 use super::in_flight::{InFlight, Reservation, Room};
 use super::insert::Halt;
 use super::pulse::Pulse;
@@ -50,7 +50,7 @@ pub(super) struct Pull {
     /// Where one instance at a time has the messages.
     pub pinned: Option<Pinned>,
     pub in_flight: Arc<InFlight>,
-    pub deliveries: Sender<Vec<Delivery>>,
+    pub deliveries: Sender<Arrived>,
     pub halt: watch::Receiver<Halt>,
     pub metrics: Arc<Metrics>,
     pub shutdown: CancellationToken,
@@ -255,11 +255,11 @@ impl Pull {
             let max_deliver = self.settings.consumer.max_deliver;
             pinned.floor().delivered(&acks, max_deliver);
         }
-        let mut deliveries = self.deliveries(chunk, acks, reservation);
+        let mut arrived = Arrived::now(self.deliveries(chunk, acks, reservation));
         if let Some(until) = self.source.unsettled_until {
-            deliveries = self.hold_back(deliveries, until);
+            arrived = self.hold_back(arrived, until);
         }
-        if !deliveries.is_empty() && self.deliveries.send(deliveries).await.is_err() {
+        if !arrived.deliveries.is_empty() && self.deliveries.send(arrived).await.is_err() {
             // Only when the pipeline is torn down; the leases drop.
             return Some(Ok(End::Stopped));
         }
@@ -268,14 +268,17 @@ impl Pull {
 
     /// Holds back what another instance may still insert, until it cannot any more: what it
     /// has inserted is then found before it is inserted here. Returns the others.
-    fn hold_back(&self, deliveries: Vec<Delivery>, until: Instant) -> Vec<Delivery> {
+    fn hold_back(&self, arrived: Arrived, until: Instant) -> Arrived {
         if until <= Instant::now() {
-            return deliveries;
+            return arrived;
         }
+        let Arrived { at, deliveries } = arrived;
         let is_settled =
             |delivery: &Delivery| delivery.position.stream_seq > self.source.may_be_stored_to_seq;
         let (settled, unsettled): (Vec<_>, _) = deliveries.into_iter().partition(is_settled);
-        if !unsettled.is_empty() {
+        let [settled, unsettled] =
+            [settled, unsettled].map(|deliveries| Arrived { at, deliveries });
+        if !unsettled.deliveries.is_empty() {
             let (next, shutdown) = (self.deliveries.clone(), self.shutdown.clone());
             tokio::spawn(async move {
                 let over = shutdown.run_until_cancelled(sleep_until(until));

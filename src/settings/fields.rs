@@ -192,6 +192,18 @@ pub(super) const FIELDS: &[Field] = &[
     field("serve.max_unanswered", "10000", "Signals published without JetStream's answer yet, at most; beyond, clients are told to come later"),
     field("serve.body_timeout", "10s", "How long a request's body may take to arrive"),
 
+    known_as("OTEL_EXPORTER_OTLP_ENDPOINT", field("otel.endpoint", "", "Where traces go, by OTLP over HTTP (protobuf), such as http://127.0.0.1:4318; unset for nowhere")),
+    known_as("OTEL_EXPORTER_OTLP_HEADERS", secret(field("otel.headers", "", "Headers of each request, such as a vendor's token: name=value, separated by commas, values percent-encoded"))),
+    known_as("OTEL_EXPORTER_OTLP_CERTIFICATE", field("otel.ca_file", "", "PEM file of the CAs that are trusted with https, in place of the system's")),
+    known_as("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", field("otel.cert_file", "", "PEM file of the client's certificate, where the receiver asks for one")),
+    known_as("OTEL_EXPORTER_OTLP_CLIENT_KEY", field("otel.key_file", "", "PEM file of that certificate's private key")),
+    field("otel.timeout", "10s", "How long one request may take, and until when it is tried again; then its spans are dropped"),
+    known_as("OTEL_SERVICE_NAME", field("otel.service_name", "risksignal-ingest", "The resource attribute service.name")),
+    known_as("OTEL_RESOURCE_ATTRIBUTES", field("otel.resource_attributes", "", "Further resource attributes, such as deployment.environment.name=production: name=value, separated by commas")),
+    field("otel.sample_ratio", "1", "Share of batches and dead letters that get spans, from 0 to 1"),
+    known_as("OTEL_SPAN_LINK_COUNT_LIMIT", field("otel.max_links", "128", "Links from one span to those of the signals' publishers")),
+    known_as("OTEL_BSP_MAX_QUEUE_SIZE", field("otel.max_queued_spans", "2048", "Spans that wait to be sent; what comes beyond is dropped")),
+
     live(field("shutdown.grace", "25s", "How long a stop may take to commit and ack what is held")),
 ];
 

@@ -7,9 +7,11 @@ mod dot_env;
 mod fields;
 mod layers;
 mod load;
+mod otel;
 mod redact;
 mod reload;
 mod rules;
+mod secret;
 mod secret_file;
 mod serve;
 mod tokens;
@@ -25,8 +27,10 @@ use crate::contract::Contracts;
 
 pub use consumer::{AckPolicy, Consumer};
 pub use load::{Fault, Faults};
+pub use otel::Otel;
 pub use redact::redacted_url;
 pub use reload::{Change, Reloaded};
+pub use secret::Secret;
 pub use serve::Serve;
 pub use tokens::{Scope, Token, check_tokens};
 
@@ -53,6 +57,8 @@ pub struct Settings {
     pub ops: Ops,
     /// The way in, and back, over HTTP.
     pub serve: Serve,
+    /// Traces, and where they go.
+    pub otel: Otel,
     /// How the daemon stops.
     pub shutdown: Shutdown,
     written: layers::Values,
@@ -335,31 +341,4 @@ pub struct Ops {
 pub struct Shutdown {
     /// How long the daemon may take, after the first signal, to commit and ack what it holds.
     pub grace: Duration,
-}
-
-/// A text that is never printed.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps `text` from being printed.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text itself, for the one place that sends it to a server.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether there is no text.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() { "unset" } else { "***" })
-    }
 }

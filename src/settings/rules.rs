@@ -17,6 +17,7 @@ pub(super) fn broken(settings: &Settings) -> impl Iterator<Item = &'static Rule>
     RULES.iter().filter(|rule| !(rule.holds)(settings))
 }
 
+const HTTPS_ONLY: &str = "it takes part in https only; with http everything is sent in plain text";
 const ONE_LOGIN: &str = "only one of them may be set";
 
 const RULES: &[Rule] = &[
@@ -126,12 +127,29 @@ const RULES: &[Rule] = &[
     Rule {
         keys: &["clickhouse.ca_file", "clickhouse.url"],
         holds: |s| s.clickhouse.tls_files.ca.is_none() || s.clickhouse.is_https(),
-        words: "it takes part in https only; with http everything is sent in plain text",
+        words: HTTPS_ONLY,
     },
     Rule {
         keys: &["clickhouse.cert_file", "clickhouse.url"],
         holds: |s| s.clickhouse.tls_files.certificate.is_none() || s.clickhouse.is_https(),
-        words: "it takes part in https only; with http everything is sent in plain text",
+        words: HTTPS_ONLY,
+    },
+    Rule {
+        keys: &["otel.cert_file", "otel.key_file"],
+        holds: |s| s.otel.tls_files.certificate.is_some() == s.otel.tls_files.key.is_some(),
+        words: "a certificate and its key are set together",
+    },
+    Rule {
+        keys: &["otel.ca_file", "otel.endpoint"],
+        holds: |s| s.otel.tls_files.ca.is_none() || s.otel.endpoint.is_none() || s.otel.is_https(),
+        words: HTTPS_ONLY,
+    },
+    Rule {
+        keys: &["otel.cert_file", "otel.endpoint"],
+        holds: |s| {
+            s.otel.tls_files.certificate.is_none() || s.otel.endpoint.is_none() || s.otel.is_https()
+        },
+        words: HTTPS_ONLY,
     },
     Rule {
         keys: &["nats.password", "nats.user"],

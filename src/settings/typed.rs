@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::fields;
 use super::layers::Layers;
+use super::otel;
 use super::rules;
 use super::tokens;
 use super::values::{self as to, Parsed};
@@ -39,6 +40,7 @@ pub(super) fn settings(layers: Layers) -> Result<Settings, Faults> {
         log: reader.log(),
         ops: reader.ops(),
         serve: reader.serve(),
+        otel: reader.otel(),
         shutdown: Shutdown {
             grace: reader.read("shutdown.grace", to::duration(SECOND..=HOUR)),
         },
@@ -250,6 +252,24 @@ impl Reader {
             // An inbox's channel has room for more.
             max_unanswered: self.read("serve.max_unanswered", to::number(1..=100_000)),
             body_timeout: self.read("serve.body_timeout", to::duration(ms(100)..=HOUR)),
+        }
+    }
+
+    fn otel(&mut self) -> Otel {
+        Otel {
+            endpoint: self.read_text("otel.endpoint", otel::endpoint),
+            headers: self.read_text("otel.headers", otel::headers),
+            tls_files: TlsFiles {
+                ca: self.read_text("otel.ca_file", to::certificate_file),
+                certificate: self.read_text("otel.cert_file", to::certificate_file),
+                key: self.read_text("otel.key_file", to::key_file),
+            },
+            timeout: self.read("otel.timeout", to::duration(ms(100)..=MINUTE)),
+            service_name: self.read_text("otel.service_name", to::text),
+            resource_attributes: self.read_text("otel.resource_attributes", otel::attributes),
+            sample_ratio: self.read("otel.sample_ratio", otel::ratio),
+            max_links: self.read("otel.max_links", to::number(0..=10_000)),
+            max_queued_spans: self.read("otel.max_queued_spans", to::number(1..=100_000)),
         }
     }
 

@@ -284,9 +284,14 @@ fn nats_url(url: &str) -> Parsed<()> {
 
 /// A URL of ClickHouse's HTTP interface.
 pub(super) fn http_url(url: &str) -> Parsed<String> {
+    web_url(url, "http://host:8123 or https://host:8443")
+}
+
+/// A URL of http or https without a login; `examples` are told to whoever gives another.
+pub(super) fn web_url(url: &str, examples: &str) -> Parsed<String> {
     let parsed = Url::parse(&text(url)?).map_err(|error| format!("is no URL: {error}"))?;
     if !["http", "https"].contains(&parsed.scheme()) || !parsed.has_host() {
-        return Err("must look like http://host:8123 or https://host:8443".to_owned());
+        return Err(format!("must look like {examples}"));
     }
     let has_user = !parsed.username().is_empty() || parsed.password().is_some();
     // An unescaped slash makes the rest of a password a path.

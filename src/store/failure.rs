@@ -80,6 +80,18 @@ impl StoreError {
         }
     }
 
+    /// What kind of failure it is, in a word: ClickHouse's number, or what came in its place.
+    pub fn kind(&self) -> String {
+        let without = match &self.failure {
+            Error::TimedOut => "timeout",
+            Error::Network(_) => "network",
+            // As OpenTelemetry has it for what is not told apart.
+            _ => "_OTHER",
+        };
+        self.code()
+            .map_or(without.to_owned(), |code| code.to_string())
+    }
+
     /// Whether the table, its columns or the database are at fault, and not the server or the
     /// user.
     pub fn concerns_schema(&self) -> bool {

@@ -85,6 +85,8 @@ pub struct Metrics {
     pub jetstream_bytes: IntGaugeVec,
     pub jetstream_limit_bytes: IntGaugeVec,
     pub nats_reconnects_total: IntCounter,
+    pub spans_exported_total: IntCounter,
+    pub spans_dropped_total: IntCounterVec,
     pub ready: IntGauge,
     pub http_requests_total: IntCounterVec,
     pub http_request_duration_seconds: HistogramVec,
@@ -201,6 +203,8 @@ impl Metrics {
             jetstream_bytes: make.gauges("jetstream_bytes", "Bytes that all streams of the NATS account use, by storage (file or memory), as of the last seconds", &["storage"])?,
             jetstream_limit_bytes: make.gauges("jetstream_limit_bytes", "Bytes at which JetStream refuses more from the account; absent without a bound", &["storage"])?,
             nats_reconnects_total: make.counter("nats_reconnects_total", "Connections to NATS that were made anew")?,
+            spans_exported_total: make.counter("spans_exported_total", "Spans of traces that their receiver has taken")?,
+            spans_dropped_total: make.counters("spans_dropped_total", "Spans that it has not, by reason: queue_full (otel.max_queued_spans), not_sent", &["reason"])?,
             ready: make.gauge("ready", "1 while /readyz says so")?,
             http_requests_total: make.counters("http_requests_total", "Requests that were answered on serve.listen, by route (other where there is none) and status", &["route", "status"])?,
             http_request_duration_seconds: make.histograms("http_request_duration_seconds", "From a request's headers to its answer's, by route", &["route"], SECONDS)?,
@@ -213,6 +217,9 @@ impl Metrics {
         }
         for remedy in [Remedy::Wait, Remedy::Halt, Remedy::Bisect, Remedy::Renew] {
             metrics.insert_retries_total.with_label_values(&[remedy_name(remedy)]);
+        }
+        for reason in ["queue_full", "not_sent"] {
+            metrics.spans_dropped_total.with_label_values(&[reason]);
         }
         Ok(Arc::new(metrics))
     }
@@ -242,6 +249,13 @@ impl Metrics {
         self.signals_dead_lettered_total
             .with_label_values(&[reason])
             .inc();
+    }
+
+    /// Spans that are not sent.
+    pub fn spans_dropped(&self, count: u64, reason: &str) {
+        self.spans_dropped_total
+            .with_label_values(&[reason])
+            .inc_by(count);
     }
 
     /// An insert that failed.

@@ -6,3 +6,4 @@ pub mod kinds;
 pub mod log;
 pub mod metrics;
 pub mod recent;
+pub mod traces;

@@ -11,6 +11,7 @@ pub mod eavesdropper;
 pub mod nats;
 pub mod notify_socket;
 pub mod ops;
+pub mod otlp;
 pub mod process;
 pub mod prometheus;
 pub mod raw_nats;

@@ -44,4 +44,6 @@ mod shutdown;
 mod status;
 mod top;
 mod topology;
+mod traces;
+mod traces_export;
 mod views;
