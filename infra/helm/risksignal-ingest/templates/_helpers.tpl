@@ -26,7 +26,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{/* risksignal.toml. A ConfigMap is for everybody to read, so no secret may stand in it. */}}
 {{- define "risksignal.toml" -}}
-{{- $secrets := list "password" "token" "nkey" "creds" }}
+{{- $secrets := list "password" "token" "nkey" "creds" "headers" }}
 {{- if hasKey .Values.settings "shutdown" }}
 {{- fail "settings.shutdown: set shutdownGraceSeconds, which the pod's own grace period follows" }}
 {{- end }}
