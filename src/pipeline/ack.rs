@@ -180,23 +180,19 @@ impl Ack {
         let Some(floor) = &self.floor else {
             return self.send_acks(replies).await;
         };
+        let Settings {
+            stream, consumer, ..
+        } = self.settings.as_ref();
+        // Each advisory has an ack of its own.
         let (mut of_signals, mut others) = (Vec::with_capacity(replies.len()), Vec::new());
         for reply in replies {
-            match AckSubject::parse(&reply) {
-                Some(ack) if self.is_of_signals(&reply) => of_signals.push((ack, reply)),
-                _ => others.push(reply),
+            match AckSubject::parse_of(&reply, &stream.name, &consumer.name) {
+                Some(ack) => of_signals.push((ack, reply)),
+                None => others.push(reply),
             }
         }
         self.send_acks(floor.settled(&of_signals)).await;
         self.send_acks(others).await;
-    }
-
-    /// Not of the advisories, each of which has an ack of its own.
-    fn is_of_signals(&self, reply: &str) -> bool {
-        let Settings {
-            stream, consumer, ..
-        } = self.settings.as_ref();
-        AckSubject::stream_and_consumer(reply) == Some((&stream.name, &consumer.name))
     }
 
     async fn send_acks(&self, replies: impl IntoIterator<Item = Subject>) {

@@ -206,7 +206,6 @@ impl Publisher {
     }
 }
 
-/// The letter for a message.
 /// Headers as they were published: the server adds to them which instance has the consumer.
 fn published(delivered: Option<&HeaderMap>) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -219,6 +218,7 @@ fn published(delivered: Option<&HeaderMap>) -> HeaderMap {
     headers
 }
 
+/// The letter for a message.
 fn letter(rejected: &Rejected, settings: &Settings, max_payload: usize) -> Letter {
     let Rejected { delivery, reason } = rejected;
     let headers = published(delivery.headers.as_ref());

@@ -81,7 +81,18 @@ pub(super) struct AckSubject {
 impl AckSubject {
     /// Reads an ack subject; `None` when it is not one.
     pub fn parse(subject: &str) -> Option<Self> {
-        let (_, mut numbers) = split(subject)?;
+        let (_, numbers) = split(subject)?;
+        Self::read(numbers)
+    }
+
+    /// As [`Self::parse`]; `None` also when it is another consumer's.
+    pub fn parse_of(subject: &str, stream: &str, consumer: &str) -> Option<Self> {
+        let (names, numbers) = split(subject)?;
+        let is_theirs = last_two(names)? == (stream, consumer);
+        is_theirs.then(|| Self::read(numbers))?
+    }
+
+    fn read(mut numbers: &[u8]) -> Option<Self> {
         Some(Self {
             delivered: next_number(&mut numbers)?,
             stream_seq: next_number(&mut numbers)?,
@@ -93,10 +104,15 @@ impl AckSubject {
     /// The stream and the consumer of an ack subject.
     pub fn stream_and_consumer(subject: &str) -> Option<(&str, &str)> {
         let (names, _) = split(subject)?;
-        let (rest, consumer) = names.rsplit_once('.')?;
-        let (_, stream) = rest.rsplit_once('.')?;
-        Some((stream, consumer))
+        last_two(names)
     }
+}
+
+/// The stream and the consumer, with which the names of an ack subject end.
+fn last_two(names: &str) -> Option<(&str, &str)> {
+    let (rest, consumer) = names.rsplit_once('.')?;
+    let (_, stream) = rest.rsplit_once('.')?;
+    Some((stream, consumer))
 }
 
 /// The names of an ack subject, and the numbers behind them. Names of streams and consumers
@@ -158,6 +174,9 @@ mod tests {
             assert_eq!(AckSubject::parse(subject), expected, "{subject}");
             let names = AckSubject::stream_and_consumer(subject);
             assert_eq!(names, Some(("SIGNALS", "signals-to-clickhouse")));
+            let of = |consumer| AckSubject::parse_of(subject, "SIGNALS", consumer);
+            assert_eq!(of("signals-to-clickhouse"), expected, "{subject}");
+            assert_eq!(of("clickhouse"), None, "{subject}");
         }
         for subject in [
             "",

@@ -112,6 +112,14 @@ impl Stack {
         risksignal(arguments, &self.environment(&[]), &self.work_dir()).await
     }
 
+    /// Has ClickHouse refuse each row whose `source_id` is `seven`.
+    pub async fn refuse_source_seven(&self) {
+        self.risksignal(&["migrate"]).await;
+        self.clickhouse
+            .execute("ALTER TABLE raw_signals ADD CONSTRAINT no_seven CHECK source_id != 'seven'")
+            .await;
+    }
+
     /// Runs `risksignal` to its end, with `more` in its environment.
     pub async fn risksignal_with(
         &self,

@@ -206,11 +206,7 @@ async fn a_stream_that_is_made_anew_counts_from_one_and_lands() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_clickhouse_refuses_is_found_and_the_others_land() {
     let stack = Stack::start().await;
-    stack.risksignal(&["migrate"]).await;
-    stack
-        .clickhouse
-        .execute("ALTER TABLE raw_signals ADD CONSTRAINT no_seven CHECK source_id != 'seven'")
-        .await;
+    stack.refuse_source_seven().await;
     stack.nats.create_stream().await;
     let nats = stack.nats.jetstream().await;
     for number in 0..300 {

@@ -239,11 +239,7 @@ async fn tries_while_clickhouse_is_away_are_events_of_the_insert() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_land_has_a_span_with_its_reason_and_its_publisher() {
     let (stack, receiver) = (Stack::start().await, Receiver::start().await);
-    stack.risksignal(&["migrate"]).await;
-    stack
-        .clickhouse
-        .execute("ALTER TABLE raw_signals ADD CONSTRAINT no_seven CHECK source_id != 'seven'")
-        .await;
+    stack.refuse_source_seven().await;
     stack.nats.create_stream().await;
     let mut refused = signal(2);
     refused["source_id"] = "seven".into();
