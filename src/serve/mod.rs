@@ -7,6 +7,7 @@ mod ingest;
 mod judge;
 mod openapi;
 mod problem;
+mod read;
 mod results;
 mod routes;
 mod split;
@@ -27,12 +28,14 @@ use crate::http::{Acceptor, Bounds, ListenError, Listener};
 use crate::jetstream::{self, ConnectError, Publisher};
 use crate::reload::InForce;
 use crate::settings::{Settings, TlsFiles};
+use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::{self, TlsError};
 
 use access::Keys;
 use body::Bodies;
 use ingest::Ingest;
+use read::Read;
 
 /// After this a connection is closed when its request is answered, so that none is held for ever
 /// and a load balancer spreads them anew.
@@ -118,6 +121,7 @@ impl Server {
             ),
             metrics: Arc::clone(metrics),
         };
+        let read = Read::new(Store::new(&settings.clickhouse)?, serve);
         let bounds = Bounds {
             connections: serve.max_connections,
             lifetime: CONNECTION_LIFETIME,
@@ -134,7 +138,7 @@ impl Server {
             );
         }
         Ok(Self {
-            router: routes::router(ingest, &keys, &serve.cors_origins),
+            router: routes::router(ingest, read, &keys, &serve.cors_origins),
             listener,
             tls,
             keys,

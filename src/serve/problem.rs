@@ -37,7 +37,11 @@ pub(crate) struct Problem {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct FieldError {
     /// A JSON pointer within the signal, as the fragment of a URI.
-    pointer: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pointer: Option<String>,
+    /// A parameter of the URL in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<String>,
     detail: String,
 }
 
@@ -92,11 +96,17 @@ impl Problem {
 }
 
 impl FieldError {
-    fn of_payload(fault: &Fault) -> Self {
+    /// Of a parameter in the URL.
+    pub fn of_parameter(name: &str, detail: &str) -> Self {
         Self {
-            pointer: format!("#/{}", fault.path),
-            detail: fault.rule.clone(),
+            pointer: None,
+            parameter: Some(name.to_owned()),
+            detail: detail.to_owned(),
         }
+    }
+
+    fn of_payload(fault: &Fault) -> Self {
+        Self::at(format!("#/{}", fault.path), &fault.rule)
     }
 
     fn of(breach: &Breach) -> Self {
@@ -104,9 +114,14 @@ impl FieldError {
             "signal" => "#".to_owned(),
             field => format!("#/{field}"),
         };
+        Self::at(pointer, &breach.rule)
+    }
+
+    fn at(pointer: String, detail: &str) -> Self {
         Self {
-            pointer,
-            detail: breach.rule.clone(),
+            pointer: Some(pointer),
+            parameter: None,
+            detail: detail.to_owned(),
         }
     }
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
@@ -23,6 +24,7 @@ use super::access::{self, Guard, Keys};
 use super::ingest::{self, IDEMPOTENCY_KEY, Ingest};
 use super::openapi;
 use super::problem::Problem;
+use super::read::{self, Read};
 use super::unread;
 
 /// How long a browser may remember what it may send.
@@ -31,7 +33,7 @@ const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
 const NO_ROUTE: &str = "other";
 
 /// Every path.
-pub(super) fn router(ingest: Ingest, keys: &Keys, origins: &[String]) -> Router {
+pub(super) fn router(ingest: Ingest, read: Read, keys: &Keys, origins: &[String]) -> Router {
     let metrics = Arc::clone(&ingest.metrics);
     let guard = |scope| {
         let keys = keys.clone();
@@ -45,6 +47,7 @@ pub(super) fn router(ingest: Ingest, keys: &Keys, origins: &[String]) -> Router 
         .with_state(ingest);
     Router::new()
         .merge(takes)
+        .merge(read::router(read).route_layer(guard(Scope::Read)))
         .route("/v1/openapi.json", get(openapi::document))
         .method_not_allowed_fallback(async || {
             let status = StatusCode::METHOD_NOT_ALLOWED;
@@ -70,8 +73,9 @@ fn cors(origins: &[String]) -> CorsLayer {
             CONTENT_TYPE,
             CONTENT_ENCODING,
             IDEMPOTENCY_KEY,
+            IF_NONE_MATCH,
         ])
-        .expose_headers([RETRY_AFTER])
+        .expose_headers([RETRY_AFTER, ETAG])
         .max_age(PREFLIGHT_MAX_AGE)
 }
 

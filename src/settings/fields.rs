@@ -190,6 +190,8 @@ pub(super) const FIELDS: &[Field] = &[
     field("serve.max_held_bytes", "64MiB", "Bytes of all bodies that are not answered yet; beyond, clients are told to come later"),
     field("serve.max_signals", "1000", "Signals of a request"),
     field("serve.max_unanswered", "10000", "Signals published without JetStream's answer yet, at most; beyond, clients are told to come later"),
+    field("serve.max_queries", "16", "Questions that ClickHouse is asked at once for clients; more wait for their turn"),
+    field("serve.query_timeout", "5s", "How long ClickHouse may take for one of them"),
     field("serve.body_timeout", "10s", "How long a request's body may take to arrive"),
 
     known_as("OTEL_EXPORTER_OTLP_ENDPOINT", field("otel.endpoint", "", "Where traces go, by OTLP over HTTP (protobuf), such as http://127.0.0.1:4318; unset for nowhere")),

@@ -28,6 +28,10 @@ pub struct Serve {
     pub max_signals: usize,
     /// Signals published without JetStream's answer yet.
     pub max_unanswered: usize,
+    /// Questions that ClickHouse is asked at once.
+    pub max_queries: usize,
+    /// How long ClickHouse may take for one.
+    pub query_timeout: Duration,
     /// How long a request's body may take to arrive.
     pub body_timeout: Duration,
 }

@@ -251,6 +251,8 @@ impl Reader {
             max_signals: self.read("serve.max_signals", to::number(1..=100_000)),
             // An inbox's channel has room for more.
             max_unanswered: self.read("serve.max_unanswered", to::number(1..=100_000)),
+            max_queries: self.read("serve.max_queries", to::number(1..=1000)),
+            query_timeout: self.read("serve.query_timeout", to::duration(ms(100)..=HOUR)),
             body_timeout: self.read("serve.body_timeout", to::duration(ms(100)..=HOUR)),
         }
     }

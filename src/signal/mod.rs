@@ -2,7 +2,7 @@
 //!
 //! Pure: no clock, no I/O, no server. What comes out borrows from the message.
 
-mod event_time;
+pub mod event_time;
 mod parse;
 mod rules;
 mod scan;

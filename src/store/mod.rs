@@ -8,9 +8,11 @@ mod insert;
 mod lookup;
 pub mod row;
 pub mod schema;
+mod signals;
 mod views;
 
 pub use block::{Block, Rows};
 pub use connect::Store;
 pub use failure::{Remedy, StoreError};
 pub use insert::Receipt;
+pub use signals::{Limits, OfWallet, Place, StoredSignal, rfc3339};

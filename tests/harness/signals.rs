@@ -2,6 +2,9 @@
 
 use serde_json::{Value, json};
 
+/// Makes a table of signals each row of which takes a tenth of a second to read.
+pub const SLOW_TABLE: &str = "CREATE VIEW risksignal.raw_signals AS SELECT now64(3) AS event_time, 'a' AS source_id, 'b' AS event_type, '{}' AS payload, toUInt8(1) AS severity, toUUID('00000000-0000-4000-8000-000000000001') AS trace_id, '' AS user_id, toString(sleepEachRow(0.1)) AS wallet_address, '' AS extra, '' AS payload_faults, now64(9) AS stream_created_at, number AS stream_seq, now64(3) AS published_at FROM numbers(1000) SETTINGS max_block_size = 1";
+
 /// A valid signal number `number`.
 pub fn signal(number: u64) -> Value {
     json!({

@@ -37,6 +37,7 @@ mod serve;
 mod serve_limits;
 mod serve_openapi;
 mod serve_outages;
+mod serve_read;
 mod serve_tokens;
 mod service;
 mod sharing;

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use axum::body::Body;
 use serde_json::json;
 
-use crate::harness::api::{TOKEN, entry, start_with_tokens, write_tokens};
+use crate::harness::api::{Api, TOKEN, entry, start_with_tokens, write_tokens};
 use crate::harness::nats::STREAM;
-use crate::harness::signals::signal;
+use crate::harness::signals::{SLOW_TABLE, signal};
 use crate::harness::{Stack, eventually};
 
 /// Every answer of these requests is held to the document's schemas as it comes; here they are
@@ -15,14 +15,18 @@ use crate::harness::{Stack, eventually};
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_and_status_of_the_document_is_answered() {
     let stack = Stack::start().await;
-    let slow = entry("slow", "rs_slow", "rate = 1");
-    let tokens = write_tokens(
-        &stack,
-        &(slow + &entry("app", TOKEN, "event_types = ['risk_event']")),
+    let slow = entry("slow", "rs_slow", "scopes = ['ingest', 'read']\nrate = 1");
+    let app = entry(
+        "app",
+        TOKEN,
+        "scopes = ['ingest', 'read']\nevent_types = ['risk_event']",
     );
+    let writer = entry("writer", "rs_writer", "");
+    let tokens = write_tokens(&stack, &(slow + &app + &writer));
     let bounds = [
         ("RISKSIGNAL__SERVE__BODY_TIMEOUT", "500ms"),
         ("RISKSIGNAL__SERVE__MAX_SIGNALS", "2"),
+        ("RISKSIGNAL__SERVE__QUERY_TIMEOUT", "500ms"),
     ];
     let (_daemon, api) = start_with_tokens(&stack, &tokens, &bounds).await;
     let document = api.document().await;
@@ -69,6 +73,8 @@ async fn every_route_and_status_of_the_document_is_answered() {
     })
     .await;
 
+    reads(&stack, &api).await;
+
     let mut documented = BTreeSet::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
@@ -78,4 +84,45 @@ async fn every_route_and_status_of_the_document_is_answered() {
         }
     }
     assert_eq!(api.seen(), documented);
+}
+
+/// Has every question answered in every way.
+async fn reads(stack: &Stack, api: &Api) {
+    let trace = "/v1/signals/00000000-0000-4000-8000-000000000001";
+    let unknown = "/v1/signals/00000000-0000-4000-8000-000000000002";
+    let wallet = "/v1/wallets/0x1/signals";
+    let migrated = stack.risksignal(&["migrate"]).await;
+    assert!(migrated.status.success(), "{migrated:?}");
+    stack.clickhouse.execute("INSERT INTO risksignal.raw_signals (event_time, source_id, event_type, payload, severity, trace_id, wallet_address, stream_seq) VALUES (now64(3), 'a', 'b', '{}', 1, '00000000-0000-4000-8000-000000000001', '0x1', 1)").await;
+    for path in [trace, wallet] {
+        let found = api.get(path).await;
+        assert_eq!(found.status, 200, "{}", found.body);
+        let tag = found.headers["etag"].to_str().unwrap();
+        assert_eq!(
+            api.get_with(path, &[("if-none-match", tag)]).await.status,
+            304
+        );
+        assert_eq!(api.get_as("rs_x", path, &[]).await.status, 401);
+        assert_eq!(api.get_as("rs_writer", path, &[]).await.status, 403);
+        eventually("the rate is reached", async || {
+            (api.get_as("rs_slow", path, &[]).await.status == 429).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(api.get(unknown).await.status, 404);
+    assert_eq!(api.get("/v1/signals/x").await.status, 400);
+    assert_eq!(api.get("/v1/wallets/0x1/signals?limit=x").await.status, 400);
+    stack.clickhouse.signal("STOP");
+    for path in [trace, wallet] {
+        assert_eq!(api.get(path).await.status, 503);
+    }
+    stack.clickhouse.signal("CONT");
+    stack
+        .clickhouse
+        .execute("DROP TABLE risksignal.raw_signals")
+        .await;
+    stack.clickhouse.execute(SLOW_TABLE).await;
+    for path in [trace, wallet] {
+        assert_eq!(api.get(path).await.status, 504);
+    }
 }
