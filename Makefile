@@ -15,6 +15,7 @@ test: ## every test, against real servers that the tests start themselves
 	python3 -m unittest discover --start-directory infra/systemd
 	python3 -m unittest discover --start-directory infra/debian
 	python3 -m unittest discover --start-directory infra/helm
+	python3 -m unittest discover --start-directory infra/examples
 
 chaos: ## the proof under faults, seeded: SEED=7 MINUTES=10 (each case) RATE=4000 CASE=cluster
 	infra/local/stack fetch

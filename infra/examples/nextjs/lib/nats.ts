@@ -1,0 +1,18 @@
+import { connect, type NatsConnection } from "@nats-io/transport-node";
+
+// One connection for the process: a hot reload finds it again on globalThis.
+const shared = globalThis as typeof globalThis & { nats?: Promise<NatsConnection> };
+
+export function nats(): Promise<NatsConnection> {
+  shared.nats ??= connect({
+    servers: (process.env.NATS_URL ?? "nats://127.0.0.1:4222").split(","),
+    user: process.env.NATS_USER || undefined,
+    pass: process.env.NATS_PASSWORD || undefined,
+    name: "nextjs",
+    maxReconnectAttempts: -1,
+  }).catch((error) => {
+    shared.nats = undefined; // the next request tries again
+    throw error;
+  });
+  return shared.nats;
+}

@@ -1,0 +1,38 @@
+import { parse, stringify } from "lossless-json";
+
+export type Stored = {
+  stream_seq: unknown;
+  event_time: string;
+  event_type: string;
+  source_id: string;
+  severity: unknown;
+  trace_id: string;
+  user_id?: string;
+  payload?: Record<string, unknown>;
+  payload_bytes?: unknown;
+};
+type Count = Record<string, unknown>;
+export type Wallet = {
+  wallet_address: string;
+  first_seen: string;
+  last_seen: string;
+  windows: Record<string, { since: string; signals: unknown; by_severity: Count; by_type: Count }>;
+  snapshot: Stored | null;
+  last_signals: Stored[];
+};
+
+/** What is known of a wallet; undefined when nothing is. Only on the server: the token is here. */
+export async function wallet(address: string): Promise<Wallet | undefined> {
+  const url = `${process.env.RISKSIGNAL_URL}/v1/wallets/${encodeURIComponent(address)}`;
+  const answer = await fetch(url, {
+    headers: { authorization: `Bearer ${process.env.RISKSIGNAL_READ_TOKEN}` },
+    cache: "no-store",
+    signal: AbortSignal.timeout(10_000),
+  });
+  if (answer.status === 404) return undefined;
+  if (!answer.ok) throw new Error(`GET ${url}: ${answer.status}`);
+  // Numbers stay as they are written: amounts may be longer than a double is exact.
+  return parse(await answer.text()) as Wallet;
+}
+
+export const json = (value: unknown) => stringify(value, null, 1) ?? "";

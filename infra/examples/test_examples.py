@@ -1,0 +1,338 @@
+"""The examples, built and run as a user would, against real servers: what they send is looked for in
+ClickHouse, and what they show in a real Chromium. The binary is the one of `cargo test`.
+
+    python3 -m unittest discover infra/examples
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+import urllib.error
+import urllib.request
+import uuid
+from datetime import datetime, timezone
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+LOCAL = REPOSITORY / "infra" / "local"
+sys.path.insert(0, str(LOCAL))
+
+from supervise import CLICKHOUSE_PASSWORD, CLICKHOUSE_USER, HOST  # noqa: E402
+from testing import answers, free_ports, query, until  # noqa: E402
+
+EXAMPLES = Path(__file__).parent
+CONTRACTS = REPOSITORY / "infra" / "clients" / "typescript"
+NEXTJS = EXAMPLES / "nextjs"
+NODE = EXAMPLES / "node"
+SUPABASE = EXAMPLES / "supabase-edge-function"
+BINARY = REPOSITORY / "target" / "debug" / "risksignal"
+NEEDED = ("node", "npm", "chromium")
+# 2^256 - 1, digits beyond a double, and what a JSON parser would write in another way.
+HARD = '{"chain":"ethereum","hash":"0x%s","from":"0x%s","amount":115792089237316195423570985008687907853269984665640564039457584007913129639935,"ratio":1.50e+3,"note":"Zoë 🦀 \\u0041 \\"q\\"","more":{"a":[0.10,-0]}}'
+WALLET = "0x" + "ab" * 20
+
+
+def run(*command: str | Path, folder: Path, environment: dict | None = None, text: str = "") -> str:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "NEXT_TELEMETRY_DISABLED": "1", "CI": "true", **(environment or {})},
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    if done.returncode != 0:
+        raise AssertionError(f"{command} in {folder}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def install(folder: Path) -> None:
+    run("npm", "ci", "--no-audit", "--no-fund", "--prefer-offline", folder=folder)
+
+
+def post(url: str, body: str, **headers: str) -> tuple[int, dict]:
+    headers = {"content-type": "application/json", **headers}
+    request = urllib.request.Request(url, body.encode(), headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def signal(payload: str, **fields: object) -> str:
+    """A signal whose payload stands in it as it is."""
+    fields = {
+        "event_time": datetime.now(timezone.utc).isoformat(),
+        "source_id": "examples",
+        "event_type": "transaction",
+        "severity": 4,
+        "trace_id": str(uuid.uuid4()),
+        "wallet_address": WALLET,
+        **fields,
+    }
+    return json.dumps(fields, ensure_ascii=False)[:-1] + f',"payload":{payload}}}'
+
+
+def hard(digit: str) -> str:
+    return HARD % (digit * 64, digit * 40)
+
+
+class Servers:
+    """NATS, ClickHouse, and the daemon, which serves over HTTP too."""
+
+    def __init__(self, stack: contextlib.ExitStack):
+        self.stack = stack
+        self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        self.nats, monitor, self.clickhouse, native, serve = free_ports(5)
+        local = [sys.executable, LOCAL / "stack", "serve"]
+        data = ["--die-with-parent", "--data"]
+        ports = ["--port", self.nats, "--http-port", monitor]
+        self.start("nats", *local, "nats", *data, self.folder / "nats", *ports)
+        ports = ["--port", native, "--http-port", self.clickhouse]
+        self.start("clickhouse", *local, "clickhouse", *data, self.folder / "clickhouse", *ports)
+        until(lambda: answers(self.clickhouse))
+        self.tokens = {scope: self.token(scope) for scope in ("ingest", "read")}
+        self.url = f"http://{HOST}:{serve}"
+        self.start(
+            "risksignal",
+            BINARY,
+            "run",
+            NATS_URL=f"nats://{HOST}:{self.nats}",
+            CLICKHOUSE_URL=f"http://{HOST}:{self.clickhouse}",
+            CLICKHOUSE_USER=CLICKHOUSE_USER,
+            CLICKHOUSE_PASSWORD=CLICKHOUSE_PASSWORD,
+            RISKSIGNAL__OPS__LISTEN="off",
+            RISKSIGNAL__SERVE__WITH_RUN="true",
+            RISKSIGNAL__SERVE__LISTEN=f"{HOST}:{serve}",
+            RISKSIGNAL__SERVE__TOKENS_FILE=str(self.folder / "tokens.toml"),
+        )
+        until(lambda: "Starting signals consumer" in self.log("risksignal"))
+
+    def token(self, scope: str) -> str:
+        made = subprocess.run(
+            [BINARY, "serve", "token", scope, "--scope", scope],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        with (self.folder / "tokens.toml").open("a") as file:
+            file.write(made.stdout)
+        return made.stderr.split()[-1]
+
+    def start(self, name: str, *command: object, folder: Path | None = None, **environment: str):
+        """Starts a process that ends with the tests."""
+        log = self.stack.enter_context((self.folder / f"{name}.log").open("wb"))
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            cwd=folder or self.folder,
+            env={**os.environ, **environment},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        self.stack.callback(process.wait)
+        self.stack.callback(process.terminate)
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text()
+
+    def rows(self, where: str) -> list[dict]:
+        sql = f"SELECT *, toString(trace_id) AS trace FROM risksignal.raw_signals WHERE {where} ORDER BY stream_seq FORMAT JSONEachRow"
+        return [json.loads(line) for line in query(self.clickhouse, sql).splitlines()]
+
+    def row(self, trace_id: str) -> dict:
+        """The one row of a trace, once it is there."""
+        (row,) = until(lambda: self.rows(f"trace_id = '{trace_id}'"))
+        return row
+
+
+servers: Servers
+
+
+def setUpModule():
+    missing = [program for program in NEEDED if not shutil.which(program)]
+    if missing and not os.environ.get("CI"):
+        raise unittest.SkipTest(f"not installed: {missing}")
+    global servers
+    stack = contextlib.ExitStack()
+    unittest.addModuleCleanup(stack.close)
+    servers = Servers(stack)
+
+
+class NodeClients(unittest.TestCase):
+    def test_the_old_and_the_new_form_reach_clickhouse_unchanged(self):
+        install(NODE)
+        for script in ("publish-nats.mjs", "publish-transport-node.mjs"):
+            with self.subTest(script):
+                payloads = [hard("1"), '{ "chain" : "solana" ,\t"hash":"x" }', hard("2")]
+                sent = [signal(payload) for payload in payloads]
+                environment = {"NATS_URL": f"nats://{HOST}:{servers.nats}"}
+                lines = "\n".join(sent) + "\n"
+                told = run("node", script, folder=NODE, environment=environment, text=lines)
+                acked = [line.split() for line in told.splitlines()]
+                self.assertEqual(len(acked), len(sent))
+                for (trace, sequence), text, payload in zip(acked, sent, payloads):
+                    self.assertEqual(json.loads(text)["trace_id"], trace)
+                    row = servers.row(trace)
+                    self.assertEqual(row["payload"], payload)
+                    self.assertEqual(int(row["stream_seq"]), int(sequence))
+
+
+class Supabase(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        install(SUPABASE)
+        cls.deno = SUPABASE / "node_modules" / ".bin" / "deno"
+        # Deno asks npm's registry for what the function imports.
+        registry = run("npm", "config", "get", "registry", folder=SUPABASE).strip()
+        cls.environment = {
+            "NPM_CONFIG_REGISTRY": registry,
+            "POLICY_BLOCKED": "0x" + "BA" * 20,
+            "POLICY_LIMIT": "1" + "0" * 24,
+        }
+
+    def serve(self, name: str, **more: str) -> str:
+        (port,) = free_ports(1)
+        serve = [self.deno, "run", "--allow-net", "--allow-env", "--allow-sys", "--allow-read", "index.ts"]
+        environment = {"DENO_SERVE_ADDRESS": f"tcp:{HOST}:{port}", **self.environment, **more}
+        servers.start(name, *serve, folder=SUPABASE / "policy-checker", **environment)
+        until(lambda: "Listening on" in servers.log(name))
+        return f"http://{HOST}:{port}"
+
+    def test_its_types_are_right(self):
+        folder = SUPABASE / "policy-checker"
+        run(self.deno, "check", "index.ts", folder=folder, environment=self.environment)
+
+    def test_what_it_decides_is_a_risk_event_in_clickhouse(self):
+        ways = {
+            "nats": {"NATS_URL": f"nats://{HOST}:{servers.nats}"},
+            "http": {"RISKSIGNAL_URL": servers.url, "RISKSIGNAL_TOKEN": servers.tokens["ingest"]},
+        }
+        for name, environment in ways.items():
+            with self.subTest(name):
+                self.decides(self.serve(f"policy-checker-{name}", **environment))
+
+    def decides(self, url: str):
+        # One more than the limit, which a double would not tell from it.
+        over = "1" + "0" * 23 + "1"
+        for to, amount, allowed, severity, reasons in [
+            ("0x" + "cc" * 20, "1" + "0" * 24, True, 0, []),
+            ("0x" + "cc" * 20, over, True, 3, ["over_limit"]),
+            ("0x" + "ba" * 20, over, False, 5, ["blocked_counterparty", "over_limit"]),
+        ]:
+            asked = {"chain": "ethereum", "hash": "0x" + "1" * 64, "to": to, "amount": amount}
+            status, told = post(url, json.dumps({**asked, "wallet_address": WALLET}))
+            self.assertEqual(status, 200, told)
+            self.assertEqual((told["allowed"], told["reasons"]), (allowed, reasons))
+            row = servers.row(told["trace_id"])
+            self.assertEqual(row["event_type"], "risk_event")
+            self.assertEqual(int(row["stream_seq"]), told["sequence"])
+            self.assertEqual((row["severity"], row["wallet_address"]), (severity, WALLET))
+            payload = json.loads(row["payload"])
+            self.assertEqual((payload["reasons"], payload["amount"]), (reasons, amount))
+            self.assertEqual(row["payload_faults"], "")
+        status, told = post(url, '{"chain":"ethereum","hash":"x","amount":1.5}')
+        self.assertEqual((status, told), (400, {"error": "amount must be a string of digits"}))
+
+
+class Nextjs(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        install(CONTRACTS)
+        run("npm", "run", "build", folder=CONTRACTS)
+        install(NEXTJS)
+        run("npm", "run", "build", folder=NEXTJS)
+        (port,) = free_ports(1)
+        cls.url = f"http://{HOST}:{port}"
+        servers.start(
+            "nextjs",
+            *["node", NEXTJS / "node_modules" / "next" / "dist" / "bin" / "next"],
+            *["start", "--hostname", HOST, "--port", port],
+            folder=NEXTJS,
+            NEXT_TELEMETRY_DISABLED="1",
+            NATS_URL=f"nats://{HOST}:{servers.nats}",
+            RISKSIGNAL_URL=servers.url,
+            RISKSIGNAL_INGEST_TOKEN=servers.tokens["ingest"],
+            RISKSIGNAL_READ_TOKEN=servers.tokens["read"],
+        )
+        until(lambda: "Ready in" in servers.log("nextjs"))
+
+    def test_both_routes_reach_clickhouse_unchanged(self):
+        for number, route in enumerate(("ingest", "ingest-http")):
+            with self.subTest(route):
+                # The route reads a text's escapes and writes the text.
+                payload = hard(str(number)).replace("\\u0041", "A")
+                sent = signal(payload)
+                status, told = post(f"{self.url}/api/{route}", sent)
+                self.assertEqual(status, 202, told)
+                row = servers.row(json.loads(sent)["trace_id"])
+                self.assertEqual(row["payload"], payload)
+                # What a retry is told depends on the route; that it is stored once does not.
+                status, _ = post(f"{self.url}/api/{route}", sent)
+                self.assertEqual(status, 202)
+                # What a server knows may be left out.
+                bare = {"event_type": "note", "severity": 1, "payload": {"route": route}}
+                status, told = post(f"{self.url}/api/{route}", json.dumps(bare))
+                self.assertEqual(status, 202, told)
+                trace = told["trace_id"] if route == "ingest" else told["results"][0]["trace_id"]
+                self.assertEqual(servers.row(trace)["source_id"], "nextjs")
+                self.assertEqual(len(servers.rows(f"trace_id = '{json.loads(sent)['trace_id']}'")), 1)
+
+    def test_both_routes_refuse_and_name_the_fields(self):
+        bad = signal('{"rule":"r","score":1.5}', event_type="risk_event", severity=-1)
+        for route in ("ingest", "ingest-http"):
+            with self.subTest(route):
+                status, told = post(f"{self.url}/api/{route}", bad)
+                self.assertEqual(status, 422)
+                pointers = {error["pointer"] for error in told["errors"]}
+                self.assertEqual(pointers, {"#/severity", "#/payload/score"})
+                status, told = post(f"{self.url}/api/{route}", "{")
+                self.assertEqual((status, told["errors"][0]["pointer"]), (422, "#"))
+        self.assertEqual(servers.rows(f"trace_id = '{json.loads(bad)['trace_id']}'"), [])
+
+    def test_no_token_reaches_a_browser(self):
+        files = [file for file in (NEXTJS / ".next" / "static").rglob("*") if file.is_file()]
+        self.assertTrue(files)
+        texts = [file.read_bytes() for file in files]
+        texts.append(self.dom(f"/wallets/{WALLET}").encode())
+        for text in texts:
+            for secret in (*servers.tokens.values(), "RISKSIGNAL_READ_TOKEN"):
+                self.assertNotIn(secret.encode(), text)
+
+    def chromium(self, *arguments: str, path: str) -> str:
+        with tempfile.TemporaryDirectory() as profile:
+            return run(
+                "chromium",
+                *["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"],
+                *["--no-first-run", "--disable-dev-shm-usage", "--disable-background-networking"],
+                *["--disable-component-update", "--disable-sync", f"--user-data-dir={profile}"],
+                *arguments,
+                self.url + path,
+                folder=servers.folder,
+            )
+
+    def dom(self, path: str) -> str:
+        """A page as it stands in the browser."""
+        return self.chromium("--dump-dom", "--virtual-time-budget=5000", path=path)
+
+
+class Readme(unittest.TestCase):
+    def test_its_code_is_that_of_the_examples(self):
+        """Each block that names its file in the line before is in that file, word for word."""
+        text = (REPOSITORY / "README.md").read_text()
+        blocks = re.findall(r"\(infra/examples/([^)]+)\)[^\n]*\n\n```\w+\n(.*?)```", text, re.S)
+        self.assertGreaterEqual(len(blocks), 4)
+        for file, block in blocks:
+            self.assertIn(block, (EXAMPLES / file).read_text(), file)
+
+
+if __name__ == "__main__":
+    unittest.main()
