@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::command::cache::CacheCommand;
 use crate::command::dead_letters::DeadLettersCommand;
 use crate::command::produce::ProduceArgs;
 use crate::command::schema::SchemaCommand;
@@ -43,11 +44,14 @@ pub enum Command {
     /// Tell what each type of signal has to carry, and check a file of signals
     #[command(subcommand)]
     Schema(SchemaCommand),
+    /// Make the cache of wallets in Redis anew
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Create or upgrade the ClickHouse schema
     Migrate(MigrateArgs),
     /// Check the configuration, the servers, the stream, the consumer and the schema
     #[command(
-        after_help = "Changes nothing. The exit status is 0 when all is well, 78 for a faulty configuration,\nand otherwise the sum of: 1 NATS, 2 stream, 4 consumer, 8 ClickHouse, 16 schema."
+        after_help = "Changes nothing. The exit status is 0 when all is well, 78 for a faulty configuration,\nand otherwise the sum of: 1 NATS, 2 stream, 4 consumer, 8 ClickHouse, 16 schema, 32 cache."
     )]
     Check,
     /// Ask a running daemon how it is

@@ -1,6 +1,7 @@
 //! Moves an application's risk signals from NATS JetStream into ClickHouse and never loses one.
 
 pub mod backoff;
+pub mod cache;
 pub mod cli;
 pub mod command;
 pub mod contract;
@@ -20,3 +21,5 @@ pub mod store;
 pub mod synthetic;
 pub mod telemetry;
 pub mod tls;
+pub mod wall_clock;
+pub mod wallet;

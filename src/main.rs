@@ -74,6 +74,7 @@ async fn start(command: Command, settings: Settings, reload: Reload) -> Result<E
         Command::Schema(schema) => {
             return Ok(ExitCode::from(command::schema::schema(&schema, &settings)?));
         }
+        Command::Cache(cache) => command::cache::cache(&cache, &settings, shutdown).await?,
         Command::Migrate(args) => command::migrate::migrate(&args, &settings).await?,
         Command::Check => return Ok(ExitCode::from(command::check::check(&settings).await)),
         Command::Status(args) => {

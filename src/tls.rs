@@ -261,6 +261,7 @@ fn asks_for_tls(section: &str) -> &str {
     match section {
         "nats" => "nats.url and nats.tls",
         "otel" => "otel.endpoint",
+        "cache" => "cache.url",
         _ => "clickhouse.url",
     }
 }

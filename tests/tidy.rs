@@ -87,10 +87,11 @@ fn only_the_ack_stage_settles_a_message() {
 #[test]
 fn only_the_pipeline_makes_channels() {
     // The producer reads its source on a thread of its own, which standard input needs. The
-    // settings in force are no queue.
+    // settings in force are no queue. What goes to the cache is no part of the pipeline.
     assert_only_in(
         &[
             "src/pipeline/mod.rs",
+            "src/cache/queue.rs",
             "src/command/produce/source.rs",
             "src/reload.rs",
         ],

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use async_nats::Client;
 use async_nats::jetstream::Context;
 
+use crate::cache::Redis;
 use crate::jetstream::topology::{self, TopologyError};
 use crate::jetstream::{self, advisories, consumer};
 use crate::settings::{AckPolicy, Settings, redacted_url};
@@ -19,6 +20,7 @@ enum Part {
     Consumer = 4,
     ClickHouse = 8,
     Schema = 16,
+    Cache = 32,
 }
 
 impl Part {
@@ -29,6 +31,7 @@ impl Part {
             Self::Consumer => "consumer",
             Self::ClickHouse => "clickhouse",
             Self::Schema => "schema",
+            Self::Cache => "cache",
         }
     }
 }
@@ -74,7 +77,20 @@ pub async fn check(settings: &Settings) -> u8 {
         }
     }
     clickhouse(settings, &mut report).await;
+    cache(settings, &mut report).await;
     report.status
+}
+
+/// Nothing is told of a cache that nobody has set.
+async fn cache(settings: &Settings, report: &mut Report) {
+    match Redis::new(&settings.cache) {
+        Ok(None) => {}
+        Ok(Some(redis)) => match redis.version().await {
+            Ok(version) => report.ok(Part::Cache, format!("{}, Redis {version}", redis.url())),
+            Err(error) => report.wrong(Part::Cache, error),
+        },
+        Err(error) => report.wrong(Part::Cache, error),
+    }
 }
 
 async fn nats(client: &Client, settings: &Settings, report: &mut Report) {

@@ -1,5 +1,6 @@
 //! What each command of the command line does.
 
+pub mod cache;
 pub mod check;
 pub mod dead_letters;
 pub mod migrate;

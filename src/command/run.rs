@@ -7,11 +7,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use async_nats::Client;
 use async_nats::jetstream::Context;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::backoff::Backoff;
+use crate::cache::{Feed, Feeder, Redis};
 use crate::cli::RunArgs;
 use crate::jetstream::{self, advisories, topology};
 use crate::ops::Ops;
@@ -28,6 +29,8 @@ use crate::telemetry::traces::Traces;
 
 /// What one try of the start takes at most.
 const TRY_MAX: Duration = Duration::from_secs(120);
+/// What the cache may take at a stop: all is acked by then.
+const CACHE_GRACE: Duration = Duration::from_secs(2);
 
 /// Moves signals until `shutdown`. It never gives up on a server: whatever is away or not as
 /// it should be is tried again until it is.
@@ -70,8 +73,9 @@ async fn move_signals(
 ) -> Result<()> {
     let settings = Arc::clone(&in_force.borrow());
     let traces = Traces::start(&settings, &ops.metrics)?;
+    let (cache, feeder) = cache(&settings, ops)?.unzip();
     let prepared = tokio::select! {
-        ends = prepare(args, &settings, ops, &traces) => Some(ends?),
+        ends = prepare(args, &settings, ops, cache, &traces) => Some(ends?),
         () = shutdown.cancelled() => None,
     };
     let Some(ends) = prepared else {
@@ -89,7 +93,15 @@ async fn move_signals(
         }
     };
     tokio::spawn(stopping);
+    let feeding = feeder.map(|feeder| tokio::spawn(feeder.run()));
     let totals = pipeline::run(ends, in_force, shutdown).await;
+    if let Some(feeding) = feeding {
+        // It ends when it has told what it was left.
+        let aborts = feeding.abort_handle();
+        if timeout(CACHE_GRACE, feeding).await.is_err() {
+            aborts.abort();
+        }
+    }
     traces.flush().await;
     let totals = totals?;
     info!(
@@ -101,7 +113,27 @@ async fn move_signals(
     Ok(())
 }
 
-async fn prepare(args: &RunArgs, settings: &Settings, ops: &Ops, traces: &Traces) -> Result<Ends> {
+/// What keeps the cache, where there is one.
+fn cache(settings: &Settings, ops: &Ops) -> Result<Option<(Feed, Feeder)>> {
+    let Some(redis) = Redis::new(&settings.cache)? else {
+        return Ok(None);
+    };
+    let store = Store::new(&settings.clickhouse)?;
+    Ok(Some(Feeder::new(
+        redis,
+        store,
+        &settings.cache,
+        &ops.metrics,
+    )))
+}
+
+async fn prepare(
+    args: &RunArgs,
+    settings: &Settings,
+    ops: &Ops,
+    cache: Option<Feed>,
+    traces: &Traces,
+) -> Result<Ends> {
     let retry = Backoff::new(settings.clickhouse.retry_min, settings.clickhouse.retry_max);
     let store = Store::new(&settings.clickhouse)?.with_fault_points(args.fault_points());
     make_ready(&store, args, settings, &ops.health, retry.clone()).await;
@@ -113,6 +145,7 @@ async fn prepare(args: &RunArgs, settings: &Settings, ops: &Ops, traces: &Traces
         context,
         source,
         store,
+        cache,
         ops: ops.clone(),
         traces: traces.clone(),
         faults: args.fault_points(),

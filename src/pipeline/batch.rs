@@ -165,6 +165,11 @@ impl ClosedBatch {
         self.deliveries
     }
 
+    /// The rows, and the messages that they came in.
+    pub fn into_parts(self) -> (Rows, Vec<Delivery>) {
+        (self.block.into_rows(), self.deliveries)
+    }
+
     /// Two batches: of the rows for whose index and message `is_first` holds, and of the
     /// others. A batch that keeps all of its rows keeps its token too; otherwise each has a
     /// new one, since a token stands for its very rows.

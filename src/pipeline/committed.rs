@@ -1,5 +1,6 @@
 //! The proof that rows are in ClickHouse, without which nothing is acked.
 
+use crate::cache::Feed;
 use crate::store::Receipt;
 use crate::telemetry::traces::BatchTrace;
 
@@ -32,8 +33,8 @@ pub(super) enum Answer {
 }
 
 impl CommittedBatch {
-    /// A batch that was inserted, with ClickHouse's receipt.
-    pub fn inserted(batch: ClosedBatch, receipt: Receipt) -> Self {
+    /// A batch that was inserted, with ClickHouse's receipt. The cache is told.
+    pub fn inserted(batch: ClosedBatch, receipt: Receipt, cache: Option<&Feed>) -> Self {
         let published = batch
             .deliveries()
             .iter()
@@ -43,17 +44,21 @@ impl CommittedBatch {
             close_reason: batch.close_reason(),
             oldest_published_ms: published.min().unwrap_or_default(),
         };
-        Self::new(batch, answer)
+        Self::new(batch, answer, cache)
     }
 
-    /// A batch that a look-up found in the table.
-    pub fn already_stored(batch: ClosedBatch) -> Self {
-        Self::new(batch, Answer::AlreadyStored)
+    /// A batch that a look-up found in the table. The cache may not have been told.
+    pub fn already_stored(batch: ClosedBatch, cache: Option<&Feed>) -> Self {
+        Self::new(batch, Answer::AlreadyStored, cache)
     }
 
-    fn new(batch: ClosedBatch, answer: Answer) -> Self {
+    fn new(batch: ClosedBatch, answer: Answer, cache: Option<&Feed>) -> Self {
         let trace = batch.trace().clone();
-        let deliveries = batch.into_deliveries().into_iter();
+        let (rows, deliveries) = batch.into_parts();
+        if let Some(cache) = cache {
+            cache.offer(rows);
+        }
+        let deliveries = deliveries.into_iter();
         Self {
             trace,
             leases: deliveries.map(|delivery| delivery.lease).collect(),

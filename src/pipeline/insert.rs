@@ -8,12 +8,14 @@ use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::{Mutex, watch};
 use tracing::{error, info, warn};
 
+use crate::cache::Feed;
 use crate::fault_point::{FaultPoints, Point};
 use crate::ops::Ops;
 use crate::ops::health::Dependency;
 use crate::store::schema::SchemaError;
 use crate::store::{Remedy, Store, StoreError};
 use crate::telemetry::traces::InsertTrace;
+use crate::wall_clock::now_ms;
 
 use super::ack::Settled;
 use super::batch::ClosedBatch;
@@ -23,7 +25,7 @@ use super::dead_letter::{Reason, Rejected};
 use super::decode::Slot;
 use super::delivery::Delivery;
 use super::in_flight::InFlight;
-use super::moment::{Moment, now_ms};
+use super::moment::Moment;
 use super::pace::InsertTime;
 use super::pulse::Pulse;
 use super::suspects::{Judgement, Suspect, Suspects};
@@ -35,6 +37,7 @@ pub(super) type Halt = Option<Arc<str>>;
 #[derive(Clone)]
 pub(super) struct Insert {
     pub store: Store,
+    pub cache: Option<Feed>,
     pub circuit: Arc<Circuit>,
     pub suspects: Arc<Suspects>,
     pub insert_time: Arc<InsertTime>,
@@ -154,7 +157,8 @@ impl Insert {
                 let (rest, known) =
                     batch.split(|_, delivery| !stored.contains(&sequence(delivery)));
                 if let Some(known) = known {
-                    self.settle(CommittedBatch::already_stored(known)).await;
+                    let known = CommittedBatch::already_stored(known, self.cache.as_ref());
+                    self.settle(known).await;
                 }
                 match rest {
                     Some(rest) => batch = rest,
@@ -171,7 +175,9 @@ impl Insert {
                     self.succeeded();
                     let published = batch.deliveries().iter().map(|one| one.published_at_ms);
                     self.ops.metrics.committed(published, now_ms());
-                    self.settle(CommittedBatch::inserted(batch, receipt)).await;
+                    let cache = self.cache.as_ref();
+                    self.settle(CommittedBatch::inserted(batch, receipt, cache))
+                        .await;
                     self.reject(self.suspects.take()).await;
                     return Landed::Done;
                 }

@@ -49,6 +49,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::backoff::Backoff;
+use crate::cache::Feed;
 use crate::fault_point::FaultPoints;
 use crate::ops::Ops;
 use crate::reload::InForce;
@@ -108,6 +109,8 @@ pub struct Ends {
     pub source: Source,
     /// The table of signals.
     pub store: Store,
+    /// Where what is committed is left for the cache.
+    pub cache: Option<Feed>,
     /// What the operator sees of it.
     pub ops: Ops,
     /// What becomes of batches, as spans.
@@ -261,6 +264,7 @@ fn spawn(
     };
     let insert = Insert {
         store: ends.store.clone(),
+        cache: ends.cache.clone(),
         circuit: Arc::new(Circuit::new(backoff.clone())),
         suspects: Arc::new(Suspects::default()),
         insert_time: Arc::clone(decode.insert_time()),

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use time::OffsetDateTime;
 use tokio::time::Instant;
 
 /// A point in time. The monotonic clock knows nothing of a machine that was suspended, and
@@ -40,10 +39,4 @@ impl Moment {
     pub fn time_of_day(self, after: Duration) -> SystemTime {
         self.wall + after
     }
-}
-
-/// Milliseconds since the epoch.
-pub(super) fn now_ms() -> i64 {
-    let ms = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
-    i64::try_from(ms).unwrap_or(i64::MAX)
 }

@@ -24,6 +24,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::cache::{CacheError, Redis};
 use crate::http::{Acceptor, Bounds, ListenError, Listener};
 use crate::jetstream::{self, ConnectError, Publisher};
 use crate::reload::InForce;
@@ -60,6 +61,9 @@ pub enum ServeError {
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The settings of the cache cannot be used.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// The settings of NATS cannot be used.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -121,7 +125,8 @@ impl Server {
             ),
             metrics: Arc::clone(metrics),
         };
-        let read = Read::new(Store::new(&settings.clickhouse)?, serve);
+        let store = Store::new(&settings.clickhouse)?;
+        let read = Read::new(store, Redis::new(&settings.cache)?, serve, metrics);
         let bounds = Bounds {
             connections: serve.max_connections,
             lifetime: CONNECTION_LIFETIME,

@@ -194,6 +194,18 @@ pub(super) const FIELDS: &[Field] = &[
     field("serve.query_timeout", "5s", "How long ClickHouse may take for one of them"),
     field("serve.body_timeout", "10s", "How long a request's body may take to arrive"),
 
+    known_as("REDIS_URL", field("cache.url", "", "Redis, which then knows the current state of each wallet: redis://host:6379 or rediss://host:6379, with the number of a database such as /0; unset for none")),
+    field("cache.user", "", "User, where Redis has an ACL; unset for its default user"),
+    secret(field("cache.password", "", "The user's password")),
+    field("cache.ca_file", "", "PEM file of the CAs that are trusted with rediss, in place of the system's"),
+    field("cache.cert_file", "", "PEM file of the client's certificate, where the server asks for one"),
+    field("cache.key_file", "", "PEM file of that certificate's private key"),
+    field("cache.prefix", "risksignal:", "Begins every key, so that several tables can share a Redis"),
+    field("cache.ttl", "7d", "How long a wallet stays in Redis without a new signal"),
+    field("cache.timeout", "500ms", "How long Redis may take for an answer; then the cache is stale, and ClickHouse is asked"),
+    field("cache.max_queue_bytes", "16MiB", "Bytes of committed rows that wait to be told to Redis; beyond, the cache is stale"),
+    field("cache.max_wallets", "100000", "Wallets, those of the newest signals, that are brought back from ClickHouse when the cache was stale"),
+
     known_as("OTEL_EXPORTER_OTLP_ENDPOINT", field("otel.endpoint", "", "Where traces go, by OTLP over HTTP (protobuf), such as http://127.0.0.1:4318; unset for nowhere")),
     known_as("OTEL_EXPORTER_OTLP_HEADERS", secret(field("otel.headers", "", "Headers of each request, such as a vendor's token: name=value, separated by commas, values percent-encoded"))),
     known_as("OTEL_EXPORTER_OTLP_CERTIFICATE", field("otel.ca_file", "", "PEM file of the CAs that are trusted with https, in place of the system's")),

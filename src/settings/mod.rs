@@ -2,6 +2,7 @@
 //! file, systemd's credentials and the environment, in that order, and checked as a whole before
 //! any server is touched.
 
+mod cache;
 mod consumer;
 mod dot_env;
 mod fields;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use crate::contract::Contracts;
 
+pub use cache::Cache;
 pub use consumer::{AckPolicy, Consumer};
 pub use load::{Fault, Faults};
 pub use otel::Otel;
@@ -57,6 +59,8 @@ pub struct Settings {
     pub ops: Ops,
     /// The way in, and back, over HTTP.
     pub serve: Serve,
+    /// What is known of each wallet, in Redis.
+    pub cache: Cache,
     /// Traces, and where they go.
     pub otel: Otel,
     /// How the daemon stops.

@@ -18,6 +18,8 @@ pub(super) fn broken(settings: &Settings) -> impl Iterator<Item = &'static Rule>
 }
 
 const HTTPS_ONLY: &str = "it takes part in https only; with http everything is sent in plain text";
+const REDISS_ONLY: &str =
+    "it takes part in rediss only; with redis everything is sent in plain text";
 const ONE_LOGIN: &str = "only one of them may be set";
 
 const RULES: &[Rule] = &[
@@ -150,6 +152,28 @@ const RULES: &[Rule] = &[
             s.otel.tls_files.certificate.is_none() || s.otel.endpoint.is_none() || s.otel.is_https()
         },
         words: HTTPS_ONLY,
+    },
+    Rule {
+        keys: &["cache.cert_file", "cache.key_file"],
+        holds: |s| s.cache.tls_files.certificate.is_some() == s.cache.tls_files.key.is_some(),
+        words: "a certificate and its key are set together",
+    },
+    Rule {
+        keys: &["cache.ca_file", "cache.url"],
+        holds: |s| s.cache.tls_files.ca.is_none() || s.cache.url.is_none() || s.cache.is_tls(),
+        words: REDISS_ONLY,
+    },
+    Rule {
+        keys: &["cache.cert_file", "cache.url"],
+        holds: |s| {
+            s.cache.tls_files.certificate.is_none() || s.cache.url.is_none() || s.cache.is_tls()
+        },
+        words: REDISS_ONLY,
+    },
+    Rule {
+        keys: &["cache.password", "cache.user"],
+        holds: |s| s.cache.user.is_empty() || !s.cache.password.is_empty(),
+        words: "a user needs a password",
     },
     Rule {
         keys: &["nats.password", "nats.user"],

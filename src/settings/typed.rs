@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::cache as redis;
 use super::fields;
 use super::layers::Layers;
 use super::otel;
@@ -40,6 +41,7 @@ pub(super) fn settings(layers: Layers) -> Result<Settings, Faults> {
         log: reader.log(),
         ops: reader.ops(),
         serve: reader.serve(),
+        cache: reader.cache(),
         otel: reader.otel(),
         shutdown: Shutdown {
             grace: reader.read("shutdown.grace", to::duration(SECOND..=HOUR)),
@@ -254,6 +256,25 @@ impl Reader {
             max_queries: self.read("serve.max_queries", to::number(1..=1000)),
             query_timeout: self.read("serve.query_timeout", to::duration(ms(100)..=HOUR)),
             body_timeout: self.read("serve.body_timeout", to::duration(ms(100)..=HOUR)),
+        }
+    }
+
+    fn cache(&mut self) -> Cache {
+        Cache {
+            url: self.read_text("cache.url", redis::redis_url),
+            user: self.read_text("cache.user", to::text),
+            password: self.read_text("cache.password", to::secret),
+            tls_files: TlsFiles {
+                ca: self.read_text("cache.ca_file", to::certificate_file),
+                certificate: self.read_text("cache.cert_file", to::certificate_file),
+                key: self.read_text("cache.key_file", to::key_file),
+            },
+            prefix: self.read_text("cache.prefix", to::text),
+            // The longest window is a day.
+            ttl: self.read("cache.ttl", to::duration(MINUTE..=YEAR)),
+            timeout: self.read("cache.timeout", to::duration(ms(10)..=MINUTE)),
+            max_queue_bytes: self.read("cache.max_queue_bytes", to::memory(64 * KIB..=GIB)),
+            max_wallets: self.read("cache.max_wallets", to::number(0..=10_000_000)),
         }
     }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
 
-use super::row::{self, DEADLINE_BYTES, Origin};
+use super::row::{self, DEADLINE_BYTES, Origin, StoredRow};
 use crate::signal::Signal;
 
 /// Encoded rows, each around a payload that stays in its message.
@@ -68,6 +68,16 @@ impl Rows {
             .extend_from_slice(&other.pieces[start..row.tail_end]);
         let tail_bytes = row.tail_end - row.head_end;
         self.add(self.pieces.len() - tail_bytes, row.payload.clone());
+    }
+
+    /// The rows as they were encoded, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = StoredRow<'_>> {
+        let rows = self.rows.iter().enumerate();
+        rows.filter_map(|(index, row)| {
+            let head = &self.pieces[self.start(index)..row.head_end];
+            let tail = &self.pieces[row.head_end..row.tail_end];
+            StoredRow::read(head, &row.payload, tail)
+        })
     }
 
     fn add(&mut self, head_end: usize, payload: Bytes) {
@@ -133,6 +143,11 @@ impl Block {
     /// The rows.
     pub fn rows(&self) -> &Rows {
         &self.rows
+    }
+
+    /// The rows, when they need no token any more.
+    pub fn into_rows(self) -> Rows {
+        self.rows
     }
 
     /// The header and the rows as they are sent, in chunks of about `chunk_bytes`. `deadline`

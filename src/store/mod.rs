@@ -10,9 +10,12 @@ pub mod row;
 pub mod schema;
 mod signals;
 mod views;
+mod wallets;
 
 pub use block::{Block, Rows};
 pub use connect::Store;
 pub use failure::{Remedy, StoreError};
 pub use insert::Receipt;
+pub use row::StoredRow;
 pub use signals::{Limits, OfWallet, Place, StoredSignal, rfc3339};
+pub use wallets::For;

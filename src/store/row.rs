@@ -119,6 +119,83 @@ fn leb128(buffer: &mut impl BufMut, mut value: usize) {
     buffer.put_u8(value as u8);
 }
 
+/// A row as it was encoded, read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // The columns.
+pub struct StoredRow<'a> {
+    pub event_time_ms: i64,
+    pub source_id: &'a str,
+    pub event_type: &'a str,
+    pub payload: &'a str,
+    pub severity: u8,
+    pub trace_id: Uuid,
+    pub user_id: &'a str,
+    pub wallet_address: &'a str,
+    pub extra: &'a str,
+    pub payload_faults: &'a str,
+    pub stream_created_ns: i64,
+    pub stream_seq: u64,
+    pub published_at_ms: i64,
+}
+
+impl<'a> StoredRow<'a> {
+    /// Reads the pieces that [`encode_head`] and [`encode_tail`] have written around a payload;
+    /// `None` when they are not.
+    pub fn read(head: &'a [u8], payload: &'a [u8], tail: &'a [u8]) -> Option<Self> {
+        let (mut head, mut tail) = (Reader(head), Reader(tail));
+        Some(Self {
+            event_time_ms: i64::from_le_bytes(head.array()?),
+            source_id: head.string()?,
+            event_type: head.string()?,
+            payload: str::from_utf8(payload).ok()?,
+            severity: u8::from_le_bytes(tail.array()?),
+            trace_id: Uuid::from_u64_pair(
+                u64::from_le_bytes(tail.array()?),
+                u64::from_le_bytes(tail.array()?),
+            ),
+            user_id: tail.string()?,
+            wallet_address: tail.string()?,
+            extra: tail.string()?,
+            payload_faults: tail.string()?,
+            stream_created_ns: {
+                // Behind the subject.
+                tail.string()?;
+                i64::from_le_bytes(tail.array()?)
+            },
+            stream_seq: u64::from_le_bytes(tail.array()?),
+            published_at_ms: i64::from_le_bytes(tail.array()?),
+        })
+    }
+}
+
+/// What is left of encoded bytes.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn string(&mut self) -> Option<&'a str> {
+        let (mut length, mut shift) = (0usize, 0);
+        loop {
+            let [byte] = self.array()?;
+            length |= usize::from(byte & 0x7f).checked_shl(shift)?;
+            if byte & 0x80 == 0 {
+                break;
+            }
+            shift += 7;
+        }
+        str::from_utf8(self.take(length)?).ok()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,6 +227,44 @@ mod tests {
             0xff, 0xee, 0xdd, 0xcc, 0xbb, 0xaa, 0x99, 0x88,
         ];
         assert_eq!(buffer, expected);
+    }
+
+    #[test]
+    fn a_row_reads_as_it_was_written() {
+        let body = r#"{"event_time":"2026-11-26T05:04:03.002Z","source_id":"s \"q\"","event_type":"risk_event","payload":{ "a":1 },"severity":4,"trace_id":"3b32aef0-228a-5924-a25d-9362bb7bf65d","user_id":"usr_1","wallet_address":"0xÄ","more":[1]}"#;
+        let limits = crate::settings::Settings::default().validation;
+        let signal = Signal::parse(body.as_bytes(), "signals.t", &limits).unwrap();
+        let origin = Origin {
+            subject: &"s".repeat(200),
+            stream_created_ns: 1_764_140_645_123_456_789,
+            stream_seq: u64::MAX,
+            published_at_ms: 7,
+        };
+        let (mut head, mut tail) = (Vec::new(), Vec::new());
+        encode_head(&mut head, &signal);
+        encode_tail(&mut tail, &signal, &origin);
+        let read = StoredRow::read(&head, signal.payload.as_bytes(), &tail).unwrap();
+        let faults = signal.payload_faults.to_string();
+        assert!(!faults.is_empty());
+        let expected = StoredRow {
+            event_time_ms: 1_795_669_443_002,
+            source_id: "s \"q\"",
+            event_type: "risk_event",
+            payload: r#"{ "a":1 }"#,
+            severity: 4,
+            trace_id: signal.trace_id,
+            user_id: "usr_1",
+            wallet_address: "0xÄ",
+            extra: r#"{"more":[1]}"#,
+            payload_faults: &faults,
+            stream_created_ns: origin.stream_created_ns,
+            stream_seq: u64::MAX,
+            published_at_ms: 7,
+        };
+        assert_eq!(read, expected);
+        for cut in 0..tail.len() {
+            assert_eq!(StoredRow::read(&head, b"{}", &tail[..cut]), None);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, StoredRow};
 
 /// How times are told: RFC 3339 in UTC with milliseconds, as the table keeps them.
 const TIME: &[BorrowedFormatItem<'_>] =
@@ -39,6 +39,8 @@ const COLUMNS: &str = "toUnixTimestamp64Milli(event_time) AS event_time_ms,
     toUnixTimestamp64Milli(published_at) AS published_at_ms";
 /// The newest first, by when they happened; the position tells those of one millisecond apart.
 const NEWEST_FIRST: &str = "ORDER BY event_time DESC, stream_created_at DESC, stream_seq DESC";
+/// How many; bound as a parameter.
+const LIMIT: &str = "{limit:UInt64}";
 
 /// A signal as it stands in the table. It is written as the JSON that applications read.
 #[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize)]
@@ -78,7 +80,7 @@ pub struct StoredSignal {
 }
 
 /// Where a page of signals ends: the place of its last one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// When the signal happened: milliseconds since the epoch.
     pub event_time_ms: i64,
@@ -115,6 +117,38 @@ pub struct Limits {
 }
 
 impl StoredSignal {
+    /// A row as the table has it, without its payload where that is longer.
+    pub fn of_row(row: &StoredRow<'_>, longest_payload: usize) -> Self {
+        let is_shown = row.payload.len() <= longest_payload;
+        Self {
+            event_time_ms: row.event_time_ms,
+            stream_created_ns: row.stream_created_ns,
+            stream_seq: row.stream_seq,
+            event_type: row.event_type.to_owned(),
+            source_id: row.source_id.to_owned(),
+            severity: row.severity,
+            trace_id: row.trace_id.to_string(),
+            user_id: row.user_id.to_owned(),
+            wallet_address: row.wallet_address.to_owned(),
+            payload: if is_shown { row.payload } else { "" }.to_owned(),
+            payload_bytes: row.payload.len() as u64,
+            extra: row.extra.to_owned(),
+            payload_faults: row.payload_faults.to_owned(),
+            published_at_ms: row.published_at_ms,
+        }
+    }
+
+    /// Where it stands among others.
+    pub fn place(&self) -> Place {
+        Place {
+            event_time_ms: self.event_time_ms,
+            stream_created_ns: self.stream_created_ns,
+            stream_seq: self.stream_seq,
+        }
+    }
+}
+
+impl StoredRow<'_> {
     /// Where it stands among others.
     pub fn place(&self) -> Place {
         Place {
@@ -157,7 +191,7 @@ impl Store {
         }
         let conditions = conditions.join(" AND ");
         let mut query = self
-            .signals(&conditions, limits)
+            .signals(&conditions, LIMIT, limits)
             .param("wallet", asked.address)
             .param("limit", asked.limit);
         for (name, value) in parameters {
@@ -183,15 +217,15 @@ impl Store {
         limits: Limits,
     ) -> Result<Vec<StoredSignal>, StoreError> {
         let query = self
-            .signals("trace_id = {trace:UUID}", limits)
+            .signals("trace_id = {trace:UUID}", LIMIT, limits)
             .param("trace", trace_id.to_string())
             .param("limit", limit);
         self.read(query, limits.timeout).await
     }
 
-    fn signals(&self, conditions: &str, limits: Limits) -> Query {
+    pub(super) fn signals(&self, conditions: &str, limit: &str, limits: Limits) -> Query {
         let sql = format!(
-            "SELECT {COLUMNS} FROM {} WHERE {conditions} {NEWEST_FIRST} LIMIT {{limit:UInt64}}",
+            "SELECT {COLUMNS} FROM {} WHERE {conditions} {NEWEST_FIRST} LIMIT {limit}",
             self.table()
         );
         self.client

@@ -92,6 +92,10 @@ pub struct Metrics {
     pub http_request_duration_seconds: HistogramVec,
     pub http_signals_total: IntCounterVec,
     pub http_unanswered_signals: IntGauge,
+    pub cache_fresh: IntGauge,
+    pub cache_signals_total: IntCounterVec,
+    pub cache_wallets_filled_total: IntCounter,
+    pub cache_reads_total: IntCounterVec,
 }
 
 /// Makes metrics and registers them.
@@ -210,6 +214,10 @@ impl Metrics {
             http_request_duration_seconds: make.histograms("http_request_duration_seconds", "From a request's headers to its answer's, by route", &["route"], SECONDS)?,
             http_signals_total: make.counters("http_signals_total", "Signals that came over HTTP, by what became of them: stored, duplicate, refused (for good) or put_off (to be sent again)", &["result"])?,
             http_unanswered_signals: make.gauge("http_unanswered_signals", "Signals that came over HTTP and have no answer of JetStream yet")?,
+            cache_fresh: make.gauge("cache_fresh", "1 while this daemon tells Redis all that it commits, and no other daemon is missed")?,
+            cache_signals_total: make.counters("cache_signals_total", "Committed signals with a wallet, by what became of them in Redis: fed, absent (the wallet is brought from ClickHouse), busy (more signals than Redis keeps); and lost, with or without a wallet, while Redis was away or slow", &["result"])?,
+            cache_wallets_filled_total: make.counter("cache_wallets_filled_total", "Wallets that were brought to Redis from ClickHouse in the background")?,
+            cache_reads_total: make.counters("cache_reads_total", "Wallets that clients asked for, by what Redis knew: hit, or ClickHouse was asked: miss, busy (more signals than Redis keeps), stale, away", &["result"])?,
             registry: make.0,
         };
         for reason in REASONS {
@@ -308,6 +316,18 @@ impl Metrics {
     /// What became of a signal that came over HTTP.
     pub fn http_signal(&self, result: &str) {
         self.http_signals_total.with_label_values(&[result]).inc();
+    }
+
+    /// What became of committed signals in Redis.
+    pub fn cache_signals(&self, result: &str, count: usize) {
+        self.cache_signals_total
+            .with_label_values(&[result])
+            .inc_by(count as u64);
+    }
+
+    /// What Redis knew of a wallet.
+    pub fn cache_read(&self, result: &str) {
+        self.cache_reads_total.with_label_values(&[result]).inc();
     }
 
     /// Connections to NATS that were made so far.

@@ -2,10 +2,10 @@
 
 use async_nats::subject::Subject;
 use bytes::BytesMut;
-use time::OffsetDateTime;
 
 use super::source::{Batch, MessageId, Origin, Outgoing, Source, SourceError, keep};
 use crate::synthetic::{Generator, Kind};
+use crate::wall_clock::now_ms;
 
 /// Generated signals.
 pub(super) struct Synthetic {
@@ -31,12 +31,6 @@ impl Synthetic {
             arena: BytesMut::new(),
         }
     }
-}
-
-/// Milliseconds since the epoch.
-pub(super) fn now_ms() -> i64 {
-    let now = OffsetDateTime::now_utc();
-    now.unix_timestamp() * 1000 + i64::from(now.millisecond())
 }
 
 impl Source for Synthetic {

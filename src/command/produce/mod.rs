@@ -26,6 +26,7 @@ use crate::jetstream::topology::{self, TopologyError};
 use crate::jetstream::{self, ConnectError};
 use crate::settings::Settings;
 use crate::synthetic::{Generator, Options};
+use crate::wall_clock::now_ms;
 use file::Lines;
 use generated::Synthetic;
 pub(crate) use pace::Pace;
@@ -122,7 +123,7 @@ fn open_source(
     let generator = Generator::new(&Options {
         mix: args.kind.into(),
         invalid_share: args.invalid / 100.0,
-        ..Options::new(seed, generated::now_ms(), settings.validation.clone())
+        ..Options::new(seed, now_ms(), settings.validation.clone())
     })?;
     source::spawn(Synthetic::new(generator, prefix, args.limit()), args.rate)
 }

@@ -22,11 +22,7 @@ const TAG_BYTES: usize = 16;
 
 /// Answers with the value, or with nothing where the client has it.
 pub(super) fn json(asked: &HeaderMap, value: &impl Serialize) -> Result<Response, Problem> {
-    let body = serde_json::to_vec(value).map_err(|error| {
-        error!(%error, "An answer could not be written");
-        let status = StatusCode::INTERNAL_SERVER_ERROR;
-        Problem::new(status, "malformed", "what is stored cannot be told as JSON")
-    })?;
+    let body = serde_json::to_vec(value).map_err(|error| malformed(&error))?;
     let tag = tag(&body);
     let is_known = tag
         .parse::<ETag>()
@@ -44,6 +40,13 @@ pub(super) fn json(asked: &HeaderMap, value: &impl Serialize) -> Result<Response
         headers.insert(ETAG, tag);
     }
     Ok(response)
+}
+
+/// What is stored is no JSON.
+pub(super) fn malformed(error: &serde_json::Error) -> Problem {
+    error!(%error, "An answer could not be written");
+    let status = StatusCode::INTERNAL_SERVER_ERROR;
+    Problem::new(status, "malformed", "what is stored cannot be told as JSON")
 }
 
 fn tag(body: &[u8]) -> String {

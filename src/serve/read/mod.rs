@@ -1,9 +1,10 @@
-//! What applications read back, out of ClickHouse.
+//! What applications read back, out of ClickHouse and, where it is fresh, the cache.
 
 mod answer;
 mod cursor;
 mod parameters;
 mod signals;
+mod wallet;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +16,10 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::{error, warn};
 
+use crate::cache::{Reader, Redis};
 use crate::settings;
 use crate::store::{Limits, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
 
 use super::problem::Problem;
 
@@ -32,22 +35,32 @@ pub(crate) struct Read {
     /// A permit for each question that ClickHouse may be asked at once.
     questions: Arc<Semaphore>,
     query_timeout: Duration,
+    cache: Option<Arc<Reader>>,
+    metrics: Arc<Metrics>,
 }
 
 /// The paths, as yet open to everybody.
 pub(super) fn router(read: Read) -> Router {
     Router::new()
+        .route("/v1/wallets/{address}", get(wallet::state))
         .route("/v1/wallets/{address}/signals", get(signals::of_wallet))
         .route("/v1/signals/{trace_id}", get(signals::of_trace))
         .with_state(read)
 }
 
 impl Read {
-    pub fn new(store: Store, serve: &settings::Serve) -> Self {
+    pub fn new(
+        store: Store,
+        cache: Option<Redis>,
+        serve: &settings::Serve,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
         Self {
             store,
             questions: Arc::new(Semaphore::new(serve.max_queries)),
             query_timeout: serve.query_timeout,
+            cache: cache.map(|redis| Arc::new(Reader::new(redis))),
+            metrics: Arc::clone(metrics),
         }
     }
 

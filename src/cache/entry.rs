@@ -1,0 +1,226 @@
+//! What an entry is told: signals, each with its place and, while it is among the newest, its JSON.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use redis::ScriptInvocation;
+use uuid::Uuid;
+
+use super::connection::Redis;
+use super::scripts::keys;
+use crate::store::{self, Place, StoredRow, StoredSignal};
+use crate::wallet::{self, Counted, LAST_SIGNALS, LONGEST_PAYLOAD, LONGEST_SNAPSHOT, SNAPSHOT};
+
+/// Signals of one wallet's longest window that are counted in Redis, about 150 bytes each. A wallet
+/// with more is answered out of ClickHouse.
+pub(super) const COUNTED_MAX: usize = 5000;
+/// How much longer signals stay than they count, for clocks that differ: milliseconds.
+const MARGIN_MS: i64 = 60 * 60 * 1000;
+/// Makes the earliest `event_time` that is accepted a positive number.
+const TIME_OFFSET_MS: i64 = 1 << 50;
+
+/// What is told of one wallet.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Update {
+    /// When the first and the last signal happened: milliseconds since the epoch.
+    seen: Option<(i64, i64)>,
+    signals: Vec<Member>,
+    snapshot: Option<(String, String)>,
+}
+
+/// A signal as the sorted set has it.
+#[derive(Debug, PartialEq, Eq)]
+struct Member {
+    event_time_ms: i64,
+    name: String,
+    /// Empty where it is not among the newest.
+    json: String,
+}
+
+/// Its position, so that it is there once, then what is counted. All but the type have a fixed
+/// width, so that names sort as positions do: 19 digits, 20 digits, 3 digits.
+fn name(stream_created_ns: i64, stream_seq: u64, severity: u8, event_type: &str) -> String {
+    format!("{stream_created_ns:019}{stream_seq:020}{severity:03}{event_type}")
+}
+
+/// What tells which of two snapshots is the later one.
+fn order(place: Place) -> String {
+    let Place {
+        event_time_ms,
+        stream_created_ns,
+        stream_seq,
+    } = place;
+    let event_time_ms = event_time_ms + TIME_OFFSET_MS;
+    format!("{event_time_ms:017}{stream_created_ns:019}{stream_seq:020}")
+}
+
+/// A signal as JSON; empty for one that is none, which [`crate::signal`] lets nobody insert.
+fn json(signal: &StoredSignal) -> String {
+    serde_json::to_string(signal).unwrap_or_default()
+}
+
+impl Update {
+    /// What committed rows tell of each wallet that they name.
+    pub fn of_rows(rows: &store::Rows) -> HashMap<String, Self> {
+        let mut by_wallet: HashMap<&str, Vec<StoredRow<'_>>> = HashMap::new();
+        for row in rows.iter().filter(|row| !row.wallet_address.is_empty()) {
+            by_wallet.entry(row.wallet_address).or_default().push(row);
+        }
+        let by_wallet = by_wallet.into_iter();
+        by_wallet
+            .map(|(wallet, rows)| (wallet.to_owned(), Self::of_wallet(rows)))
+            .collect()
+    }
+
+    fn of_wallet(mut rows: Vec<StoredRow<'_>>) -> Self {
+        rows.sort_unstable_by_key(|row| Reverse(row.place()));
+        let seen = rows.last().zip(rows.first());
+        let snapshot = rows.iter().find(|row| row.event_type == SNAPSHOT);
+        Self {
+            seen: seen.map(|(first, last)| (first.event_time_ms, last.event_time_ms)),
+            snapshot: snapshot.map(|row| {
+                let signal = StoredSignal::of_row(row, LONGEST_SNAPSHOT);
+                (order(row.place()), json(&signal))
+            }),
+            signals: rows
+                .iter()
+                .enumerate()
+                .map(|(index, row)| Member {
+                    event_time_ms: row.event_time_ms,
+                    name: name(
+                        row.stream_created_ns,
+                        row.stream_seq,
+                        row.severity,
+                        row.event_type,
+                    ),
+                    json: if index < LAST_SIGNALS {
+                        json(&StoredSignal::of_row(row, LONGEST_PAYLOAD))
+                    } else {
+                        String::new()
+                    },
+                })
+                .collect(),
+        }
+    }
+
+    /// What the table has of a wallet.
+    pub fn of_table(rows: &wallet::Rows) -> Self {
+        let last = rows.last.iter().map(|signal| Member {
+            event_time_ms: signal.event_time_ms,
+            name: name(
+                signal.stream_created_ns,
+                signal.stream_seq,
+                signal.severity,
+                &signal.event_type,
+            ),
+            json: json(signal),
+        });
+        let counted = rows.counted.iter().map(|signal: &Counted| Member {
+            event_time_ms: signal.event_time_ms,
+            name: name(
+                signal.stream_created_ns,
+                signal.stream_seq,
+                signal.severity,
+                &signal.event_type,
+            ),
+            json: String::new(),
+        });
+        let snapshot = rows.snapshot.as_ref();
+        Self {
+            seen: (rows.first_seen_ms <= rows.last_seen_ms)
+                .then_some((rows.first_seen_ms, rows.last_seen_ms)),
+            signals: last.chain(counted).collect(),
+            snapshot: snapshot.map(|signal| (order(signal.place()), json(signal))),
+        }
+    }
+
+    /// Signals.
+    pub fn len(&self) -> usize {
+        self.signals.len()
+    }
+
+    /// Bytes that Redis is sent, about.
+    pub fn bytes(&self) -> usize {
+        let signals = self.signals.iter();
+        let signals = signals.map(|signal| signal.name.len() + signal.json.len() + 32);
+        let snapshot = self.snapshot.as_ref();
+        signals.sum::<usize>() + snapshot.map_or(0, |(_, json)| json.len()) + 256
+    }
+
+    /// The call that tells it to a wallet's entry; with a nonce, as all that there is.
+    pub fn call<'a>(
+        &self,
+        redis: &'a Redis,
+        address: &str,
+        nonce: &str,
+        now_ms: i64,
+    ) -> ScriptInvocation<'a> {
+        let mut call = redis.scripts.feed.prepare_invoke();
+        add_keys(&mut call, redis, address);
+        let ttl_ms = u64::try_from(redis.ttl.as_millis()).unwrap_or(u64::MAX);
+        call.arg(nonce)
+            .arg(ttl_ms)
+            .arg(wallet::horizon_ms(now_ms) - MARGIN_MS)
+            .arg(COUNTED_MAX)
+            .arg(LAST_SIGNALS);
+        match self.seen {
+            Some((first, last)) => call.arg(first).arg(last),
+            None => call.arg("").arg(""),
+        };
+        match &self.snapshot {
+            Some((order, json)) => call.arg(order).arg(json),
+            None => call.arg("").arg(""),
+        };
+        for signal in &self.signals {
+            call.arg(signal.event_time_ms)
+                .arg(&signal.name)
+                .arg(&signal.json);
+        }
+        call
+    }
+}
+
+/// The call that begins a wallet's entry.
+pub(super) fn begin<'a>(redis: &'a Redis, address: &str, wait_ms: u64) -> ScriptInvocation<'a> {
+    let mut call = redis.scripts.begin.prepare_invoke();
+    add_keys(&mut call, redis, address);
+    call.arg(Uuid::new_v4().to_string()).arg(wait_ms);
+    call
+}
+
+/// The keys of an entry, as each of its scripts has them.
+pub(super) fn add_keys(call: &mut ScriptInvocation<'_>, redis: &Redis, address: &str) {
+    call.key(keys::state(&redis.prefix))
+        .key(keys::wallet(&redis.prefix, address))
+        .key(keys::recent(&redis.prefix, address));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_orders_sort_as_positions_do() {
+        let mut names = vec![
+            name(1_764_140_645_123_456_789, 10, 255, "a"),
+            name(1_764_140_645_123_456_789, 9, 1, "b"),
+            name(999, u64::MAX, 0, "c"),
+        ];
+        names.sort();
+        assert!(names[0].ends_with("000c"));
+        assert!(names[1].ends_with("9001b") && names[2].ends_with("255a"));
+        assert_eq!(
+            &names[2][39..],
+            "255a",
+            "as the script that reads it cuts it"
+        );
+        let place = |event_time_ms, stream_seq| Place {
+            event_time_ms,
+            stream_created_ns: 1,
+            stream_seq,
+        };
+        assert!(order(place(-2_208_988_800_000, 9)) < order(place(-1, 1)));
+        assert!(order(place(-1, 9)) < order(place(0, 1)));
+        assert!(order(place(10_413_791_999_999, 9)) < order(place(10_413_791_999_999, 10)));
+    }
+}

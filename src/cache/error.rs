@@ -1,0 +1,60 @@
+//! What goes wrong with Redis, and what to do.
+
+use redis::RedisError;
+
+use crate::store::StoreError;
+
+/// Why the cache cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// A setting cannot be used.
+    #[error("{setting}: {what}")]
+    Setting {
+        /// Its key.
+        setting: &'static str,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Redis gave no answer, or refuses.
+    #[error("cannot {doing} Redis at {url}: {error}{advice}")]
+    Redis {
+        /// What was to be done.
+        doing: &'static str,
+        /// The server, without a password.
+        url: String,
+        /// What came of it.
+        error: RedisError,
+        /// What to look at; empty where nothing is known.
+        advice: String,
+    },
+    /// Redis has forgotten that it is a cache.
+    #[error("Redis has lost the cache; it was flushed, or another process has deleted {key}")]
+    Lost {
+        /// The key that is gone.
+        key: String,
+    },
+    /// What was committed found no room in the queue.
+    #[error(
+        "Redis does not keep up with what is committed, and the queue for it is full (cache.max_queue_bytes)"
+    )]
+    Overrun,
+    /// ClickHouse did not tell what it has.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What helps against an error of Redis'; empty where that is not known.
+pub(super) fn advice(error: &RedisError) -> &'static str {
+    match error.code() {
+        Some("WRONGPASS" | "NOAUTH") => "; look at cache.user and cache.password",
+        Some("NOPERM") => "; the user's ACL is too narrow: README.md has the one that is needed",
+        Some("OOM") => "; raise its maxmemory, or set its maxmemory-policy to volatile-lru",
+        Some("READONLY") => "; it is a replica: cache.url must name the primary",
+        Some("MISCONF") => {
+            "; it cannot write its snapshots to disk, and takes no writes until it can"
+        }
+        _ if error.is_timeout() => "; it took longer than cache.timeout",
+        _ if error.is_connection_refusal() => "; is it running? Look at cache.url",
+        _ => "",
+    }
+}

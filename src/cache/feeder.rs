@@ -1,0 +1,271 @@
+//! Tells Redis what is committed, and says when that was not possible.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+use redis::pipe;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tracing::{info, warn};
+
+use super::connection::Redis;
+use super::entry::Update;
+use super::error::CacheError;
+use super::fill::{self, SENT_AT_ONCE};
+use super::lease::{self, Beat, Name};
+use super::queue::{Feed, Queue, queue};
+use super::rebuild::bring_back;
+use super::scripts::keys;
+use super::wanted::Wanted;
+use crate::backoff::Backoff;
+use crate::settings;
+use crate::store::{Rows, Store};
+use crate::telemetry::metrics::Metrics;
+use crate::wall_clock::now_ms;
+
+/// Between two renewals.
+const BEAT: Duration = Duration::from_secs(1);
+/// Pauses before the cache is tried again.
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// When it has worked for that long, the next pause is the shortest.
+const STEADY: Duration = Duration::from_secs(60);
+
+/// The task that keeps the cache, apart from the pipeline.
+pub struct Feeder {
+    redis: Redis,
+    store: Store,
+    metrics: Arc<Metrics>,
+    max_wallets: usize,
+    queue: Queue,
+    /// Tells this process from every other.
+    name: Name,
+}
+
+/// What one connection works with.
+struct Link<'a> {
+    redis: &'a Redis,
+    name: &'a Name,
+    connection: MultiplexedConnection,
+    metrics: &'a Metrics,
+    wanted: &'a Wanted,
+}
+
+impl Feeder {
+    /// A feeder, and where the pipeline leaves what is committed. Connects to nothing yet.
+    pub fn new(
+        redis: Redis,
+        store: Store,
+        cache: &settings::Cache,
+        metrics: &Arc<Metrics>,
+    ) -> (Feed, Self) {
+        let (feed, queue) = queue(cache.max_queue_bytes, Arc::clone(metrics));
+        let feeder = Self {
+            redis,
+            store,
+            metrics: Arc::clone(metrics),
+            max_wallets: cache.max_wallets,
+            queue,
+            name: Name::own(),
+        };
+        (feed, feeder)
+    }
+
+    /// Tells Redis what is committed until the pipeline has ended. Never gives up.
+    pub async fn run(mut self) {
+        let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
+        loop {
+            let began = Instant::now();
+            let result = self.keep().await;
+            self.metrics.cache_fresh.set(0);
+            let Err(error) = result else { return };
+            self.queue.close();
+            if began.elapsed() > STEADY {
+                backoff.reset();
+            }
+            let pause = backoff.pause();
+            warn!(
+                %error,
+                retry_in_ms = pause.as_millis(),
+                "The cache is stale; clients are answered out of ClickHouse"
+            );
+            tokio::select! {
+                () = self.queue.ended() => return,
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Keeps the cache over one connection; ends without an error when the pipeline has ended.
+    async fn keep(&mut self) -> Result<(), CacheError> {
+        let wanted = Wanted::default();
+        let connect = async {
+            let mut connection = self.redis.connect().await?;
+            fill::load(&self.redis, &mut connection).await?;
+            Ok::<_, CacheError>(connection)
+        };
+        let connection = tokio::select! {
+            connected = connect => connected?,
+            // Its borrow ends with the other branch.
+            () = self.queue.ended() => return Ok(()),
+        };
+        let link = Link {
+            redis: &self.redis,
+            name: &self.name,
+            connection: connection.clone(),
+            metrics: &self.metrics,
+            wanted: &wanted,
+        };
+        // What was committed before the generation begins is in ClickHouse when an entry of it is
+        // filled; what is committed from now on is taken.
+        self.queue.open();
+        let first = link.beat(true).await?;
+        wanted.set_all(true);
+        self.metrics.cache_fresh.set(1);
+        info!(url = self.redis.url(), "Keeping the cache in Redis");
+        let kept = tokio::select! {
+            fed = link.feed(&mut self.queue) => fed,
+            error = link.beats(first.generation) => Err(error),
+            error = link.fetch(&self.store, self.max_wallets) => Err(error),
+        };
+        // Clients had better know at once; where Redis is away, the lease runs out.
+        let farewell = async {
+            match &kept {
+                Ok(()) => lease::leave(link.redis, &link.connection, link.name).await,
+                Err(_) => lease::end(link.redis, &link.connection, link.name).await,
+            }
+        };
+        let _ = timeout(self.redis.timeout(), farewell).await;
+        kept
+    }
+}
+
+impl Link<'_> {
+    /// Tells rows until none will come.
+    async fn feed(&self, queue: &mut Queue) -> Result<(), CacheError> {
+        while let Some(rows) = queue.next().await {
+            if queue.is_overrun() {
+                return Err(CacheError::Overrun);
+            }
+            self.tell(&rows).await?;
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, rows: &Rows) -> Result<(), CacheError> {
+        let updates: Vec<(String, Update)> = Update::of_rows(rows).into_iter().collect();
+        let now_ms = now_ms();
+        let mut rest = updates.as_slice();
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fit = rest.iter().take_while(|(_, update)| {
+                let is_first = bytes == 0;
+                bytes += update.bytes();
+                is_first || bytes <= SENT_AT_ONCE
+            });
+            let (some, others) = rest.split_at(fit.count());
+            self.tell_some(some, now_ms).await?;
+            rest = others;
+        }
+        Ok(())
+    }
+
+    /// Tells what an entry is there for. An entry that is begun after it was looked for is filled
+    /// with what ClickHouse has by then.
+    async fn tell_some(&self, updates: &[(String, Update)], now_ms: i64) -> Result<(), CacheError> {
+        let mut connection = self.connection.clone();
+        let mut questions = pipe();
+        questions.hget(keys::state(&self.redis.prefix), "generation");
+        for (address, _) in updates {
+            let key = keys::wallet(&self.redis.prefix, address);
+            questions.hget(key, "generation");
+        }
+        let mut known: Vec<Option<String>> = questions
+            .query_async(&mut connection)
+            .await
+            .map_err(|error| self.redis.failed("look for entries in", error))?;
+        let generation = known.remove(0).ok_or_else(|| fill::lost(self.redis))?;
+        let mut calls = pipe();
+        let mut told = Vec::new();
+        for ((address, update), known) in updates.iter().zip(known) {
+            if known.as_ref() == Some(&generation) {
+                calls.invoke_script(&update.call(self.redis, address, "", now_ms));
+                told.push((address, update.len()));
+            } else {
+                self.wanted.add(address);
+                self.metrics.cache_signals("absent", update.len());
+            }
+        }
+        let answers = fill::send(self.redis, &mut connection, &mut calls).await?;
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for (answer, (address, signals)) in answers.iter().zip(told) {
+            if answer == "absent" {
+                self.wanted.add(address);
+            }
+            *counts.entry(answer).or_default() += signals;
+        }
+        for (answer, signals) in counts {
+            self.metrics.cache_signals(answer, signals);
+        }
+        Ok(())
+    }
+
+    /// Renews the lease for ever.
+    async fn beats(&self, mut generation: String) -> CacheError {
+        let mut was_fresh = true;
+        let mut ticks = interval(BEAT);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let beat = match self.beat(false).await {
+                Ok(beat) => beat,
+                Err(error) => return error,
+            };
+            let is_fresh = beat.silent.is_empty();
+            self.metrics.cache_fresh.set(i64::from(is_fresh));
+            if is_fresh != was_fresh {
+                was_fresh = is_fresh;
+                if is_fresh {
+                    info!("The cache is fresh again");
+                } else {
+                    warn!(
+                        silent = beat.silent.join(" "),
+                        "The cache is stale: another daemon that keeps it is not heard; it is given up after 15 minutes, or by `risksignal cache rebuild`"
+                    );
+                }
+            }
+            if beat.generation == generation {
+                continue;
+            }
+            if beat.is_new {
+                info!(
+                    "The cache begins anew: another daemon has gone without a word, or Redis was flushed"
+                );
+            }
+            // Whoever has begun it brings the wallets back.
+            self.wanted.set_all(beat.is_new);
+            generation = beat.generation;
+        }
+    }
+
+    async fn beat(&self, anew: bool) -> Result<Beat, CacheError> {
+        lease::renew(self.redis, &self.connection, self.name, anew).await
+    }
+
+    /// Fills what is missing, for ever, slowly enough for inserts to go first.
+    async fn fetch(&self, store: &Store, max_wallets: usize) -> CacheError {
+        let work = bring_back(
+            self.redis,
+            &self.connection,
+            store,
+            max_wallets,
+            self.metrics,
+            self.wanted,
+        );
+        match work.await {
+            Err(error) => error,
+            Ok(never) => match never {},
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Who keeps the cache, and until when Redis takes their word for it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::cmd;
+use uuid::Uuid;
+
+use super::connection::Redis;
+use super::error::CacheError;
+use super::scripts::keys;
+
+/// How long Redis takes a feeder's word that it tells everything. For that long after a feeder was
+/// killed, clients may be told what was so before.
+const LEASE_MS: i64 = 5000;
+/// The lease of one that has lost something: it was over a moment ago.
+const NO_LEASE_MS: i64 = -1;
+/// After that long without a lease a feeder is taken to have ended. One that goes on committing
+/// without a way to Redis, while others have one, is not heard from then on.
+const GIVE_UP: Duration = Duration::from_secs(15 * 60);
+/// Where Linux tells this machine's name.
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
+
+/// One process that commits signals: `host/pid/uuid`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Name {
+    host: String,
+    pid: u32,
+    full: String,
+}
+
+/// What Redis answers to a renewal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Beat {
+    /// The generation.
+    pub generation: String,
+    /// Whether it begins with this.
+    pub is_new: bool,
+    /// The feeders whose leases are over.
+    pub silent: Vec<String>,
+}
+
+impl Name {
+    /// This process'. The host's name is only there to tell of processes that share it.
+    pub fn own() -> Self {
+        let host = std::fs::read_to_string(HOST_NAME).unwrap_or_default();
+        let (host, pid) = (host.trim().replace('/', ""), std::process::id());
+        let full = format!("{host}/{pid}/{}", Uuid::new_v4());
+        Self { host, pid, full }
+    }
+
+    /// Those of other feeders that were processes of this machine, or container, and have ended.
+    fn ended<'a>(&self, others: &'a [String]) -> Vec<&'a str> {
+        let has_ended = |other: &&str| {
+            let mut parts = other.split('/');
+            let host = parts.next();
+            let pid = parts.next().and_then(|pid| pid.parse::<u32>().ok());
+            // A process that is started anew in a container has the number of the one before.
+            host == Some(&self.host)
+                && pid.is_some_and(|pid| {
+                    pid == self.pid || !Path::new(&format!("/proc/{pid}")).exists()
+                })
+        };
+        let others = others.iter().map(String::as_str);
+        others.filter(has_ended).collect()
+    }
+}
+
+/// Renews the lease; `anew` begins another generation.
+pub(super) async fn renew(
+    redis: &Redis,
+    connection: &MultiplexedConnection,
+    name: &Name,
+    anew: bool,
+) -> Result<Beat, CacheError> {
+    let beat = call(redis, connection, &name.full, LEASE_MS, anew, GIVE_UP, &[]).await?;
+    let ended = name.ended(&beat.silent);
+    if ended.is_empty() {
+        return Ok(beat);
+    }
+    call(
+        redis, connection, &name.full, LEASE_MS, anew, GIVE_UP, &ended,
+    )
+    .await
+}
+
+/// Ends the lease, so that no client is answered out of Redis.
+pub(super) async fn end(
+    redis: &Redis,
+    connection: &MultiplexedConnection,
+    name: &Name,
+) -> Result<(), CacheError> {
+    call(
+        redis,
+        connection,
+        &name.full,
+        NO_LEASE_MS,
+        false,
+        GIVE_UP,
+        &[],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Begins a generation for nobody in particular. Feeders without a lease are given up.
+pub(super) async fn begin_anew(
+    redis: &Redis,
+    connection: &MultiplexedConnection,
+) -> Result<Beat, CacheError> {
+    call(redis, connection, "", LEASE_MS, true, Duration::ZERO, &[]).await
+}
+
+/// A feeder has told everything, and no more will come from it.
+pub(super) async fn leave(
+    redis: &Redis,
+    connection: &MultiplexedConnection,
+    name: &Name,
+) -> Result<(), CacheError> {
+    let mut connection = connection.clone();
+    cmd("HDEL")
+        .arg(keys::feeders(&redis.prefix))
+        .arg(&name.full)
+        .query_async(&mut connection)
+        .await
+        .map_err(|error| redis.failed("leave", error))
+}
+
+/// How many feeders there are.
+pub(super) async fn feeders(
+    redis: &Redis,
+    connection: &MultiplexedConnection,
+) -> Result<usize, CacheError> {
+    let mut connection = connection.clone();
+    cmd("HLEN")
+        .arg(keys::feeders(&redis.prefix))
+        .query_async(&mut connection)
+        .await
+        .map_err(|error| redis.failed("ask for feeders in", error))
+}
+
+async fn call(
+    redis: &Redis,
+    connection: &MultiplexedConnection,
+    feeder: &str,
+    lease_ms: i64,
+    anew: bool,
+    give_up: Duration,
+    ended: &[&str],
+) -> Result<Beat, CacheError> {
+    let mut connection = connection.clone();
+    let mut call = redis.scripts.beat.prepare_invoke();
+    call.key(keys::state(&redis.prefix))
+        .key(keys::feeders(&redis.prefix))
+        .arg(feeder)
+        .arg(lease_ms)
+        .arg(u8::from(anew))
+        .arg(give_up.as_millis() as u64)
+        .arg(ended);
+    let (generation, is_new, silent): (String, bool, Vec<String>) = call
+        .invoke_async(&mut connection)
+        .await
+        .map_err(|error| redis.failed("renew the lease in", error))?;
+    Ok(Beat {
+        generation,
+        is_new,
+        silent,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_of_this_host_that_are_gone_have_ended() {
+        let own = Name {
+            host: "host".to_owned(),
+            pid: std::process::id(),
+            full: String::new(),
+        };
+        let others = [
+            format!("host/{}/before-it-in-this-container", own.pid),
+            // Linux has at most 2^22 processes.
+            "host/99999999/gone".to_owned(),
+            "host/1/alive".to_owned(),
+            "other/99999999/unknown".to_owned(),
+            "host".to_owned(),
+            String::new(),
+        ];
+        assert_eq!(own.ended(&others), [&others[0], &others[1]]);
+        let named = Name::own();
+        assert!(
+            named
+                .full
+                .starts_with(&format!("{}/{}/", named.host, named.pid))
+        );
+    }
+}

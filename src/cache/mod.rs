@@ -1,0 +1,36 @@
+//! What is known of each wallet, in Redis, for the applications that ask (`serve`).
+//!
+//! ClickHouse has the truth; Redis may lose anything at any time. So an entry is told to clients
+//! only when it is known to hold all that is committed:
+//!
+//! - An entry is *begun* in Redis, then ClickHouse is asked for the wallet, then the entry is
+//!   *filled* with the answer. What is committed before the question is in the answer, and what is
+//!   committed later is told to an entry that is there ([`Feed`]). A signal that comes twice, or
+//!   late, changes nothing: it is a member of a set, by its position.
+//! - Each daemon that commits is a *feeder* with a lease. Where one was not able to tell a signal, or
+//!   cannot have been, the *generation* changes, and with it every entry is as good as absent.
+//!   Clients are answered out of Redis while every feeder's lease lasts, and otherwise out of
+//!   ClickHouse.
+//! - The feeder that has begun a generation brings the wallets back from ClickHouse.
+//!
+//! None of it holds up a batch: what is committed is offered to a bounded queue, and what finds no
+//! room there only makes the cache stale.
+
+mod connection;
+mod entry;
+mod error;
+mod feeder;
+mod fill;
+mod lease;
+mod queue;
+mod reader;
+mod rebuild;
+mod scripts;
+mod wanted;
+
+pub use connection::Redis;
+pub use error::CacheError;
+pub use feeder::Feeder;
+pub use queue::Feed;
+pub use reader::{Found, Reader};
+pub use rebuild::{Rebuilt, rebuild};
