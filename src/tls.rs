@@ -294,6 +294,10 @@ fn find<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     if let Some(found) = error.downcast_ref() {
         return Some(found);
     }
+    // That of one that is shared is not what is shared, either.
+    if let Some(shared) = error.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
+        return find(shared.as_ref());
+    }
     // The source of an I/O error is not what it holds, but the source of that.
     let held = error
         .downcast_ref::<std::io::Error>()

@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn names_and_orders_sort_as_positions_do() {
-        let mut names = vec![
+        let mut names = [
             name(1_764_140_645_123_456_789, 10, 255, "a"),
             name(1_764_140_645_123_456_789, 9, 1, "b"),
             name(999, u64::MAX, 0, "c"),

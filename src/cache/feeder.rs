@@ -87,7 +87,7 @@ impl Feeder {
             let pause = backoff.pause();
             warn!(
                 %error,
-                retry_in_ms = pause.as_millis(),
+                retry_in_ms = pause.as_millis() as u64,
                 "The cache is stale; clients are answered out of ClickHouse"
             );
             tokio::select! {

@@ -109,3 +109,63 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::settings::Settings;
+    use crate::signal::Signal;
+    use crate::store::row::Origin;
+
+    fn rows(count: u64) -> Rows {
+        let body = Bytes::from_static(
+            br#"{"event_time":0,"source_id":"s","payload":{},"severity":1,"trace_id":"3b32aef0-228a-5924-a25d-9362bb7bf65d","wallet_address":"0x1"}"#,
+        );
+        let limits = Settings::default().validation;
+        let signal = Signal::parse(&body, "signals.t", &limits).unwrap();
+        let mut rows = Rows::default();
+        for stream_seq in 0..count {
+            let origin = Origin {
+                subject: "signals.t",
+                stream_created_ns: 1,
+                stream_seq,
+                published_at_ms: 0,
+            };
+            rows.push(&signal, &body, &origin);
+        }
+        rows
+    }
+
+    #[tokio::test]
+    async fn what_finds_no_room_is_lost_and_that_is_known() {
+        let metrics = Metrics::new().unwrap();
+        let lost = || {
+            let lost = metrics.cache_signals_total.with_label_values(&["lost"]);
+            lost.get()
+        };
+        let (feed, mut queue) = queue(rows(10).bytes(), Arc::clone(&metrics));
+        feed.offer(rows(1));
+        assert_eq!(lost(), 1, "nobody is there to be told");
+        queue.open();
+        feed.offer(rows(6));
+        feed.offer(rows(4));
+        assert!(!queue.is_overrun());
+        feed.offer(rows(1));
+        assert!(queue.is_overrun());
+        assert_eq!(lost(), 2);
+        assert_eq!(queue.next().await.unwrap().len(), 6);
+        feed.offer(rows(6));
+        assert_eq!(lost(), 2, "there is room again");
+        queue.close();
+        assert_eq!(lost(), 12);
+        queue.open();
+        assert!(!queue.is_overrun());
+        feed.offer(rows(100));
+        assert_eq!(lost(), 12, "one that is larger goes alone");
+        drop(feed);
+        assert_eq!(queue.next().await.unwrap().len(), 100);
+        assert!(queue.next().await.is_none());
+    }
+}

@@ -136,7 +136,7 @@ impl Back {
     fn tell(&self) {
         info!(
             wallets = self.wallets.len(),
-            took_ms = self.began.elapsed().as_millis(),
+            took_ms = self.began.elapsed().as_millis() as u64,
             "The cache has every wallet again"
         );
     }

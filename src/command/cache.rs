@@ -56,7 +56,7 @@ pub async fn cache(
     info!(
         wallets = rebuilt.wallets,
         filled = rebuilt.filled,
-        took_ms = began.elapsed().as_millis(),
+        took_ms = began.elapsed().as_millis() as u64,
         "The cache is rebuilt"
     );
     if rebuilt.feeders == 0 {

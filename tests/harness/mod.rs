@@ -15,12 +15,14 @@ pub mod otlp;
 pub mod process;
 pub mod prometheus;
 pub mod raw_nats;
+pub mod redis;
 pub mod refusal;
 pub mod signals;
 pub mod slow_link;
 pub mod stored;
 pub mod terminal;
 pub mod tls_server;
+pub mod wallets;
 
 pub use binary::{Daemon, risksignal};
 use clickhouse::ClickHouse;

@@ -7,6 +7,9 @@
 mod harness;
 
 mod ack_all;
+mod cache;
+mod cache_outages;
+mod cache_secure;
 mod check;
 mod client_certificates;
 mod configuration;

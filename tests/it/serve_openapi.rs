@@ -90,11 +90,12 @@ async fn every_route_and_status_of_the_document_is_answered() {
 async fn reads(stack: &Stack, api: &Api) {
     let trace = "/v1/signals/00000000-0000-4000-8000-000000000001";
     let unknown = "/v1/signals/00000000-0000-4000-8000-000000000002";
-    let wallet = "/v1/wallets/0x1/signals";
+    let wallet = "/v1/wallets/0x1";
+    let signals = "/v1/wallets/0x1/signals";
     let migrated = stack.risksignal(&["migrate"]).await;
     assert!(migrated.status.success(), "{migrated:?}");
     stack.clickhouse.execute("INSERT INTO risksignal.raw_signals (event_time, source_id, event_type, payload, severity, trace_id, wallet_address, stream_seq) VALUES (now64(3), 'a', 'b', '{}', 1, '00000000-0000-4000-8000-000000000001', '0x1', 1)").await;
-    for path in [trace, wallet] {
+    for path in [trace, wallet, signals] {
         let found = api.get(path).await;
         assert_eq!(found.status, 200, "{}", found.body);
         let tag = found.headers["etag"].to_str().unwrap();
@@ -110,10 +111,11 @@ async fn reads(stack: &Stack, api: &Api) {
         .await;
     }
     assert_eq!(api.get(unknown).await.status, 404);
+    assert_eq!(api.get("/v1/wallets/0x2").await.status, 404);
     assert_eq!(api.get("/v1/signals/x").await.status, 400);
     assert_eq!(api.get("/v1/wallets/0x1/signals?limit=x").await.status, 400);
     stack.clickhouse.signal("STOP");
-    for path in [trace, wallet] {
+    for path in [trace, wallet, signals] {
         assert_eq!(api.get(path).await.status, 503);
     }
     stack.clickhouse.signal("CONT");
@@ -122,7 +124,7 @@ async fn reads(stack: &Stack, api: &Api) {
         .execute("DROP TABLE risksignal.raw_signals")
         .await;
     stack.clickhouse.execute(SLOW_TABLE).await;
-    for path in [trace, wallet] {
+    for path in [trace, wallet, signals] {
         assert_eq!(api.get(path).await.status, 504);
     }
 }
