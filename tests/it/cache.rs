@@ -1,5 +1,6 @@
 //! What is known of wallets, out of Redis.
 
+use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
@@ -253,4 +254,29 @@ async fn the_cache_is_rebuilt_from_nothing() {
     assert_eq!(none.status.code(), Some(1));
     let log = written(&none);
     assert!(log.contains("cache.url is not set"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_signals_are_told_digit_by_digit() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../shared/data/ethereum_mainnet_signals.ndjson");
+    let Ok(text) = std::fs::read_to_string(&data) else {
+        eprintln!("skipped: {} is not here", data.display());
+        return;
+    };
+    let stack = Stack::start().await;
+    let redis = Redis::start(&stack.work_dir()).await;
+    let servers = Servers::start(&stack, &redis).await;
+    let (_daemon, ops) = keeper(&stack, &redis, &[]).await;
+    // The first half fills entries, and the second is told to them.
+    let lines: Vec<&str> = text.lines().collect();
+    for half in lines.chunks(lines.len().div_ceil(2)) {
+        let file = stack.work_dir().join("half.ndjson");
+        std::fs::write(&file, half.join("\n")).unwrap();
+        stack.produce(&["--file", file.to_str().unwrap()]).await;
+        stack.settled().await;
+        servers.agree_on(&known(&stack).await).await;
+    }
+    let scrape = ops.get("/metrics").await.body;
+    assert!(scrape.contains("risksignal_cache_signals_total{result=\"fed\"}"));
 }
