@@ -1,6 +1,6 @@
 # `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos lint fmt install deb deny fuzz memory bench bench-micro bench-serve up down status
+.PHONY: help demo test chaos lint fmt install deb deny fuzz memory bench bench-micro bench-serve bench-wallets up down status
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -89,6 +89,10 @@ bench-micro: ## measure decoding and encoding by themselves
 bench-serve: ## measure the way in over HTTP: ARGS="--seconds 10 --clients 1,16 --batches 1,100"
 	infra/local/stack fetch
 	cargo bench --locked --bench serve -- $(ARGS)
+
+bench-wallets: ## measure what is read of wallets, with Redis and without: ARGS="--millions 10 --clients 1,8"
+	infra/local/stack fetch
+	cargo bench --locked --bench wallets -- $(ARGS)
 
 up: ## start NATS and ClickHouse on this machine, without Docker
 	infra/local/stack up
