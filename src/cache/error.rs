@@ -1,6 +1,6 @@
 //! What goes wrong with Redis, and what to do.
 
-use redis::RedisError;
+use redis::{ErrorKind, RedisError};
 
 use crate::store::StoreError;
 
@@ -43,10 +43,15 @@ pub enum CacheError {
     Store(#[from] StoreError),
 }
 
+const LOGIN: &str = "; look at cache.user and cache.password";
+
 /// What helps against an error of Redis'; empty where that is not known.
 pub(super) fn advice(error: &RedisError) -> &'static str {
+    if error.kind() == ErrorKind::AuthenticationFailed {
+        return LOGIN;
+    }
     match error.code() {
-        Some("WRONGPASS" | "NOAUTH") => "; look at cache.user and cache.password",
+        Some("WRONGPASS" | "NOAUTH") => LOGIN,
         Some("NOPERM") => "; the user's ACL is too narrow: README.md has the one that is needed",
         Some("OOM") => "; raise its maxmemory, or set its maxmemory-policy to volatile-lru",
         Some("READONLY") => "; it is a replica: cache.url must name the primary",
