@@ -42,7 +42,7 @@ install: ## the release build, the unit, the user and /etc/risksignal: PREFIX=/u
 		> $(DESTDIR)$(PREFIX)/lib/systemd/system/risksignal-ingest.service
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/risksignal-ingest.service
 	install -d -m 755 $(CONFIG)
-	install -d -m 700 $(CONFIG)/credentials $(CONFIG)/credentials/clickhouse $(CONFIG)/credentials/nats $(CONFIG)/credentials/ops $(CONFIG)/credentials/otel
+	install -d -m 700 $(CONFIG)/credentials $(CONFIG)/credentials/clickhouse $(CONFIG)/credentials/nats $(CONFIG)/credentials/ops $(CONFIG)/credentials/otel $(CONFIG)/credentials/cache
 	test -e $(CONFIG)/risksignal.toml || install -m 640 risksignal.example.toml $(CONFIG)/risksignal.toml
 ifndef DESTDIR
 	systemd-sysusers $(SYSUSERS)

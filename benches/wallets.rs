@@ -77,9 +77,15 @@ async fn main() {
     let began = Instant::now();
     let rebuilt = stack.risksignal_with(&["cache", "rebuild"], &cached).await;
     assert!(rebuilt.status.success(), "{rebuilt:?}");
+    let took = began.elapsed().as_secs_f64();
+    let memory: String = redis.ask(&["INFO", "memory"]).await;
+    let memory = memory
+        .lines()
+        .find_map(|line| line.strip_prefix("used_memory:"));
+    let memory: f64 = memory.unwrap().trim().parse().unwrap();
     println!(
-        "{counted} signals of {wallets} wallets; `risksignal cache rebuild` took {:.1} s\n",
-        began.elapsed().as_secs_f64()
+        "{counted} signals of {wallets} wallets; `risksignal cache rebuild` took {took:.1} s; Redis has {:.0} MiB\n",
+        memory / f64::from(1 << 20)
     );
 
     let asked = format!(

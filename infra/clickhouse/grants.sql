@@ -13,7 +13,7 @@ CREATE USER IF NOT EXISTS risksignal IDENTIFIED WITH sha256_password BY {passwor
 GRANT INSERT ON risksignal.raw_signals TO risksignal;
 -- Look up which messages have a row. The signals themselves stay unread.
 GRANT SELECT(stream_created_at, stream_seq) ON risksignal.raw_signals TO risksignal;
--- `risksignal serve` for tokens that read needs the signals themselves:
+-- `risksignal serve` for tokens that read, and the cache (cache.url), need the signals themselves:
 --     GRANT SELECT ON risksignal.raw_signals TO risksignal;
 -- Tell the schema's version.
 GRANT SELECT ON risksignal.schema_migrations TO risksignal;

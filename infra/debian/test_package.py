@@ -39,6 +39,7 @@ class Package(unittest.TestCase):
             "/etc/risksignal/credentials": "700 root:root",
             "/etc/risksignal/credentials/clickhouse": "700 root:root",
             "/etc/risksignal/credentials/nats": "700 root:root",
+            "/etc/risksignal/credentials/cache": "700 root:root",
             "/etc/risksignal/credentials/ops": "700 root:root",
             "/etc/risksignal/credentials/otel": "700 root:root",
         }
@@ -112,6 +113,7 @@ class Install(unittest.TestCase):
                 "etc/risksignal/risksignal.toml": 0o640,
                 "etc/risksignal/credentials/clickhouse": 0o700,
                 "etc/risksignal/credentials/nats": 0o700,
+                "etc/risksignal/credentials/cache": 0o700,
                 "etc/risksignal/credentials/ops": 0o700,
                 "etc/risksignal/credentials/otel": 0o700,
             }

@@ -220,14 +220,17 @@ impl Metrics {
             cache_reads_total: make.counters("cache_reads_total", "Wallets that clients asked for, by what Redis knew: hit, or ClickHouse was asked: miss, busy (more signals than Redis keeps), stale, away", &["result"])?,
             registry: make.0,
         };
-        for reason in REASONS {
-            metrics.signals_dead_lettered_total.with_label_values(&[reason]);
-        }
-        for remedy in [Remedy::Wait, Remedy::Halt, Remedy::Bisect, Remedy::Renew] {
-            metrics.insert_retries_total.with_label_values(&[remedy_name(remedy)]);
-        }
-        for reason in ["queue_full", "not_sent"] {
-            metrics.spans_dropped_total.with_label_values(&[reason]);
+        let remedies = [Remedy::Wait, Remedy::Halt, Remedy::Bisect, Remedy::Renew].map(remedy_name);
+        for (counters, labels) in [
+            (&metrics.signals_dead_lettered_total, &REASONS[..]),
+            (&metrics.insert_retries_total, &remedies),
+            (&metrics.spans_dropped_total, &["queue_full", "not_sent"]),
+            (&metrics.cache_signals_total, &["fed", "absent", "busy", "lost"]),
+            (&metrics.cache_reads_total, &["hit", "miss", "busy", "stale", "away"]),
+        ] {
+            for label in labels {
+                counters.with_label_values(&[label]);
+            }
         }
         Ok(Arc::new(metrics))
     }
@@ -261,9 +264,8 @@ impl Metrics {
 
     /// Spans that are not sent.
     pub fn spans_dropped(&self, count: u64, reason: &str) {
-        self.spans_dropped_total
-            .with_label_values(&[reason])
-            .inc_by(count);
+        let dropped = self.spans_dropped_total.with_label_values(&[reason]);
+        dropped.inc_by(count);
     }
 
     /// An insert that failed.
@@ -320,9 +322,8 @@ impl Metrics {
 
     /// What became of committed signals in Redis.
     pub fn cache_signals(&self, result: &str, count: usize) {
-        self.cache_signals_total
-            .with_label_values(&[result])
-            .inc_by(count as u64);
+        let signals = self.cache_signals_total.with_label_values(&[result]);
+        signals.inc_by(count as u64);
     }
 
     /// What Redis knew of a wallet.
@@ -353,7 +354,7 @@ impl Metrics {
         }
     }
 
-    /// What the streams of an account use of a storage, and its bound, if it has one.
+    /// What the streams of an account use of a storage, and its bound, if there is one.
     pub fn jetstream(&self, storage: &str, bytes: u64, limit_bytes: Option<i64>) {
         set_or_remove(&self.jetstream_bytes, storage, Some(signed(bytes)));
         set_or_remove(&self.jetstream_limit_bytes, storage, limit_bytes);

@@ -12,12 +12,14 @@ use crate::harness::nats::STREAM;
 use crate::harness::ops::prometheus_program;
 use crate::harness::process::free_port;
 use crate::harness::prometheus::Prometheus;
+use crate::harness::redis::Redis;
 use crate::harness::{Daemon, Stack, eventually};
 
 const DASHBOARDS: [&str; 2] = ["pipeline.json", "storage.json"];
 /// Every alert, as the run below has them fire.
-const ALERTS: [&str; 6] = [
+const ALERTS: [&str; 7] = [
     "JetStreamStorageFilling",
+    "RiskSignalCacheStale",
     "RiskSignalDeadLettersRising",
     "RiskSignalDown",
     "RiskSignalLagGrowing",
@@ -92,6 +94,7 @@ async fn start_prometheus(stack: &Stack, daemon: &str) -> Prometheus {
             ("for: 1m", "for: 2s"),
             ("for: 2m", "for: 2s"),
             ("for: 5m", "for: 2s"),
+            ("for: 10m", "for: 2s"),
         ],
     );
     std::fs::write(dir.join("prometheus.yml"), config).unwrap();
@@ -190,7 +193,10 @@ async fn alert(prometheus: &Prometheus, name: &str, fires: bool) {
 async fn every_panel_shows_something_and_every_alert_fires_and_resolves() {
     let stack = Stack::start().await;
     let address = format!("127.0.0.1:{}", free_port());
+    let redis = Redis::start(&stack.work_dir()).await;
+    let url = redis.url();
     let environment = [
+        ("REDIS_URL", url.as_str()),
         ("RISKSIGNAL__OPS__LISTEN", address.as_str()),
         ("RISKSIGNAL__OPS__TOKEN", PASSWORD),
         ("RISKSIGNAL__STREAM__MAX_BYTES", "1GiB"),
@@ -215,6 +221,7 @@ async fn every_panel_shows_something_and_every_alert_fires_and_resolves() {
     alert(&prometheus, "RiskSignalDeadLettersRising", true).await;
     assert_no_panel_is_empty(&prometheus).await;
     for quiet in [
+        "RiskSignalCacheStale",
         "RiskSignalDown",
         "RiskSignalNotReady",
         "RiskSignalNoInserts",
@@ -223,6 +230,10 @@ async fn every_panel_shows_something_and_every_alert_fires_and_resolves() {
     }
     drop(invalid);
     let valid = produce(&["--rate=200", "--seed=9"]);
+    redis.kill();
+    alert(&prometheus, "RiskSignalCacheStale", true).await;
+    redis.restart().await;
+    alert(&prometheus, "RiskSignalCacheStale", false).await;
 
     let away = [
         "RiskSignalNotReady",
