@@ -5,6 +5,7 @@ ClickHouse, and what they show in a real Chromium. The binary is the one of `car
 """
 
 import contextlib
+import html
 import json
 import os
 import re
@@ -14,9 +15,10 @@ import sys
 import tempfile
 import unittest
 import urllib.error
+import urllib.parse
 import urllib.request
 import uuid
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
@@ -32,7 +34,9 @@ NEXTJS = EXAMPLES / "nextjs"
 NODE = EXAMPLES / "node"
 SUPABASE = EXAMPLES / "supabase-edge-function"
 BINARY = REPOSITORY / "target" / "debug" / "risksignal"
-NEEDED = ("node", "npm", "chromium")
+NEEDED = ("node", "npm", "chromium", "redis-server")
+# A folder that gets pictures of the page.
+SHOTS = os.environ.get("RISKSIGNAL_SHOTS")
 # 2^256 - 1, digits beyond a double, and what a JSON parser would write in another way.
 HARD = '{"chain":"ethereum","hash":"0x%s","from":"0x%s","amount":115792089237316195423570985008687907853269984665640564039457584007913129639935,"ratio":1.50e+3,"note":"Zoë 🦀 \\u0041 \\"q\\"","more":{"a":[0.10,-0]}}'
 WALLET = "0x" + "ab" * 20
@@ -86,18 +90,20 @@ def hard(digit: str) -> str:
 
 
 class Servers:
-    """NATS, ClickHouse, and the daemon, which serves over HTTP too."""
+    """NATS, ClickHouse, Redis, and the daemon, which serves over HTTP too."""
 
     def __init__(self, stack: contextlib.ExitStack):
         self.stack = stack
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        self.nats, monitor, self.clickhouse, native, serve = free_ports(5)
+        self.nats, monitor, self.clickhouse, native, serve, redis = free_ports(6)
         local = [sys.executable, LOCAL / "stack", "serve"]
         data = ["--die-with-parent", "--data"]
         ports = ["--port", self.nats, "--http-port", monitor]
         self.start("nats", *local, "nats", *data, self.folder / "nats", *ports)
         ports = ["--port", native, "--http-port", self.clickhouse]
         self.start("clickhouse", *local, "clickhouse", *data, self.folder / "clickhouse", *ports)
+        cache = ["redis-server", "--bind", HOST, "--port", redis, "--save", "", "--appendonly", "no"]
+        self.start("redis", *cache)
         until(lambda: answers(self.clickhouse))
         self.tokens = {scope: self.token(scope) for scope in ("ingest", "read")}
         self.url = f"http://{HOST}:{serve}"
@@ -109,12 +115,13 @@ class Servers:
             CLICKHOUSE_URL=f"http://{HOST}:{self.clickhouse}",
             CLICKHOUSE_USER=CLICKHOUSE_USER,
             CLICKHOUSE_PASSWORD=CLICKHOUSE_PASSWORD,
+            REDIS_URL=f"redis://{HOST}:{redis}",
             RISKSIGNAL__OPS__LISTEN="off",
             RISKSIGNAL__SERVE__WITH_RUN="true",
             RISKSIGNAL__SERVE__LISTEN=f"{HOST}:{serve}",
             RISKSIGNAL__SERVE__TOKENS_FILE=str(self.folder / "tokens.toml"),
         )
-        until(lambda: "Starting signals consumer" in self.log("risksignal"))
+        until(lambda: "Keeping the cache in Redis" in self.log("risksignal"))
 
     def token(self, scope: str) -> str:
         made = subprocess.run(
@@ -298,6 +305,55 @@ class Nextjs(unittest.TestCase):
                 self.assertEqual((status, told["errors"][0]["pointer"]), (422, "#"))
         self.assertEqual(servers.rows(f"trace_id = '{json.loads(bad)['trace_id']}'"), [])
 
+    def test_the_page_shows_the_wallet(self):
+        wallet = "0x" + uuid.uuid4().hex + "c0ffee00"
+        wei = 2**256 - 1
+        now = datetime.now(timezone.utc)
+        sent = [
+            (f'{{"chain":"ethereum","balances":{{"WEI":{wei},"USDC":"0.10"}}}}', "wallet_snapshot", 0, 2),
+            ('{"chain":"ethereum","balances":{"WEI":1}}', "wallet_snapshot", 0, 90),
+            ('{"rule":"blocked_counterparty","score":0.97,"note":"Zoë 🦀 <b>"}', "risk_event", 5, 1),
+            (hard("3"), "transaction", 2, 30),
+        ]
+        traces = []
+        for number, (payload, event_type, severity, minutes) in enumerate(sent):
+            time = (now - timedelta(minutes=minutes)).isoformat()
+            fields = {"event_type": event_type, "severity": severity, "event_time": time}
+            text = signal(payload, wallet_address=wallet, **fields)
+            route = ("ingest", "ingest-http")[number % 2]
+            status, told = post(f"{self.url}/api/{route}", text)
+            self.assertEqual(status, 202, told)
+            traces.append(json.loads(text)["trace_id"])
+        for trace in traces:
+            servers.row(trace)
+        path = f"/wallets/{wallet}"
+        hour = "Last 1h 3 0 1 2 1 5 1 risk_event 1 transaction 1 wallet_snapshot 1"
+        day = "Last 24h 4 0 2 2 1 5 1 risk_event 1 transaction 1 wallet_snapshot 2"
+        # The daemon tells Redis right after ClickHouse has answered.
+        page = until(lambda: (text := self.text(path)) and day in text and text)
+        self.assertIn(hour, page)
+        # The later of both snapshots, digit by digit.
+        self.assertIn(f"WEI {wei} USDC 0.10 As of", page)
+        for trace in traces:
+            self.assertIn(trace, page)
+        self.assertIn('"note": "Zoë 🦀 <b>"', page)
+        self.assertLess(page.index(traces[2]), page.index(traces[0]), "the newest first")
+        self.shoot("wallet", path)
+
+    def test_an_unknown_wallet_and_an_odd_one_are_no_error(self):
+        with self.assertRaisesRegex(urllib.error.HTTPError, "404"):
+            urllib.request.urlopen(f"{self.url}/wallets/0xnobody", timeout=30)
+        self.assertIn("No signal has named this wallet", self.text("/wallets/0xnobody"))
+        self.shoot("unknown", "/wallets/0xnobody")
+        odd = "0xÄ/%2F?#&'\" <b> 🦀"
+        sent = signal('{"rule":"r","score":0.5}', wallet_address=odd, event_type="risk_event")
+        self.assertEqual(post(f"{self.url}/api/ingest", sent)[0], 202)
+        trace = json.loads(sent)["trace_id"]
+        servers.row(trace)
+        page = self.text("/wallets/" + urllib.parse.quote(odd, safe=""))
+        self.assertIn(f"Wallet {odd} First seen", page)
+        self.assertIn(trace, page)
+
     def test_no_token_reaches_a_browser(self):
         files = [file for file in (NEXTJS / ".next" / "static").rglob("*") if file.is_file()]
         self.assertTrue(files)
@@ -322,6 +378,19 @@ class Nextjs(unittest.TestCase):
     def dom(self, path: str) -> str:
         """A page as it stands in the browser."""
         return self.chromium("--dump-dom", "--virtual-time-budget=5000", path=path)
+
+    def text(self, path: str) -> str:
+        """What a page says, with a space between any two words."""
+        body = re.search(r"<body.*?</body>", self.dom(path), re.S)[0]
+        body = re.sub(r"<script.*?</script>|<style.*?</style>", "", body, flags=re.S)
+        return " ".join(html.unescape(re.sub(r"<!-- -->|<[^>]*>", " ", body)).split())
+
+    def shoot(self, name: str, path: str):
+        """Takes a picture of a page, where pictures are asked for."""
+        if SHOTS:
+            file = Path(SHOTS).absolute() / f"{name}.png"
+            size = "--window-size=1200,1000"
+            self.chromium(f"--screenshot={file}", size, "--virtual-time-budget=5000", path=path)
 
 
 class Readme(unittest.TestCase):

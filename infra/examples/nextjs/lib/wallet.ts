@@ -16,7 +16,7 @@ export type Wallet = {
   wallet_address: string;
   first_seen: string;
   last_seen: string;
-  windows: Record<string, { since: string; signals: unknown; by_severity: Count; by_type: Count }>;
+  windows: Record<string, { signals: unknown; by_severity: Count; by_type: Count }>;
   snapshot: Stored | null;
   last_signals: Stored[];
 };
