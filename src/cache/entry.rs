@@ -59,20 +59,19 @@ fn json(signal: &StoredSignal) -> String {
     serde_json::to_string(signal).unwrap_or_default()
 }
 
-impl Update {
-    /// What committed rows tell of each wallet that they name.
-    pub fn of_rows(rows: &store::Rows) -> HashMap<String, Self> {
-        let mut by_wallet: HashMap<&str, Vec<StoredRow<'_>>> = HashMap::new();
-        for row in rows.iter().filter(|row| !row.wallet_address.is_empty()) {
-            by_wallet.entry(row.wallet_address).or_default().push(row);
-        }
-        let by_wallet = by_wallet.into_iter();
-        by_wallet
-            .map(|(wallet, rows)| (wallet.to_owned(), Self::of_wallet(rows)))
-            .collect()
+/// Committed rows by the wallet that they name.
+pub(super) fn by_wallet(rows: &store::Rows) -> Vec<(&str, Vec<StoredRow<'_>>)> {
+    let mut by_wallet: HashMap<&str, Vec<StoredRow<'_>>> = HashMap::new();
+    for row in rows.iter().filter(|row| !row.wallet_address.is_empty()) {
+        by_wallet.entry(row.wallet_address).or_default().push(row);
     }
+    by_wallet.into_iter().collect()
+}
 
-    fn of_wallet(mut rows: Vec<StoredRow<'_>>) -> Self {
+impl Update {
+    /// What committed rows of one wallet tell.
+    pub fn of_rows(rows: &[StoredRow<'_>]) -> Self {
+        let mut rows = rows.to_vec();
         rows.sort_unstable_by_key(|row| Reverse(row.place()));
         let seen = rows.last().zip(rows.first());
         let snapshot = rows.iter().find(|row| row.event_type == SNAPSHOT);
@@ -132,11 +131,6 @@ impl Update {
             signals: last.chain(counted).collect(),
             snapshot: snapshot.map(|signal| (order(signal.place()), json(signal))),
         }
-    }
-
-    /// Signals.
-    pub fn len(&self) -> usize {
-        self.signals.len()
     }
 
     /// Bytes that Redis is sent, about.

@@ -1,16 +1,15 @@
 //! Tells Redis what is committed, and says when that was not possible.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::pipe;
+use redis::{Pipeline, pipe};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
 
 use super::connection::Redis;
-use super::entry::Update;
+use super::entry::{self, Update};
 use super::error::CacheError;
 use super::fill::{self, SENT_AT_ONCE};
 use super::lease::{self, Beat, Name};
@@ -20,7 +19,7 @@ use super::scripts::keys;
 use super::wanted::Wanted;
 use crate::backoff::Backoff;
 use crate::settings;
-use crate::store::{Rows, Store};
+use crate::store::{Rows, Store, StoredRow};
 use crate::telemetry::metrics::Metrics;
 use crate::wall_clock::now_ms;
 
@@ -29,6 +28,8 @@ const BEAT: Duration = Duration::from_secs(1);
 /// Pauses before the cache is tried again.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Wallets that are looked for before the answers are awaited.
+const LOOKED_FOR_AT_ONCE: usize = 1000;
 /// When it has worked for that long, the next pause is the shortest.
 const STEADY: Duration = Duration::from_secs(60);
 
@@ -42,6 +43,9 @@ pub struct Feeder {
     /// Tells this process from every other.
     name: Name,
 }
+
+/// Committed rows of a wallet.
+type OfWallet<'a> = (&'a str, Vec<StoredRow<'a>>);
 
 /// What one connection works with.
 struct Link<'a> {
@@ -154,30 +158,20 @@ impl Link<'_> {
     }
 
     async fn tell(&self, rows: &Rows) -> Result<(), CacheError> {
-        let updates: Vec<(String, Update)> = Update::of_rows(rows).into_iter().collect();
         let now_ms = now_ms();
-        let mut rest = updates.as_slice();
-        while !rest.is_empty() {
-            let mut bytes = 0;
-            let fit = rest.iter().take_while(|(_, update)| {
-                let is_first = bytes == 0;
-                bytes += update.bytes();
-                is_first || bytes <= SENT_AT_ONCE
-            });
-            let (some, others) = rest.split_at(fit.count());
+        for some in entry::by_wallet(rows).chunks(LOOKED_FOR_AT_ONCE) {
             self.tell_some(some, now_ms).await?;
-            rest = others;
         }
         Ok(())
     }
 
     /// Tells what an entry is there for. An entry that is begun after it was looked for is filled
     /// with what ClickHouse has by then.
-    async fn tell_some(&self, updates: &[(String, Update)], now_ms: i64) -> Result<(), CacheError> {
+    async fn tell_some(&self, of_wallets: &[OfWallet<'_>], now_ms: i64) -> Result<(), CacheError> {
         let mut connection = self.connection.clone();
         let mut questions = pipe();
         questions.hget(keys::state(&self.redis.prefix), "generation");
-        for (address, _) in updates {
+        for (address, _) in of_wallets {
             let key = keys::wallet(&self.redis.prefix, address);
             questions.hget(key, "generation");
         }
@@ -186,29 +180,43 @@ impl Link<'_> {
             .await
             .map_err(|error| self.redis.failed("look for entries in", error))?;
         let generation = known.remove(0).ok_or_else(|| fill::lost(self.redis))?;
-        let mut calls = pipe();
-        let mut told = Vec::new();
-        for ((address, update), known) in updates.iter().zip(known) {
-            if known.as_ref() == Some(&generation) {
-                calls.invoke_script(&update.call(self.redis, address, "", now_ms));
-                told.push((address, update.len()));
-            } else {
-                self.wanted.add(address);
-                self.metrics.cache_signals("absent", update.len());
+        let (mut calls, mut bytes, mut told) = (pipe(), 0, Vec::new());
+        for ((address, rows), known) in of_wallets.iter().zip(known) {
+            if known.as_ref() != Some(&generation) {
+                self.told(address, "absent", rows.len());
+                continue;
+            }
+            let update = Update::of_rows(rows);
+            calls.invoke_script(&update.call(self.redis, address, "", now_ms));
+            bytes += update.bytes();
+            told.push((*address, rows.len()));
+            if bytes > SENT_AT_ONCE {
+                self.send(&mut connection, &mut calls, &mut told).await?;
+                bytes = 0;
             }
         }
-        let answers = fill::send(self.redis, &mut connection, &mut calls).await?;
-        let mut counts: HashMap<&str, usize> = HashMap::new();
-        for (answer, (address, signals)) in answers.iter().zip(told) {
-            if answer == "absent" {
-                self.wanted.add(address);
-            }
-            *counts.entry(answer).or_default() += signals;
-        }
-        for (answer, signals) in counts {
-            self.metrics.cache_signals(answer, signals);
+        self.send(&mut connection, &mut calls, &mut told).await
+    }
+
+    async fn send(
+        &self,
+        connection: &mut MultiplexedConnection,
+        calls: &mut Pipeline,
+        told: &mut Vec<(&str, usize)>,
+    ) -> Result<(), CacheError> {
+        let answers = fill::send(self.redis, connection, calls).await?;
+        for (answer, (address, signals)) in answers.iter().zip(told.drain(..)) {
+            self.told(address, answer, signals);
         }
         Ok(())
+    }
+
+    /// Notes what became of the signals of a wallet.
+    fn told(&self, address: &str, answer: &str, signals: usize) {
+        if answer == "absent" {
+            self.wanted.add(address);
+        }
+        self.metrics.cache_signals(answer, signals);
     }
 
     /// Renews the lease for ever.

@@ -15,6 +15,9 @@ pub(super) const AT_ONCE: usize = 200;
 /// (<https://clickhouse.com/docs/operations/server-configuration-parameters/settings>,
 /// `http_max_uri_size`), each byte as three.
 pub(super) const ADDRESS_BYTES: usize = 64 * 1024;
+/// Signals of each that are counted. A wallet with more is asked for by itself, so that the answer
+/// has some 10 MiB at most.
+const COUNTED_AT_ONCE: usize = 500;
 /// How long an entry waits to be filled, and one of an unknown wallet stays: milliseconds.
 pub(super) const WAIT_MS: u64 = 60_000;
 /// Bytes that Redis is sent before its answers are awaited.
@@ -95,14 +98,47 @@ pub(super) async fn fill(
     if open.is_empty() {
         return Ok(0);
     }
+    let long = fill_open(
+        redis,
+        connection,
+        store,
+        &open,
+        COUNTED_AT_ONCE,
+        now_ms,
+        asks,
+    )
+    .await?;
+    for one in long {
+        let one = [one];
+        fill_open(redis, connection, store, &one, COUNTED_MAX, now_ms, asks).await?;
+    }
+    Ok(open.len())
+}
+
+/// Fills entries that are begun, and returns those of wallets with more than `counted_max` signals,
+/// for which that would not be all; beyond what Redis keeps it knows what to do.
+async fn fill_open<'a>(
+    redis: &Redis,
+    connection: &mut MultiplexedConnection,
+    store: &Store,
+    open: &[(&'a str, String)],
+    counted_max: usize,
+    now_ms: i64,
+    asks: For,
+) -> Result<Vec<(&'a str, String)>, CacheError> {
     let addresses: Vec<&str> = open.iter().map(|(address, _)| *address).collect();
     let found = store
-        .wallets(&addresses, now_ms, COUNTED_MAX + 1, asks)
+        .wallets(&addresses, now_ms, counted_max + 1, asks)
         .await?;
     let none = crate::wallet::Rows::default();
-    let (mut calls, mut bytes) = (pipe(), 0);
-    for (address, nonce) in &open {
-        let update = Update::of_table(found.get(*address).unwrap_or(&none));
+    let (mut calls, mut bytes, mut long) = (pipe(), 0, Vec::new());
+    for (address, nonce) in open {
+        let rows = found.get(*address).unwrap_or(&none);
+        if rows.counted.len() > counted_max && counted_max < COUNTED_MAX {
+            long.push((*address, nonce.clone()));
+            continue;
+        }
+        let update = Update::of_table(rows);
         calls.invoke_script(&update.call(redis, address, nonce, now_ms));
         bytes += update.bytes();
         if bytes > SENT_AT_ONCE {
@@ -111,7 +147,7 @@ pub(super) async fn fill(
         }
     }
     send(redis, connection, &mut calls).await?;
-    Ok(open.len())
+    Ok(long)
 }
 
 /// Sends what is in a pipeline and empties it; tells what each call was answered.

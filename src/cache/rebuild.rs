@@ -18,8 +18,8 @@ use crate::wall_clock::now_ms;
 
 /// How long ClickHouse may take for the wallets that are asked for at once, or for their list.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(60);
-/// Beside inserts, so many times as long as a question took nothing is asked: a fifth of one core.
-const SPARE: u32 = 4;
+/// Beside inserts, so many times as long as a question took nothing is asked: a tenth of one core.
+const SPARE: u32 = 9;
 /// The pause is no longer than that,
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// and no shorter, so that wallets come together.
@@ -57,7 +57,9 @@ pub async fn rebuild(
     while !rest.is_empty() {
         progress(wallets.len() - rest.len(), wallets.len());
         let (some, others) = rest.split_at(fill::at_once(rest).len());
-        filled += fill_some(redis, &mut connection, store, some).await?;
+        // Whoever has asked for it waits.
+        let asks = For::Client(QUERY_TIMEOUT);
+        filled += fill_some(redis, &mut connection, store, some, asks).await?;
         rest = others;
     }
     progress(wallets.len(), wallets.len());
@@ -104,7 +106,8 @@ pub(super) async fn bring_back(
         let began = Instant::now();
         while !some.is_empty() {
             let others = some.split_off(fill::at_once(&some).len());
-            match fill_some(redis, &mut connection, store, &some).await {
+            let asks = For::Cache(QUERY_TIMEOUT);
+            match fill_some(redis, &mut connection, store, &some, asks).await {
                 Ok(filled) => metrics.cache_wallets_filled_total.inc_by(filled as u64),
                 Err(CacheError::Store(error)) => {
                     // Clients bring them back, too.
@@ -178,8 +181,8 @@ async fn fill_some(
     connection: &mut MultiplexedConnection,
     store: &Store,
     wallets: &[String],
+    asks: For,
 ) -> Result<usize, CacheError> {
     let wallets: Vec<&str> = wallets.iter().map(String::as_str).collect();
-    let asks = For::Cache(QUERY_TIMEOUT);
     fill::fill(redis, connection, store, &wallets, now_ms(), asks).await
 }

@@ -37,7 +37,7 @@ struct Counts {
 /// Who asks, and so what the question may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum For {
-    /// A client, who waits for the answer that long.
+    /// Somebody who waits for the answer, that long.
     Client(Duration),
     /// The cache, for which inserts must not wait; it waits that long.
     Cache(Duration),
@@ -65,11 +65,14 @@ impl Store {
         counted_max: usize,
         asks: For,
     ) -> Result<HashMap<String, Rows>, StoreError> {
-        let (seen, last, snapshots) = try_join!(
-            self.seen(wallets, now_ms, counted_max, asks),
-            self.newest(wallets, None, LAST_SIGNALS, LONGEST_PAYLOAD, asks),
-            self.newest(wallets, Some(SNAPSHOT), 1, LONGEST_SNAPSHOT, asks),
-        )?;
+        let seen = self.seen(wallets, now_ms, counted_max, asks);
+        let last = self.newest(wallets, None, LAST_SIGNALS, LONGEST_PAYLOAD, asks);
+        let snapshots = self.newest(wallets, Some(SNAPSHOT), 1, LONGEST_SNAPSHOT, asks);
+        let (seen, last, snapshots) = match asks {
+            For::Client(_) => try_join!(seen, last, snapshots)?,
+            // One after the other, since one core is enough for it.
+            For::Cache(_) => (seen.await?, last.await?, snapshots.await?),
+        };
         let mut found: HashMap<String, Rows> = HashMap::new();
         for seen in seen {
             let rows = found.entry(seen.wallet_address).or_default();

@@ -220,6 +220,9 @@ async fn the_cache_is_rebuilt_from_nothing() {
         one.map(|(number, name)| signal_of(10_000 + number, name, "risk_event", MINUTE)),
     )
     .await;
+    // One with more signals than are asked for together with others.
+    let many = (20_000..20_600).map(|number| signal_of(number, "0xmany", "b", 2 * MINUTE));
+    publish(&stack, many).await;
     stack.settled().await;
     redis.ask::<()>(&["FLUSHALL"]).await;
     let url = redis.url();
@@ -228,8 +231,13 @@ async fn the_cache_is_rebuilt_from_nothing() {
         .await;
     assert!(rebuild.status.success(), "{rebuild:?}");
     let entries: Vec<String> = redis.ask(&["KEYS", "risksignal:wallet:*"]).await;
-    assert_eq!(entries.len(), names.len());
+    assert_eq!(entries.len(), names.len() + 1);
+    let complete: Option<u8> = redis
+        .ask(&["HGET", "risksignal:wallet:0xmany", "complete"])
+        .await;
+    assert_eq!(complete, Some(1));
     servers.agree_on(&known(&stack).await[..30]).await;
+    servers.agree_on(&["0xmany".to_owned()]).await;
     assert!(daemon.stop().await.success());
 
     // Fewer, those of the newest signals; and nobody keeps them.
