@@ -169,22 +169,30 @@ impl Link<'_> {
     /// with what ClickHouse has by then.
     async fn tell_some(&self, of_wallets: &[OfWallet<'_>], now_ms: i64) -> Result<(), CacheError> {
         let mut connection = self.connection.clone();
-        let mut questions = pipe();
-        questions.hget(keys::state(&self.redis.prefix), "generation");
+        let mut question = self.redis.scripts.held.prepare_invoke();
+        question.key(keys::state(&self.redis.prefix));
         for (address, _) in of_wallets {
-            let key = keys::wallet(&self.redis.prefix, address);
-            questions.hget(key, "generation");
+            question.key(keys::wallet(&self.redis.prefix, address));
         }
-        let mut known: Vec<Option<String>> = questions
-            .query_async(&mut connection)
+        let held: String = question
+            .invoke_async(&mut connection)
             .await
             .map_err(|error| self.redis.failed("look for entries in", error))?;
-        let generation = known.remove(0).ok_or_else(|| fill::lost(self.redis))?;
+        if held == "lost" {
+            return Err(fill::lost(self.redis));
+        }
         let (mut calls, mut bytes, mut told) = (pipe(), 0, Vec::new());
-        for ((address, rows), known) in of_wallets.iter().zip(known) {
-            if known.as_ref() != Some(&generation) {
-                self.told(address, "absent", rows.len());
-                continue;
+        for ((address, rows), held) in of_wallets.iter().zip(held.bytes()) {
+            match held {
+                b'f' => {}
+                b'b' => {
+                    self.metrics.cache_signals("busy", rows.len());
+                    continue;
+                }
+                _ => {
+                    self.told(address, "absent", rows.len());
+                    continue;
+                }
             }
             let update = Update::of_rows(rows);
             calls.invoke_script(&update.call(self.redis, address, "", now_ms));

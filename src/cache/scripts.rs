@@ -16,6 +16,7 @@ pub(super) struct Scripts {
     pub beat: Script,
     pub begin: Script,
     pub feed: Script,
+    pub held: Script,
     pub read: Script,
 }
 
@@ -25,6 +26,7 @@ impl Scripts {
             beat: Script::new(include_str!("scripts/beat.lua")),
             begin: on_entry!("begin"),
             feed: on_entry!("feed"),
+            held: Script::new(include_str!("scripts/held.lua")),
             read: on_entry!("read"),
         }
     }
