@@ -41,6 +41,7 @@ FULL = {
     "settings": {
         "nats": {"url": "tls://127.0.0.1:1", "user": "ingest", "connect_timeout": "1s"},
         "clickhouse": {"url": "https://127.0.0.1:1", "migrate": False, "user": 'quoted "\\ & <é>'},
+        "cache": {"url": "rediss://127.0.0.1:1/2", "user": "risksignal"},
         "consumer": {"max_ack_pending": 20_000_000},
         "log": {"filter": "info,risksignal=debug"},
         "ops": {"listen": "0.0.0.0:19464"},
@@ -52,6 +53,8 @@ FULL = {
         "nats.key_file": {"secret": "nats-tls", "key": "tls.key"},
         "clickhouse.password_file": {"secret": "clickhouse", "key": "password"},
         "clickhouse.ca_file": {"configMap": "ca", "key": "ca.crt"},
+        "cache.password_file": {"secret": "redis", "key": "password"},
+        "cache.ca_file": {"configMap": "ca", "key": "ca.crt"},
         "ops.token_file": {"secret": "ops", "key": "token"},
     },
     "shutdownGraceSeconds": 30,
@@ -239,6 +242,8 @@ class Chart(unittest.TestCase):
         for section, url in (
             ("nats", "nats://one:4222,nats://ingest:hunter2@two:4222"),
             ("clickhouse", "http://ingest:hunter2@clickhouse:8123"),
+            ("cache", "redis://:hunter2@redis:6379"),
+            ("cache", "rediss://risksignal:hunter2/@redis:6379/0"),
         ):
             settings = {section: {"url": url}}
             self.assert_refused({"settings": settings}, f"settings.{section}.url holds a login")

@@ -325,6 +325,27 @@ class Compose(unittest.TestCase):
         (query,) = serve.startup_queries()
         self.assertTrue(query.endswith(f" {environment['CLICKHOUSE_DATABASE']}"), query)
 
+    def test_redis_is_a_cache_that_the_daemon_does_not_wait_for(self):
+        redis, ingest = self.services["redis"], self.services["ingest"]
+        (program, *words) = redis["command"]
+        self.assertEqual(program, "redis-server")
+        options = dict(zip(words[::2], words[1::2], strict=True))
+        password = ingest["environment"]["RISKSIGNAL__CACHE__PASSWORD"]
+        memory = int(options.pop("--maxmemory").removesuffix("mb"))
+        self.assertLessEqual(memory, 0.8 * int(redis["mem_limit"].removesuffix("m")))
+        expected = {
+            "--save": "",
+            "--appendonly": "no",
+            "--requirepass": password,
+            "--maxmemory-policy": "volatile-lru",
+        }
+        self.assertEqual(options, expected)
+        self.assertNotIn("volumes", redis)
+        self.assertEqual(redis["environment"], {"REDISCLI_AUTH": password})
+        self.assertEqual(ingest["environment"]["REDIS_URL"], "redis://redis:6379")
+        waits = {"condition": "service_started", "required": False}
+        self.assertEqual(ingest["depends_on"]["redis"], waits)
+
     def test_ports_are_published_on_loopback(self):
         """The servers there have development passwords or none."""
         for name, service in self.services.items():

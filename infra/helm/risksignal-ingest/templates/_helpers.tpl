@@ -38,7 +38,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- fail (printf "settings.%s.%s is a secret: name the Secret that holds it under files as %s.%s_file" $section $key $section $key) }}
 {{- else if hasSuffix "_file" $key }}
 {{- fail (printf "settings.%s.%s is a file: name the Secret that holds it under files as %s.%s" $section $key $section $key) }}
-{{- else if and (eq $key "url") (regexMatch "//[^/,]*@" (toString $value)) }}
+{{- else if and (eq $key "url") (contains "@" (toString $value)) }}
 {{- fail (printf "settings.%s.url holds a login: set %s.user, and files for the secret" $section $section) }}
 {{- end }}
 {{ $key }} = {{ include "risksignal.scalar" $value }}
