@@ -49,7 +49,8 @@ impl Redis {
             .as_str()
             .into_connection_info()
             .map_err(|error| fault("cache.url", &error))?;
-        let mut login = info.redis_settings().clone();
+        // A narrow user is refused that, which goes to Redis' log of refusals.
+        let mut login = info.redis_settings().clone().set_skip_set_lib_name();
         if !cache.user.is_empty() {
             login = login.set_username(&cache.user);
         }

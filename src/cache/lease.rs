@@ -1,5 +1,7 @@
 //! Who keeps the cache, and until when Redis takes their word for it.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,14 +21,17 @@ const NO_LEASE_MS: i64 = -1;
 /// After that long without a lease a feeder is taken to have ended. One that goes on committing
 /// without a way to Redis, while others have one, is not heard from then on.
 const GIVE_UP: Duration = Duration::from_secs(15 * 60);
-/// Where Linux tells this machine's name.
-const HOST_NAME: &str = "/proc/sys/kernel/hostname";
+/// What tells this machine from others. A service that sees of /proc only processes has the second.
+const HOST_NAMES: [&str; 2] = ["/proc/sys/kernel/hostname", "/etc/machine-id"];
+/// Where Linux tells which processes this one can see.
+const PID_NAMESPACE: &str = "/proc/self/ns/pid";
+const OWN: &str = "/proc/self";
 
-/// One process that commits signals: `host/pid/uuid`.
+/// One process that commits signals: `host/namespace/user/pid/uuid`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Name {
-    host: String,
-    pid: u32,
+    /// `host/namespace/user/`: so begins the name of every process that this one can see.
+    seen: String,
     full: String,
 }
 
@@ -42,25 +47,31 @@ pub(super) struct Beat {
 }
 
 impl Name {
-    /// This process'. The host's name is only there to tell of processes that share it.
+    /// This process'. Containers may share a host's name, and what hides processes hides those of
+    /// other users.
     pub fn own() -> Self {
-        let host = std::fs::read_to_string(HOST_NAME).unwrap_or_default();
-        let (host, pid) = (host.trim().replace('/', ""), std::process::id());
-        let full = format!("{host}/{pid}/{}", Uuid::new_v4());
-        Self { host, pid, full }
+        let mut hosts = HOST_NAMES
+            .iter()
+            .filter_map(|path| fs::read_to_string(path).ok());
+        // Where nothing tells, no other has the same.
+        let host = hosts.next().unwrap_or_else(|| Uuid::new_v4().to_string());
+        let host = host.trim().replace('/', "");
+        let namespace = fs::read_link(PID_NAMESPACE).unwrap_or_default();
+        let user = fs::metadata(OWN).map_or(0, |own| own.uid());
+        let seen = format!("{host}/{}/{user}/", namespace.display());
+        let full = format!("{seen}{}/{}", std::process::id(), Uuid::new_v4());
+        Self { seen, full }
     }
 
-    /// Those of other feeders that were processes of this machine, or container, and have ended.
+    /// Those of other feeders that this process would see, and that have ended.
     fn ended<'a>(&self, others: &'a [String]) -> Vec<&'a str> {
         let has_ended = |other: &&str| {
-            let mut parts = other.split('/');
-            let host = parts.next();
-            let pid = parts.next().and_then(|pid| pid.parse::<u32>().ok());
-            // A process that is started anew in a container has the number of the one before.
-            host == Some(&self.host)
-                && pid.is_some_and(|pid| {
-                    pid == self.pid || !Path::new(&format!("/proc/{pid}")).exists()
-                })
+            let rest = other.strip_prefix(&self.seen);
+            let pid = rest.and_then(|rest| rest.split_once('/')?.0.parse::<u32>().ok());
+            // A number may have been given to another process, this one among them.
+            pid.is_some_and(|pid| {
+                pid == std::process::id() || !Path::new(&format!("/proc/{pid}")).exists()
+            })
         };
         let others = others.iter().map(String::as_str);
         others.filter(has_ended).collect()
@@ -175,26 +186,19 @@ mod tests {
 
     #[test]
     fn processes_of_this_host_that_are_gone_have_ended() {
-        let own = Name {
-            host: "host".to_owned(),
-            pid: std::process::id(),
-            full: String::new(),
-        };
+        let own = Name::own();
+        let (seen, pid) = (&own.seen, std::process::id());
+        assert_eq!(seen.matches('/').count(), 3, "{seen}");
+        assert!(own.full.starts_with(&format!("{seen}{pid}/")));
         let others = [
-            format!("host/{}/before-it-in-this-container", own.pid),
+            format!("{seen}{pid}/before"),
             // Linux has at most 2^22 processes.
-            "host/99999999/gone".to_owned(),
-            "host/1/alive".to_owned(),
-            "other/99999999/unknown".to_owned(),
-            "host".to_owned(),
+            format!("{seen}99999999/gone"),
+            format!("{seen}1/alive"),
+            format!("other{seen}99999999/unknown"),
+            seen.clone(),
             String::new(),
         ];
         assert_eq!(own.ended(&others), [&others[0], &others[1]]);
-        let named = Name::own();
-        assert!(
-            named
-                .full
-                .starts_with(&format!("{}/{}/", named.host, named.pid))
-        );
     }
 }
