@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::connection::Redis;
 use super::scripts::keys;
 use crate::store::{self, Place, StoredRow, StoredSignal};
-use crate::wallet::{self, Counted, LAST_SIGNALS, LONGEST_PAYLOAD, LONGEST_SNAPSHOT, SNAPSHOT};
+use crate::wallet::{self, LAST_SIGNALS, LONGEST_PAYLOAD, LONGEST_SNAPSHOT, SNAPSHOT};
 
 /// Signals of one wallet's longest window that are counted in Redis, about 150 bytes each. A wallet
 /// with more is answered out of ClickHouse.
@@ -39,7 +39,12 @@ struct Member {
 
 /// Its position, so that it is there once, then what is counted. All but the type have a fixed
 /// width, so that names sort as positions do: 19 digits, 20 digits, 3 digits.
-fn name(stream_created_ns: i64, stream_seq: u64, severity: u8, event_type: &str) -> String {
+fn name(place: Place, severity: u8, event_type: &str) -> String {
+    let Place {
+        stream_created_ns,
+        stream_seq,
+        ..
+    } = place;
     format!("{stream_created_ns:019}{stream_seq:020}{severity:03}{event_type}")
 }
 
@@ -86,12 +91,7 @@ impl Update {
                 .enumerate()
                 .map(|(index, row)| Member {
                     event_time_ms: row.event_time_ms,
-                    name: name(
-                        row.stream_created_ns,
-                        row.stream_seq,
-                        row.severity,
-                        row.event_type,
-                    ),
+                    name: name(row.place(), row.severity, row.event_type),
                     json: if index < LAST_SIGNALS {
                         json(&StoredSignal::of_row(row, LONGEST_PAYLOAD))
                     } else {
@@ -106,22 +106,12 @@ impl Update {
     pub fn of_table(rows: &wallet::Rows) -> Self {
         let last = rows.last.iter().map(|signal| Member {
             event_time_ms: signal.event_time_ms,
-            name: name(
-                signal.stream_created_ns,
-                signal.stream_seq,
-                signal.severity,
-                &signal.event_type,
-            ),
+            name: name(signal.place(), signal.severity, &signal.event_type),
             json: json(signal),
         });
-        let counted = rows.counted.iter().map(|signal: &Counted| Member {
-            event_time_ms: signal.event_time_ms,
-            name: name(
-                signal.stream_created_ns,
-                signal.stream_seq,
-                signal.severity,
-                &signal.event_type,
-            ),
+        let counted = rows.counted.iter().map(|signal| Member {
+            event_time_ms: signal.place.event_time_ms,
+            name: name(signal.place, signal.severity, &signal.event_type),
             json: String::new(),
         });
         let snapshot = rows.snapshot.as_ref();
@@ -195,10 +185,15 @@ mod tests {
 
     #[test]
     fn names_and_orders_sort_as_positions_do() {
+        let at = |stream_created_ns, stream_seq| Place {
+            event_time_ms: 0,
+            stream_created_ns,
+            stream_seq,
+        };
         let mut names = [
-            name(1_764_140_645_123_456_789, 10, 255, "a"),
-            name(1_764_140_645_123_456_789, 9, 1, "b"),
-            name(999, u64::MAX, 0, "c"),
+            name(at(1_764_140_645_123_456_789, 10), 255, "a"),
+            name(at(1_764_140_645_123_456_789, 9), 1, "b"),
+            name(at(999, u64::MAX), 0, "c"),
         ];
         names.sort();
         assert!(names[0].ends_with("000c"));

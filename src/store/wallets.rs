@@ -9,7 +9,7 @@ use clickhouse::query::Query;
 use futures_util::try_join;
 use serde::Deserialize;
 
-use super::{Limits, Store, StoreError, StoredSignal};
+use super::{Limits, Place, Store, StoreError, StoredSignal};
 use crate::wallet::{
     Count, Counted, LAST_SIGNALS, LONGEST_PAYLOAD, LONGEST_SNAPSHOT, Rows, SNAPSHOT, WINDOWS,
     horizon_ms,
@@ -83,9 +83,11 @@ impl Store {
                 .map(
                     |(event_time_ms, stream_created_ns, stream_seq, severity, event_type)| {
                         Counted {
-                            event_time_ms,
-                            stream_created_ns,
-                            stream_seq,
+                            place: Place {
+                                event_time_ms,
+                                stream_created_ns,
+                                stream_seq,
+                            },
                             severity,
                             event_type,
                         }

@@ -5,7 +5,7 @@ mod answer;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::store::StoredSignal;
+use crate::store::{Place, StoredSignal};
 
 /// Signals of a wallet that are told in full: the newest.
 pub const LAST_SIGNALS: usize = 20;
@@ -63,12 +63,8 @@ pub struct Count {
 /// A signal of which no more is told than that it counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counted {
-    /// When it happened: milliseconds since the epoch.
-    pub event_time_ms: i64,
-    /// When its stream was created: nanoseconds since the epoch.
-    pub stream_created_ns: i64,
-    /// Its sequence in that stream.
-    pub stream_seq: u64,
+    /// When it happened, and where it stands in its stream.
+    pub place: Place,
     /// 0 to 255.
     pub severity: u8,
     /// Its event type.
@@ -111,7 +107,7 @@ impl Rows {
             let key = (signal.event_type.as_str(), signal.severity);
             let signals = counts.entry(key).or_default();
             for (count, since) in signals.iter_mut().zip(since) {
-                *count += u64::from(signal.event_time_ms >= since);
+                *count += u64::from(signal.place.event_time_ms >= since);
             }
         }
         let counts = counts.into_iter();
@@ -135,9 +131,11 @@ mod tests {
     fn each_window_counts_what_happened_within_it() {
         let now_ms = 100 * 3_600_000;
         let counted = |event_time_ms, severity, event_type: &str| Counted {
-            event_time_ms,
-            stream_created_ns: 1,
-            stream_seq: 1,
+            place: Place {
+                event_time_ms,
+                stream_created_ns: 1,
+                stream_seq: 1,
+            },
             severity,
             event_type: event_type.to_owned(),
         };

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::harness::api::{Api, TOKEN, entry, spawn, start_with_tokens, write_tokens};
 use crate::harness::signals::{SLOW_TABLE, signal};
-use crate::harness::{Daemon, Stack, eventually};
+use crate::harness::{Daemon, Stack, eventually, wallets};
 
 /// A wallet whose name is anything but plain.
 const ODD: &str = "0xAb's {wallet:String} \\ \"q\" \t\n%2F/?#& 🦀 OR 1=1 --";
@@ -23,16 +23,9 @@ fn of_wallet(number: u64, wallet: &str, event_type: &str, time: &str) -> Value {
     signal
 }
 
-/// A wallet's path.
+/// The path of a wallet's signals.
 fn path(wallet: &str, more: &str) -> String {
-    let wallet: String = wallet
-        .bytes()
-        .map(|byte| match byte.is_ascii_alphanumeric() {
-            true => char::from(byte).to_string(),
-            false => format!("%{byte:02X}"),
-        })
-        .collect();
-    format!("/v1/wallets/{wallet}/signals{more}")
+    format!("{}/signals{more}", wallets::path(wallet))
 }
 
 /// The sequences of a page's signals.
