@@ -74,9 +74,8 @@ pub(super) fn by_wallet(rows: &store::Rows) -> Vec<(&str, Vec<StoredRow<'_>>)> {
 }
 
 impl Update {
-    /// What committed rows of one wallet tell.
-    pub fn of_rows(rows: &[StoredRow<'_>]) -> Self {
-        let mut rows = rows.to_vec();
+    /// What committed rows of one wallet tell. They are put in order, the newest first.
+    pub fn of_rows(rows: &mut [StoredRow<'_>]) -> Self {
         rows.sort_unstable_by_key(|row| Reverse(row.place()));
         let seen = rows.last().zip(rows.first());
         let snapshot = rows.iter().find(|row| row.event_type == SNAPSHOT);

@@ -117,7 +117,7 @@ impl Feeder {
         let link = Link {
             redis: &self.redis,
             name: &self.name,
-            connection: connection.clone(),
+            connection,
             metrics: &self.metrics,
             wanted: &wanted,
         };
@@ -159,7 +159,7 @@ impl Link<'_> {
 
     async fn tell(&self, rows: &Rows) -> Result<(), CacheError> {
         let now_ms = now_ms();
-        for some in entry::by_wallet(rows).chunks(LOOKED_FOR_AT_ONCE) {
+        for some in entry::by_wallet(rows).chunks_mut(LOOKED_FOR_AT_ONCE) {
             self.tell_some(some, now_ms).await?;
         }
         Ok(())
@@ -167,11 +167,15 @@ impl Link<'_> {
 
     /// Tells what an entry is there for. An entry that is begun after it was looked for is filled
     /// with what ClickHouse has by then.
-    async fn tell_some(&self, of_wallets: &[OfWallet<'_>], now_ms: i64) -> Result<(), CacheError> {
+    async fn tell_some(
+        &self,
+        of_wallets: &mut [OfWallet<'_>],
+        now_ms: i64,
+    ) -> Result<(), CacheError> {
         let mut connection = self.connection.clone();
         let mut question = self.redis.scripts.held.prepare_invoke();
         question.key(keys::state(&self.redis.prefix));
-        for (address, _) in of_wallets {
+        for (address, _) in &*of_wallets {
             question.key(keys::wallet(&self.redis.prefix, address));
         }
         let held: String = question
@@ -182,17 +186,11 @@ impl Link<'_> {
             return Err(fill::lost(self.redis));
         }
         let (mut calls, mut bytes, mut told) = (pipe(), 0, Vec::new());
-        for ((address, rows), held) in of_wallets.iter().zip(held.bytes()) {
-            match held {
-                b'f' => {}
-                b'b' => {
-                    self.metrics.cache_signals("busy", rows.len());
-                    continue;
-                }
-                _ => {
-                    self.told(address, "absent", rows.len());
-                    continue;
-                }
+        for ((address, rows), held) in of_wallets.iter_mut().zip(held.bytes()) {
+            if held != b'f' {
+                let answer = if held == b'b' { "busy" } else { "absent" };
+                self.told(address, answer, rows.len());
+                continue;
             }
             let update = Update::of_rows(rows);
             calls.invoke_script(&update.call(self.redis, address, "", now_ms));
@@ -271,17 +269,15 @@ impl Link<'_> {
 
     /// Fills what is missing, for ever, slowly enough for inserts to go first.
     async fn fetch(&self, store: &Store, max_wallets: usize) -> CacheError {
-        let work = bring_back(
+        let Err(error) = bring_back(
             self.redis,
             &self.connection,
             store,
             max_wallets,
             self.metrics,
             self.wanted,
-        );
-        match work.await {
-            Err(error) => error,
-            Ok(never) => match never {},
-        }
+        )
+        .await;
+        error
     }
 }

@@ -32,7 +32,7 @@ const PAUSE_FAILED: Duration = Duration::from_secs(5);
 pub struct Rebuilt {
     /// Wallets with a signal within the TTL, at most as many as were asked for.
     pub wallets: usize,
-    /// Those that were filled; the others have more signals than Redis keeps, or a client was first.
+    /// Those that ClickHouse was asked for; with the others a client or a daemon was first.
     pub filled: usize,
     /// Daemons that keep the cache.
     pub feeders: usize,

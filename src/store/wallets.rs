@@ -97,14 +97,12 @@ impl Store {
         }
         for signal in last {
             let rows = found.entry(signal.wallet_address.clone()).or_default();
-            rows.first_seen_ms = rows.first_seen_ms.min(signal.event_time_ms);
-            rows.last_seen_ms = rows.last_seen_ms.max(signal.event_time_ms);
+            rows.saw(signal.event_time_ms);
             rows.last.push(signal);
         }
         for signal in snapshots {
             let rows = found.entry(signal.wallet_address.clone()).or_default();
-            rows.first_seen_ms = rows.first_seen_ms.min(signal.event_time_ms);
-            rows.last_seen_ms = rows.last_seen_ms.max(signal.event_time_ms);
+            rows.saw(signal.event_time_ms);
             rows.snapshot = Some(signal);
         }
         Ok(found)

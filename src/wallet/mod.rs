@@ -99,6 +99,12 @@ impl Default for Rows {
 }
 
 impl Rows {
+    /// A signal happened at this time, in milliseconds since the epoch.
+    pub fn saw(&mut self, event_time_ms: i64) {
+        self.first_seen_ms = self.first_seen_ms.min(event_time_ms);
+        self.last_seen_ms = self.last_seen_ms.max(event_time_ms);
+    }
+
     /// The counts by window, of signals that are all there.
     pub fn counts(&self, now_ms: i64) -> Vec<Count> {
         let since = WINDOWS.map(|window| window.since_ms(now_ms));

@@ -1,9 +1,22 @@
 //! Signals, and an opinion of its own on which are valid.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::{Value, json};
 
 /// Makes a table of signals each row of which takes a tenth of a second to read.
 pub const SLOW_TABLE: &str = "CREATE VIEW risksignal.raw_signals AS SELECT now64(3) AS event_time, 'a' AS source_id, 'b' AS event_type, '{}' AS payload, toUInt8(1) AS severity, toUUID('00000000-0000-4000-8000-000000000001') AS trace_id, '' AS user_id, toString(sleepEachRow(0.1)) AS wallet_address, '' AS extra, '' AS payload_faults, now64(9) AS stream_created_at, number AS stream_seq, now64(3) AS published_at FROM numbers(1000) SETTINGS max_block_size = 1";
+
+/// The signals of real Ethereum transactions and their file, where it is there: it is not shipped.
+pub fn real_signals() -> Option<(PathBuf, String)> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../shared/data/ethereum_mainnet_signals.ndjson");
+    let text = std::fs::read_to_string(&file).ok();
+    if text.is_none() {
+        eprintln!("skipped: {} is not here", file.display());
+    }
+    Some((file, text?))
+}
 
 /// A valid signal number `number`.
 pub fn signal(number: u64) -> Value {

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::api::{Api, TOKEN, entry, start_with_tokens, write_tokens};
-use super::ops::Answer;
+use super::ops::{ANY_PORT, Answer};
 use super::redis::Redis;
 use super::{Daemon, Stack, eventually};
 
@@ -58,6 +58,16 @@ impl Servers {
         })
         .await
     }
+}
+
+/// Starts a daemon that keeps the cache.
+pub async fn keeper(stack: &Stack, redis: &Redis, more: &[(&str, &str)]) -> Daemon {
+    let url = redis.url();
+    let mut environment = vec![ANY_PORT, ("REDIS_URL", &url)];
+    environment.extend(more);
+    let daemon = stack.daemon(&environment).await;
+    daemon.logged("Keeping the cache in Redis").await;
+    daemon
 }
 
 /// What an answer says of the cache.

@@ -1,6 +1,5 @@
 //! What is known of wallets, out of Redis.
 
-use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
@@ -9,8 +8,9 @@ use serde_json::Value;
 
 use crate::harness::ops::{ANY_PORT, Ops};
 use crate::harness::redis::Redis;
+use crate::harness::signals::real_signals;
 use crate::harness::wallets::{Servers, known, path, publish, signal_of, status};
-use crate::harness::{Daemon, Stack, eventually};
+use crate::harness::{Daemon, Stack, eventually, wallets};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// Wallets whose names are anything but plain; some would be keys of others.
@@ -23,13 +23,9 @@ const ODD: [&str; 6] = [
     "['x', \\'y\\']",
 ];
 
-/// Starts a daemon that keeps the cache.
+/// Starts a daemon that keeps the cache, and tells how it is.
 async fn keeper(stack: &Stack, redis: &Redis, more: &[(&str, &str)]) -> (Daemon, Ops) {
-    let url = redis.url();
-    let mut environment = vec![ANY_PORT, ("REDIS_URL", &url)];
-    environment.extend(more);
-    let daemon = stack.daemon(&environment).await;
-    daemon.logged("Keeping the cache in Redis").await;
+    let daemon = wallets::keeper(stack, redis, more).await;
     let ops = Ops::of(&daemon).await;
     (daemon, ops)
 }
@@ -266,10 +262,7 @@ async fn the_cache_is_rebuilt_from_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_signals_are_told_digit_by_digit() {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../shared/data/ethereum_mainnet_signals.ndjson");
-    let Ok(text) = std::fs::read_to_string(&data) else {
-        eprintln!("skipped: {} is not here", data.display());
+    let Some((_, text)) = real_signals() else {
         return;
     };
     let stack = Stack::start().await;

@@ -5,21 +5,24 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::harness::ops::{ANY_PORT, Ops};
+use crate::harness::ops::Ops;
 use crate::harness::redis::Redis;
 use crate::harness::wallets::{Servers, known, path, publish, signal_of, status};
-use crate::harness::{Daemon, Stack, eventually};
+use crate::harness::{Daemon, Stack, eventually, wallets};
 
 /// What a daemon that keeps the cache is started with, besides its address.
 const TIMEOUT: (&str, &str) = ("RISKSIGNAL__CACHE__TIMEOUT", "300ms");
 
 async fn keeper(stack: &Stack, redis: &Redis) -> Daemon {
-    let url = redis.url();
-    let daemon = stack
-        .daemon(&[ANY_PORT, TIMEOUT, ("REDIS_URL", &url)])
-        .await;
-    daemon.logged("Keeping the cache in Redis").await;
-    daemon
+    wallets::keeper(stack, redis, &[TIMEOUT]).await
+}
+
+/// Waits until nothing is pending, and demands that all is in ClickHouse once, and that Redis says
+/// what ClickHouse says.
+async fn all_is_there(stack: &Stack, servers: &Servers, sent: u64) {
+    stack.settled().await;
+    assert_eq!(stack.clickhouse.counts().await, (sent, sent));
+    servers.agree_on(&known(stack).await).await;
 }
 
 fn wallet(number: u64) -> String {
@@ -64,9 +67,7 @@ async fn redis_killed_flushed_and_stopped_under_load_is_brought_back() {
     };
     let (more, ()) = tokio::join!(load(&stack, sent, 5), trouble);
     sent += more;
-    stack.settled().await;
-    assert_eq!(stack.clickhouse.counts().await, (sent, sent));
-    servers.agree_on(&known(&stack).await).await;
+    all_is_there(&stack, &servers, sent).await;
 
     // Flushed, all at once and wallet by wallet.
     let trouble = async {
@@ -87,9 +88,7 @@ async fn redis_killed_flushed_and_stopped_under_load_is_brought_back() {
     };
     let (more, ()) = tokio::join!(load(&stack, sent, 4), trouble);
     sent += more;
-    stack.settled().await;
-    assert_eq!(stack.clickhouse.counts().await, (sent, sent));
-    servers.agree_on(&known(&stack).await).await;
+    all_is_there(&stack, &servers, sent).await;
 
     // Stopped: it takes what it is sent, and answers nothing. All of it lands meanwhile.
     redis.signal("STOP");
@@ -131,9 +130,7 @@ async fn a_daemon_that_is_killed_is_missed_and_made_up_for() {
         (now != generation).then_some(())
     })
     .await;
-    stack.settled().await;
-    assert_eq!(stack.clickhouse.counts().await, (sent, sent));
-    servers.agree_on(&known(&stack).await).await;
+    all_is_there(&stack, &servers, sent).await;
     assert_eq!(ops.metric("risksignal_cache_fresh").await, Some(1.0));
 
     // With the last one gone, nobody keeps it.
@@ -145,9 +142,7 @@ async fn a_daemon_that_is_killed_is_missed_and_made_up_for() {
     .await;
     sent += load(&stack, sent, 1).await;
     let mut three = keeper(&stack, &redis).await;
-    stack.settled().await;
-    assert_eq!(stack.clickhouse.counts().await, (sent, sent));
-    servers.agree_on(&known(&stack).await).await;
+    all_is_there(&stack, &servers, sent).await;
     assert!(three.stop().await.success());
 }
 
@@ -198,15 +193,11 @@ async fn what_redis_cannot_take_in_time_is_no_burden() {
     let stack = Stack::start().await;
     let redis = Redis::start(&stack.work_dir()).await;
     let servers = Servers::start(&stack, &redis).await;
-    let url = redis.url();
     let narrow = [
-        ANY_PORT,
-        ("REDIS_URL", url.as_str()),
         ("RISKSIGNAL__CACHE__TIMEOUT", "1m"),
         ("RISKSIGNAL__CACHE__MAX_QUEUE_BYTES", "64KiB"),
     ];
-    let mut daemon = stack.daemon(&narrow).await;
-    daemon.logged("Keeping the cache in Redis").await;
+    let mut daemon = wallets::keeper(&stack, &redis, &narrow).await;
     let ops = Ops::of(&daemon).await;
     // It waits a minute for Redis, so that what comes meanwhile fills the queue.
     redis.signal("STOP");

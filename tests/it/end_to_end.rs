@@ -1,12 +1,11 @@
 //! From the producer to ClickHouse and the dead letters.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use serde_json::Value;
 
 use crate::harness::nats::{DEAD_LETTERS, STREAM, header, sequence};
-use crate::harness::signals::is_valid;
+use crate::harness::signals::{is_valid, real_signals};
 use crate::harness::stored::stored;
 use crate::harness::{Stack, eventually};
 
@@ -117,10 +116,7 @@ async fn under_load_a_summary_takes_the_place_of_a_line_a_batch() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_data_arrives_with_its_payloads_byte_for_byte() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../shared/data/ethereum_mainnet_signals.ndjson");
-    let Ok(text) = std::fs::read_to_string(&file) else {
-        eprintln!("skipped: {} is not here", file.display());
+    let Some((file, text)) = real_signals() else {
         return;
     };
     let stack = Stack::start().await;
