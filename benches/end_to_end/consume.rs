@@ -20,6 +20,8 @@ use super::world::{TABLE, Target, World};
 const LOOK: Duration = Duration::from_millis(100);
 /// For a first pull.
 const START: Duration = Duration::from_secs(60);
+/// For what else an instance had asked for when it was stopped to reach the server.
+const OTHER_PULLS: Duration = Duration::from_millis(20);
 /// Without a change of the consumer's state.
 const STUCK: Duration = Duration::from_secs(60);
 
@@ -29,7 +31,6 @@ pub struct Run<'a> {
     target: &'a Target,
     label: &'a str,
     processes: Vec<Process>,
-    pulls: Subscriber,
     started_us: i64,
     first_pull_us: i64,
     servers: Servers,
@@ -39,7 +40,8 @@ pub struct Run<'a> {
 pub struct Outcome {
     /// From the start of the process to its first pull.
     pub ready: Duration,
-    /// When the first pull was asked for: microseconds since the epoch.
+    /// When the first pull was asked for, or all instances had asked: microseconds since the
+    /// epoch.
     pub first_pull_us: i64,
     /// From the first pull to the last commit.
     pub elapsed: Duration,
@@ -56,52 +58,70 @@ pub struct Outcome {
 }
 
 impl<'a> Run<'a> {
-    /// Starts so many instances, and waits for the first pull.
+    /// Starts so many instances, and waits until each has asked for messages.
     pub async fn start(
         world: &'a World,
         target: &'a Target,
         candidate: &'a Candidate,
         instances: usize,
     ) -> Result<Self> {
-        // Requests to JetStream's API can be listened to: the moment of the first pull, told
-        // by the consumer itself.
-        let subject = format!(
-            "$JS.API.CONSUMER.MSG.NEXT.{}.{}",
-            target.stream, target.consumer
-        );
-        let mut pulls = world.client.subscribe(subject).await?;
-        pulls.unsubscribe_after(1).await?;
-        world.client.flush().await?;
         let servers = Servers::now(world);
-        let started_us = now_us();
-        let mut processes = Vec::new();
-        for instance in 0..instances {
-            let mut command = Command::new(&candidate.program);
-            command
-                .args(&candidate.arguments)
-                .env_clear()
-                .envs(target.environment.iter().cloned())
-                .envs(candidate.environment.iter().cloned())
-                .current_dir(world.dir());
-            let name = format!("{}-{instance}.log", target.consumer);
-            processes.push(Process::spawn(command, &world.dir().join(name)));
-        }
         let mut run = Self {
             world,
             target,
             label: &candidate.label,
-            processes,
-            pulls,
-            started_us,
+            processes: Vec::new(),
+            started_us: now_us(),
             first_pull_us: 0,
             servers,
         };
-        run.wait_for_first_pull().await?;
+        for instance in 0..instances {
+            let pulls = run.pulls().await?;
+            run.processes.push(run.spawn(candidate, instance));
+            run.wait_for_pull(pulls).await?;
+            // None inserts before all have asked: an instance that finds rows of others in the
+            // first ack wait of a consumer waits for the rest of it.
+            if instances > 1 {
+                run.processes[instance].signal("STOP");
+                sleep(OTHER_PULLS).await;
+            }
+        }
+        if instances > 1 {
+            run.first_pull_us = now_us();
+            for process in &run.processes {
+                process.signal("CONT");
+            }
+        }
         Ok(run)
     }
 
-    async fn wait_for_first_pull(&mut self) -> Result<()> {
-        let seen = timeout(START, self.pulls.next()).await;
+    fn spawn(&self, candidate: &Candidate, instance: usize) -> Process {
+        let mut command = Command::new(&candidate.program);
+        command
+            .args(&candidate.arguments)
+            .env_clear()
+            .envs(self.target.environment.iter().cloned())
+            .envs(candidate.environment.iter().cloned())
+            .current_dir(self.world.dir());
+        let name = format!("{}-{instance}.log", self.target.consumer);
+        Process::spawn(command, &self.world.dir().join(name))
+    }
+
+    /// Requests to JetStream's API can be listened to: the moment of a pull, told by the
+    /// consumer itself.
+    async fn pulls(&self) -> Result<Subscriber> {
+        let Target {
+            stream, consumer, ..
+        } = self.target;
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
+        let mut pulls = self.world.client.subscribe(subject).await?;
+        pulls.unsubscribe_after(1).await?;
+        self.world.client.flush().await?;
+        Ok(pulls)
+    }
+
+    async fn wait_for_pull(&mut self, mut pulls: Subscriber) -> Result<()> {
+        let seen = timeout(START, pulls.next()).await;
         self.first_pull_us = now_us();
         let Ok(Some(_)) = seen else {
             bail!("{} asked for no message:\n{}", self.label, self.output());

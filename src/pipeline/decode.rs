@@ -118,8 +118,12 @@ impl Decode {
             self.take_up();
             let began = Instant::now();
             let mut waited = Duration::ZERO;
-            let Arrived { at, deliveries } = chunk;
-            pace.count(deliveries.len(), began);
+            let Arrived {
+                at,
+                consumer_seq,
+                deliveries,
+            } = chunk;
+            pace.count(deliveries.len(), consumer_seq, began);
             for delivery in deliveries {
                 if self.batch.is_empty() {
                     closes_at = Instant::now() + pace.wait(self.settings.batch.max_wait);

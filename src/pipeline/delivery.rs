@@ -15,6 +15,9 @@ use super::in_flight::Lease;
 pub(super) struct Arrived {
     /// When they arrived.
     pub at: SystemTime,
+    /// The last one's number among the deliveries of the consumer, to whichever instance they
+    /// go, where they came through it.
+    pub consumer_seq: Option<u64>,
     /// The messages.
     pub deliveries: Vec<Delivery>,
 }
@@ -24,6 +27,7 @@ impl Arrived {
     pub fn now(deliveries: Vec<Delivery>) -> Self {
         Self {
             at: SystemTime::now(),
+            consumer_seq: None,
             deliveries,
         }
     }

@@ -15,6 +15,10 @@ const WAIT_FOR_EACH_PER_SECOND: Duration = Duration::from_nanos(2_500);
 /// Over which time the traffic is averaged.
 const MEMORY: Duration = Duration::from_millis(500);
 
+/// By how much one pull's messages may be overtaken by another's; a consumer whose sequence is
+/// behind by more was made anew.
+const OVERTAKEN_MAX: u64 = 10_000;
+
 /// How long the last insert took, told by those who insert. A ClickHouse that is slow gets
 /// fewer and larger batches by that, whatever makes it slow.
 #[derive(Debug, Default)]
@@ -37,6 +41,7 @@ impl InsertTime {
 #[derive(Debug)]
 pub(super) struct Pace {
     signals_per_second: f64,
+    consumer_seq: Option<u64>,
     counted_at: Instant,
 }
 
@@ -45,18 +50,39 @@ impl Pace {
     pub fn new(now: Instant) -> Self {
         Self {
             signals_per_second: 0.0,
+            consumer_seq: None,
             counted_at: now,
         }
     }
 
-    /// Learns that so many signals came since it was last told.
-    pub fn count(&mut self, signals: usize, now: Instant) {
+    /// Learns that so many signals came since it was last told, and how many the consumer has
+    /// delivered until now, where that is known. Those that went to other instances count too:
+    /// ClickHouse has the inserts of all, whose rate would grow with the square of the
+    /// instances' number if each went by its own share.
+    pub fn count(&mut self, signals: usize, consumer_seq: Option<u64>, now: Instant) {
+        let signals = self.delivered(consumer_seq).unwrap_or(signals as u64) as f64;
         let elapsed = now.saturating_duration_since(self.counted_at).as_secs_f64();
         self.counted_at = now;
         // An average whose weights decay with age; right for intervals of any length.
-        let decay = (-elapsed / MEMORY.as_secs_f64()).exp();
-        self.signals_per_second =
-            self.signals_per_second * decay + signals as f64 / MEMORY.as_secs_f64();
+        let memory = MEMORY.as_secs_f64();
+        let decay = (-elapsed / memory).exp();
+        let weight = match elapsed > 0.0 {
+            true => (1.0 - decay) / elapsed,
+            false => 1.0 / memory,
+        };
+        self.signals_per_second = self.signals_per_second * decay + signals * weight;
+    }
+
+    /// How many the consumer has delivered, to whichever instance, since this was last told;
+    /// `None` when it is not known.
+    fn delivered(&mut self, consumer_seq: Option<u64>) -> Option<u64> {
+        let seq = consumer_seq?;
+        let before = self.consumer_seq.replace(seq)?;
+        if seq + OVERTAKEN_MAX < before {
+            return None;
+        }
+        self.consumer_seq = Some(seq.max(before));
+        Some(seq.saturating_sub(before))
     }
 
     /// How long a batch that begins now collects, at most `max_wait`.
@@ -80,7 +106,7 @@ mod tests {
         let mut pace = Pace::new(now);
         for _ in 0..5_000 {
             now += every;
-            pace.count(signals, now);
+            pace.count(signals, None, now);
         }
         pace.wait(MAX_WAIT)
     }
@@ -103,10 +129,35 @@ mod tests {
     fn a_signal_after_silence_goes_at_once() {
         let mut now = Instant::now();
         let mut pace = Pace::new(now);
-        pace.count(100_000, now);
+        pace.count(100_000, None, now);
         assert_eq!(pace.wait(MAX_WAIT), MAX_WAIT);
         now += Duration::from_secs(10);
-        pace.count(1, now);
+        pace.count(1, None, now);
         assert!(pace.wait(MAX_WAIT) < Duration::from_micros(10));
+    }
+
+    #[test]
+    fn what_others_are_delivered_counts() {
+        let mut now = Instant::now();
+        let mut pace = Pace::new(now);
+        // Every fourth comes here, of 10,000 a second; chunks overtake one another.
+        for chunk in 0..10_000_u64 {
+            now += Duration::from_millis(1);
+            pace.count(2, Some((chunk ^ 1) * 10), now);
+        }
+        let wait = pace.wait(MAX_WAIT);
+        assert!(is_about(wait, 25.0), "{wait:?}");
+        // A consumer that is made anew counts from the start.
+        for chunk in 0..5_000_u64 {
+            now += Duration::from_millis(1);
+            pace.count(1, Some(chunk), now);
+        }
+        let wait = pace.wait(MAX_WAIT);
+        assert!(is_about(wait, 2.5), "{wait:?}");
+        // What others were delivered in a long silence was no burst.
+        now += Duration::from_secs(100);
+        pace.count(1, Some(105_000), now);
+        let wait = pace.wait(MAX_WAIT);
+        assert!(is_about(wait, 2.5), "{wait:?}");
     }
 }

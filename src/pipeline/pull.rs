@@ -255,7 +255,10 @@ impl Pull {
             let max_deliver = self.settings.consumer.max_deliver;
             pinned.floor().delivered(&acks, max_deliver);
         }
-        let mut arrived = Arrived::now(self.deliveries(chunk, acks, reservation));
+        let mut arrived = Arrived {
+            consumer_seq: Some(*last_consumer_seq),
+            ..Arrived::now(self.deliveries(chunk, acks, reservation))
+        };
         if let Some(until) = self.source.unsettled_until {
             arrived = self.hold_back(arrived, until);
         }
@@ -272,12 +275,19 @@ impl Pull {
         if until <= Instant::now() {
             return arrived;
         }
-        let Arrived { at, deliveries } = arrived;
+        let Arrived {
+            at,
+            consumer_seq,
+            deliveries,
+        } = arrived;
         let is_settled =
             |delivery: &Delivery| delivery.position.stream_seq > self.source.may_be_stored_to_seq;
         let (settled, unsettled): (Vec<_>, _) = deliveries.into_iter().partition(is_settled);
-        let [settled, unsettled] =
-            [settled, unsettled].map(|deliveries| Arrived { at, deliveries });
+        let [settled, unsettled] = [settled, unsettled].map(|deliveries| Arrived {
+            at,
+            consumer_seq,
+            deliveries,
+        });
         if !unsettled.deliveries.is_empty() {
             let (next, shutdown) = (self.deliveries.clone(), self.shutdown.clone());
             tokio::spawn(async move {
