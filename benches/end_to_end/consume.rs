@@ -57,6 +57,19 @@ pub struct Outcome {
     pub history: History,
 }
 
+/// Requests to JetStream's API can be listened to: the moment of the next pull, told by the
+/// consumer itself.
+async fn subscribe_to_pulls(world: &World, target: &Target) -> Result<Subscriber> {
+    let Target {
+        stream, consumer, ..
+    } = target;
+    let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
+    let mut pulls = world.client.subscribe(subject).await?;
+    pulls.unsubscribe_after(1).await?;
+    world.client.flush().await?;
+    Ok(pulls)
+}
+
 impl<'a> Run<'a> {
     /// Starts so many instances, and waits until each has asked for messages.
     pub async fn start(
@@ -65,6 +78,7 @@ impl<'a> Run<'a> {
         candidate: &'a Candidate,
         instances: usize,
     ) -> Result<Self> {
+        let mut pulls = subscribe_to_pulls(world, target).await?;
         let servers = Servers::now(world);
         let mut run = Self {
             world,
@@ -76,14 +90,14 @@ impl<'a> Run<'a> {
             servers,
         };
         for instance in 0..instances {
-            let pulls = run.pulls().await?;
             run.processes.push(run.spawn(candidate, instance));
-            run.wait_for_pull(pulls).await?;
+            run.wait_for_pull(&mut pulls).await?;
             // None inserts before all have asked: an instance that finds rows of others in the
             // first ack wait of a consumer waits for the rest of it.
             if instances > 1 {
                 run.processes[instance].signal("STOP");
                 sleep(OTHER_PULLS).await;
+                pulls = subscribe_to_pulls(world, target).await?;
             }
         }
         if instances > 1 {
@@ -107,20 +121,7 @@ impl<'a> Run<'a> {
         Process::spawn(command, &self.world.dir().join(name))
     }
 
-    /// Requests to JetStream's API can be listened to: the moment of a pull, told by the
-    /// consumer itself.
-    async fn pulls(&self) -> Result<Subscriber> {
-        let Target {
-            stream, consumer, ..
-        } = self.target;
-        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
-        let mut pulls = self.world.client.subscribe(subject).await?;
-        pulls.unsubscribe_after(1).await?;
-        self.world.client.flush().await?;
-        Ok(pulls)
-    }
-
-    async fn wait_for_pull(&mut self, mut pulls: Subscriber) -> Result<()> {
+    async fn wait_for_pull(&mut self, pulls: &mut Subscriber) -> Result<()> {
         let seen = timeout(START, pulls.next()).await;
         self.first_pull_us = now_us();
         let Ok(Some(_)) = seen else {

@@ -15,7 +15,7 @@ const WAIT_FOR_EACH_PER_SECOND: Duration = Duration::from_nanos(2_500);
 /// Over which time the traffic is averaged.
 const MEMORY: Duration = Duration::from_millis(500);
 
-/// By how much one pull's messages may be overtaken by another's; a consumer whose sequence is
+/// By how much one pull's messages may be overtaken by another's, as two of 5,000 are; a consumer whose sequence is
 /// behind by more was made anew.
 const OVERTAKEN_MAX: u64 = 10_000;
 
@@ -77,12 +77,16 @@ impl Pace {
     /// `None` when it is not known.
     fn delivered(&mut self, consumer_seq: Option<u64>) -> Option<u64> {
         let seq = consumer_seq?;
-        let before = self.consumer_seq.replace(seq)?;
-        if seq + OVERTAKEN_MAX < before {
-            return None;
+        match self.consumer_seq {
+            Some(before) if before.saturating_sub(seq) <= OVERTAKEN_MAX => {
+                self.consumer_seq = Some(seq.max(before));
+                Some(seq.saturating_sub(before))
+            }
+            _ => {
+                self.consumer_seq = Some(seq);
+                None
+            }
         }
-        self.consumer_seq = Some(seq.max(before));
-        Some(seq.saturating_sub(before))
     }
 
     /// How long a batch that begins now collects, at most `max_wait`.

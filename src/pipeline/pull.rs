@@ -275,19 +275,16 @@ impl Pull {
         if until <= Instant::now() {
             return arrived;
         }
-        let Arrived {
-            at,
-            consumer_seq,
-            deliveries,
-        } = arrived;
         let is_settled =
             |delivery: &Delivery| delivery.position.stream_seq > self.source.may_be_stored_to_seq;
-        let (settled, unsettled): (Vec<_>, _) = deliveries.into_iter().partition(is_settled);
-        let [settled, unsettled] = [settled, unsettled].map(|deliveries| Arrived {
-            at,
-            consumer_seq,
-            deliveries,
-        });
+        let (settled, unsettled): (Vec<_>, _) =
+            arrived.deliveries.into_iter().partition(is_settled);
+        // By then the consumer has delivered others, so their sequence tells no pace.
+        let unsettled = Arrived {
+            consumer_seq: None,
+            deliveries: unsettled,
+            ..arrived
+        };
         if !unsettled.deliveries.is_empty() {
             let (next, shutdown) = (self.deliveries.clone(), self.shutdown.clone());
             tokio::spawn(async move {
@@ -298,7 +295,10 @@ impl Pull {
                 }
             });
         }
-        settled
+        Arrived {
+            deliveries: settled,
+            ..arrived
+        }
     }
 
     fn count(&self, messages: &[Message], acks: &[AckSubject]) {

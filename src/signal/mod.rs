@@ -135,9 +135,11 @@ fn text<'a>(body: &'a [u8], limits: &Limits) -> Result<&'a str, Invalid> {
         });
     }
     // The fast way does not tell where the first fault is.
-    simdutf8::basic::from_utf8(body).map_err(|_| Invalid::NotUtf8 {
-        offset: str::from_utf8(body).map_or_else(|error| error.valid_up_to(), str::len),
-    })
+    simdutf8::basic::from_utf8(body)
+        .or_else(|_| str::from_utf8(body))
+        .map_err(|error| Invalid::NotUtf8 {
+            offset: error.valid_up_to(),
+        })
 }
 
 fn checked<'a>(
