@@ -1,6 +1,6 @@
 # `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos lint fmt install deb deny fuzz memory bench bench-micro bench-serve bench-wallets up down status
+.PHONY: help demo test chaos lint fmt install deb deny fuzz memory model bench bench-micro bench-serve bench-wallets up down status
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -70,6 +70,12 @@ fuzz: ## fuzz the decoder and the row encoder, SECONDS=60 for each
 		RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
 			-max_total_time=$(SECONDS) -max_len=65536 -timeout=10 -print_final_stats=1 || exit 1; \
 	done
+
+# A test of every day explores 60,000 states of each world; this one as many as fit into a night.
+STATES ?= 10000000
+model: ## explore the rules of the claims log: STATES=10000000 of each world, ONLY="two processes"
+	cargo test --release --locked --package risksignal-claims --test model -- --states $(STATES) \
+		$(if $(ONLY),--only "$(ONLY)")
 
 memory: ## 5 GiB through a daemon that may have 256 MiB resident, ClickHouse slow and away
 	infra/local/stack fetch

@@ -1,0 +1,394 @@
+//! One process: what it may do with a claim, and what it concludes from an answer.
+
+mod parts;
+mod work;
+
+pub use work::{Answer, Attempt, Found};
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::flaw::{Flaw, Flaws};
+use crate::id::{Nonce, Publisher};
+use crate::log::{Log, LogError};
+use crate::record::{Block, Body, Done, Fate, Part, Proof, Record};
+
+use parts::{Division, divide};
+use work::Work;
+
+/// One process that reads the log and works on claims.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Instance {
+    me: Publisher,
+    log: Log,
+    /// Tokens that the table keeps.
+    window: usize,
+    works: BTreeMap<Nonce, Work>,
+    /// Claims that are done, in no record yet.
+    done: Vec<Done>,
+    /// Records that end claims, and were not read yet.
+    unread: Vec<Unread>,
+    flaws: Flaws,
+}
+
+/// A record of this process that was not read yet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Unread {
+    id: Nonce,
+    /// Its place, once the log has answered.
+    seq: Option<u64>,
+    /// Claims that it ends.
+    ends: Vec<Nonce>,
+}
+
+/// What a process does next with an open claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing: an answer or a record is waited for.
+    Wait,
+    /// Announce a takeover, or leave it to the publisher.
+    TakeOver,
+    /// Store the claim's dead letters.
+    StoreDeadLetters,
+    /// Send the block.
+    Send,
+    /// Look for the claim's rows in the table.
+    Count,
+    /// Conclude that the claim is done.
+    Finish,
+    /// Split the claim: ClickHouse refuses the block, and nothing of it is stored.
+    Split,
+    /// Wait until the fence is over, look for the rows, and settle the claim.
+    Settle,
+}
+
+/// The table's window has no place for another token for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{tokens} deduplication tokens must stay in the table's window of {window}; nothing is claimed until some of their fences are over: raise the table's deduplication window, or lower batch.max_inserts_per_second"
+)]
+pub struct WindowFull {
+    /// Tokens that must stay.
+    pub tokens: usize,
+    /// Tokens that the table keeps.
+    pub window: usize,
+}
+
+/// Proof that no try of a claim can land any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FenceOver {
+    fence: i64,
+}
+
+impl FenceOver {
+    /// Judges by ClickHouse's clock: `now` is the lowest time that all live replicas answer,
+    /// `late` the longest time between ClickHouse's look at a fence and the block's commit,
+    /// with the largest step back of its clock that is tolerated. All in seconds.
+    pub fn judge(fence: i64, now: i64, late: i64) -> Option<Self> {
+        (now > fence.saturating_add(late)).then_some(Self { fence })
+    }
+}
+
+/// What was seen of a claim since its fence is over.
+#[derive(Debug, Clone, Copy)]
+pub struct Evidence<'a> {
+    /// Proof that the fence is over.
+    pub over: FenceOver,
+    /// What the table has of the claim, asked since then.
+    pub found: &'a Found,
+    /// Its messages that are neither in the stream nor stored as dead letters.
+    pub gone: &'a BTreeSet<u64>,
+}
+
+impl Instance {
+    /// A process that starts: another publisher than any before, which has read nothing.
+    /// `window` is the number of tokens that the table keeps.
+    pub fn new(me: Publisher, window: usize) -> Self {
+        Self {
+            me,
+            log: Log::new(),
+            window,
+            works: BTreeMap::new(),
+            done: Vec::new(),
+            unread: Vec::new(),
+            flaws: Flaws::default(),
+        }
+    }
+
+    /// The same with a broken rule.
+    #[cfg(feature = "flaws")]
+    pub fn breaking(mut self, flaw: Option<Flaw>) -> Self {
+        self.flaws = Flaws::breaking(flaw);
+        self.log = self.log.breaking(flaw);
+        self
+    }
+
+    /// What it has read.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The process.
+    pub fn publisher(&self) -> Publisher {
+        self.me
+    }
+
+    /// Reads the record at `seq` of the log.
+    ///
+    /// # Errors
+    /// When it does not follow the one before. Nothing of it counts then.
+    pub fn read(&mut self, seq: u64, record: &Record) -> Result<(), LogError> {
+        self.log.read(seq, record)?;
+        self.settle_unread(Some(record.id));
+        let log = &self.log;
+        self.works.retain(|claim, _| log.claim(*claim).is_some());
+        self.done.retain(|done| log.claim(done.claim).is_some());
+        Ok(())
+    }
+
+    /// Takes the log's answer that the record stands at `seq`. An answer may be lost: then the
+    /// same record is published again, and a second copy changes nothing.
+    pub fn published(&mut self, id: Nonce, seq: u64) {
+        for unread in self.unread.iter_mut().filter(|unread| unread.id == id) {
+            unread.seq = Some(seq);
+        }
+        self.settle_unread(None);
+    }
+
+    /// Forgets tokens that may leave the window at `now`: see [`Log::forget_tokens`].
+    pub fn forget_tokens(&mut self, now: i64, late: i64) {
+        self.log.forget_tokens(now, late);
+    }
+
+    /// Claims messages. Of those that are not free, the claim gets none. Nothing is sent
+    /// before the record was read back.
+    ///
+    /// # Errors
+    /// When the table's window has no place for the token.
+    pub fn claim(&mut self, id: Nonce, block: Block) -> Result<Record, WindowFull> {
+        self.room()?;
+        Ok(self.record(id, Body::Claim(block), None))
+    }
+
+    /// Publishes what is done, where no other record takes it along.
+    pub fn flush(&mut self, id: Nonce) -> Option<Record> {
+        (!self.done.is_empty()).then(|| self.record(id, Body::Nothing, None))
+    }
+
+    /// Announces the takeover of a claim, when that is the next step.
+    pub fn take_over(&mut self, id: Nonce, claim: Nonce) -> Option<Record> {
+        (self.step(claim) == Step::TakeOver).then(|| self.record(id, Body::Takeover(claim), None))
+    }
+
+    /// Reports sequences that the consumer never delivers.
+    pub fn absent(&mut self, id: Nonce, stream_created_ns: i64, first: u64, last: u64) -> Record {
+        let body = Body::Absent {
+            stream_created_ns,
+            first,
+            last,
+        };
+        self.record(id, body, None)
+    }
+
+    /// A snapshot of what was read. It is published on condition that the log's last record is
+    /// the one that it covers.
+    pub fn snapshot(&self, id: Nonce) -> Record {
+        Record {
+            id,
+            publisher: self.me,
+            tip: self.log.tip(),
+            done: Vec::new(),
+            body: Body::Snapshot(Box::new(self.log.snapshot())),
+        }
+    }
+
+    /// What this process does next with a claim.
+    pub fn step(&self, id: Nonce) -> Step {
+        let Some(claim) = self.log.claim(id) else {
+            return Step::Wait;
+        };
+        let is_mine = claim.publisher == self.me;
+        if !is_mine && !claim.takers.contains(&self.me) {
+            return Step::TakeOver;
+        }
+        let nothing = Work::default();
+        let work = self.works.get(&id).unwrap_or(&nothing);
+        if work.is_concluded {
+            let goes_on = self.flaws.has(Flaw::SendsAfterSplit) && !work.is_open();
+            return if goes_on { Step::Send } else { Step::Wait };
+        }
+        let is_only =
+            is_mine && (claim.takers.is_empty() || self.flaws.has(Flaw::OnlyTryAnnounced));
+        work.step(&claim.block, is_only, self.flaws)
+    }
+
+    /// Permits one try of a claim's block, when that is the next step.
+    pub fn send(&mut self, claim: Nonce) -> Option<Attempt> {
+        (self.step(claim) == Step::Send).then(|| {
+            self.works.entry(claim).or_default().sent();
+            Attempt::of(claim)
+        })
+    }
+
+    /// Takes the answer to a try.
+    pub fn answered(&mut self, attempt: Attempt, answer: Answer) {
+        if let Some(work) = self.works.get_mut(&attempt.claim()) {
+            work.answered(answer);
+        }
+    }
+
+    /// Takes what the table has of a claim, asked after the last answer.
+    pub fn counted(&mut self, claim: Nonce, found: Found) {
+        if let Some(work) = self.works.get_mut(&claim) {
+            work.found = Some(found);
+        }
+    }
+
+    /// Takes a dead letter of an open claim as stored.
+    pub fn stored_dead_letter(&mut self, claim: Nonce, stream_seq: u64) {
+        if self.log.claim(claim).is_some() {
+            let work = self.works.entry(claim).or_default();
+            work.dead_letters.insert(stream_seq);
+        }
+    }
+
+    /// Concludes that a claim is done, when that is the next step. The next record says so.
+    pub fn finish(&mut self, claim: Nonce) -> Option<Done> {
+        if self.step(claim) != Step::Finish {
+            return None;
+        }
+        let is_mine = self.log.claim(claim)?.publisher == self.me;
+        let work = self.works.entry(claim).or_default();
+        let proof = match work.found {
+            None if is_mine => Proof::OnlyTry,
+            _ => Proof::Counted,
+        };
+        work.is_concluded = true;
+        let done = Done { claim, proof };
+        self.done.push(done);
+        Some(done)
+    }
+
+    /// Splits a claim that ClickHouse refuses, when that is the next step: into halves, or a
+    /// dead letter in the place of a single row.
+    ///
+    /// # Errors
+    /// When the table's window has no place for the tokens of the parts.
+    pub fn split(
+        &mut self,
+        id: Nonce,
+        claim: Nonce,
+        fence: i64,
+        nonce: impl FnMut() -> Nonce,
+    ) -> Result<Option<Record>, WindowFull> {
+        if self.step(claim) != Step::Split {
+            return Ok(None);
+        }
+        self.room()?;
+        let Some(open) = self.log.claim(claim) else {
+            return Ok(None);
+        };
+        let division = self.division(claim);
+        let parts = divide(open.block.entries.clone(), division, fence, nonce);
+        let body = Body::Split { claim, parts };
+        Ok(Some(self.record(id, body, Some(claim))))
+    }
+
+    /// Settles a claim whose fence is over, whoever published it.
+    ///
+    /// # Errors
+    /// When the table's window has no place for the tokens of the parts.
+    pub fn settle(
+        &mut self,
+        id: Nonce,
+        claim: Nonce,
+        evidence: Evidence<'_>,
+        fence: i64,
+        nonce: impl FnMut() -> Nonce,
+    ) -> Result<Option<Record>, WindowFull> {
+        self.room()?;
+        let Some(open) = self.log.claim(claim) else {
+            return Ok(None);
+        };
+        let nothing = Work::default();
+        let work = self.works.get(&claim).unwrap_or(&nothing);
+        if work.is_concluded || work.is_open() || evidence.over.fence < open.block.fence {
+            return Ok(None);
+        }
+        let (mut left, mut lost) = (Vec::new(), Vec::new());
+        for entry in &open.block.entries {
+            let is_stored = match entry.fate {
+                Fate::Row => evidence.found.has(entry.stream_seq),
+                Fate::DeadLetter(_) => work.dead_letters.contains(&entry.stream_seq),
+            };
+            if is_stored {
+                continue;
+            }
+            if evidence.gone.contains(&entry.stream_seq) {
+                lost.push(entry.stream_seq);
+            } else {
+                left.push(*entry);
+            }
+        }
+        let parts: Vec<Part> = divide(left, self.division(claim), fence, nonce);
+        let body = Body::Settled { claim, parts, lost };
+        Ok(Some(self.record(id, body, Some(claim))))
+    }
+
+    /// How a claim is divided, by what this process has seen of it itself.
+    fn division(&self, claim: Nonce) -> Division {
+        match self.works.get(&claim) {
+            Some(work) if work.is_refused() => Division::Refused,
+            Some(work) if work.is_too_large() => Division::Halves,
+            _ => Division::Whole,
+        }
+    }
+
+    fn room(&self) -> Result<(), WindowFull> {
+        let tokens = self.log.tokens();
+        if tokens < self.window / 2 {
+            return Ok(());
+        }
+        Err(WindowFull {
+            tokens,
+            window: self.window,
+        })
+    }
+
+    /// Makes a record, which takes along what is done and may end a claim.
+    fn record(&mut self, id: Nonce, body: Body, ends: Option<Nonce>) -> Record {
+        let done = std::mem::take(&mut self.done);
+        let ends: Vec<Nonce> = done.iter().map(|done| done.claim).chain(ends).collect();
+        for claim in &ends {
+            self.works.entry(*claim).or_default().is_concluded = true;
+        }
+        if !ends.is_empty() {
+            let seq = None;
+            self.unread.push(Unread { id, seq, ends });
+        }
+        Record {
+            id,
+            publisher: self.me,
+            tip: self.log.tip(),
+            done,
+            body,
+        }
+    }
+
+    /// Goes on with claims that a record of this process was to end and did not: it was read,
+    /// itself or within a snapshot.
+    fn settle_unread(&mut self, read: Option<Nonce>) {
+        let tip = self.log.tip().seq;
+        let is_read =
+            |unread: &Unread| Some(unread.id) == read || unread.seq.is_some_and(|seq| seq <= tip);
+        let (read, unread) = std::mem::take(&mut self.unread)
+            .into_iter()
+            .partition(is_read);
+        self.unread = unread;
+        let read: Vec<Unread> = read;
+        for claim in read.iter().flat_map(|read| &read.ends) {
+            if let Some(work) = self.works.get_mut(claim) {
+                work.is_concluded = false;
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Sequences of one stream: done, claimed, or free.
+
+use std::ops::RangeInclusive;
+
+use rangemap::{RangeInclusiveMap, RangeInclusiveSet};
+use serde::{Deserialize, Serialize};
+
+use crate::id::Nonce;
+
+/// Sequences of one stream. Done ones keep no publish time: a stream that went back is found
+/// by its newest claimed message before anything is claimed in it again.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Stream {
+    /// All sequences up to it are done.
+    pub floor: u64,
+    /// Done sequences above the floor.
+    pub done: RangeInclusiveSet<u64>,
+    /// Sequences above the floor in open claims.
+    pub open: RangeInclusiveMap<u64, Nonce>,
+}
+
+impl Stream {
+    /// Reports whether a sequence is done.
+    pub fn is_done(&self, stream_seq: u64) -> bool {
+        stream_seq <= self.floor || self.done.contains(&stream_seq)
+    }
+
+    /// The open claim that a sequence is in.
+    pub fn claim(&self, stream_seq: u64) -> Option<Nonce> {
+        self.open.get(&stream_seq).copied()
+    }
+
+    /// Puts sequences into an open claim.
+    pub fn open(&mut self, sequences: impl Iterator<Item = u64>, claim: Nonce) {
+        for range in ranges(sequences) {
+            self.open.insert(range, claim);
+        }
+    }
+
+    /// Counts sequences as done.
+    pub fn finish(&mut self, sequences: impl Iterator<Item = u64>) {
+        for range in ranges(sequences) {
+            self.open.remove(range.clone());
+            self.done.insert(range);
+        }
+        self.raise();
+    }
+
+    /// Counts free sequences of a range as done.
+    pub fn finish_free(&mut self, range: RangeInclusive<u64>) {
+        let free: Vec<_> = self.open.gaps(&range).collect();
+        for range in free {
+            self.done.insert(range);
+        }
+        self.raise();
+    }
+
+    /// Raises the floor over what is done right above it.
+    fn raise(&mut self) {
+        while let Some(first) = self.done.first().cloned() {
+            if *first.start() > self.floor.saturating_add(1) {
+                return;
+            }
+            self.floor = self.floor.max(*first.end());
+            self.done.remove(first);
+        }
+    }
+}
+
+/// Ranges of rising sequences.
+fn ranges(sequences: impl Iterator<Item = u64>) -> impl Iterator<Item = RangeInclusive<u64>> {
+    let mut sequences = sequences.peekable();
+    std::iter::from_fn(move || {
+        let first = sequences.next()?;
+        let mut last = first;
+        while let Some(next) = sequences.next_if(|next| last.checked_add(1) == Some(*next)) {
+            last = next;
+        }
+        Some(first..=last)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn empty(floor: u64) -> Stream {
+        Stream {
+            floor,
+            done: RangeInclusiveSet::new(),
+            open: RangeInclusiveMap::new(),
+        }
+    }
+
+    #[test]
+    fn the_floor_rises_over_what_is_done_right_above_it() {
+        let mut stream = empty(4);
+        stream.open([5, 6, 9].into_iter(), Nonce(1));
+        stream.finish([9].into_iter());
+        assert_eq!((stream.floor, stream.is_done(9)), (4, true));
+        assert_eq!(stream.claim(6), Some(Nonce(1)));
+        stream.finish([5, 6].into_iter());
+        assert_eq!(stream.floor, 6);
+        stream.finish_free(7..=8);
+        assert_eq!(stream.floor, 9);
+        assert!(stream.done.is_empty() && stream.open.is_empty());
+    }
+
+    #[test]
+    fn a_claimed_sequence_is_not_absent() {
+        let mut stream = empty(0);
+        stream.open([2].into_iter(), Nonce(1));
+        stream.finish_free(1..=3);
+        assert_eq!(stream.floor, 1);
+        assert!(!stream.is_done(2) && stream.is_done(3));
+    }
+}

@@ -1,0 +1,215 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::record::{Cause, Fate};
+
+const CREATED: i64 = 7;
+
+fn nonce() -> impl Strategy<Value = Nonce> {
+    // Few, so that records meet.
+    (1u128..12).prop_map(Nonce)
+}
+
+fn entries() -> impl Strategy<Value = Vec<Entry>> {
+    proptest::collection::btree_map(1u64..9, (0i64..2, any::<bool>()), 0..5).prop_map(|entries| {
+        let entry = |(stream_seq, (published_ns, is_row))| Entry {
+            stream_seq,
+            published_ns,
+            fate: if is_row {
+                Fate::Row
+            } else {
+                Fate::DeadLetter(Cause::Invalid)
+            },
+        };
+        entries.into_iter().map(entry).collect()
+    })
+}
+
+fn parts() -> impl Strategy<Value = Vec<Part>> {
+    let part =
+        (nonce(), 0i64..9, entries()).prop_map(|(id, fence, entries)| Part { id, fence, entries });
+    proptest::collection::vec(part, 0..3)
+}
+
+fn body() -> impl Strategy<Value = Body> {
+    prop_oneof![
+        1 => Just(Body::Nothing),
+        6 => (0i64..9, entries()).prop_map(|(fence, entries)| {
+            Body::Claim(Block { stream_created_ns: CREATED, fence, entries })
+        }),
+        2 => nonce().prop_map(Body::Takeover),
+        2 => (nonce(), parts()).prop_map(|(claim, parts)| Body::Split { claim, parts }),
+        2 => (nonce(), parts(), proptest::collection::vec(1u64..9, 0..3))
+            .prop_map(|(claim, parts, lost)| Body::Settled { claim, parts, lost }),
+        1 => (0u64..9, 0u64..9).prop_map(|(first, last)| {
+            Body::Absent { stream_created_ns: CREATED, first, last }
+        }),
+    ]
+}
+
+fn records() -> impl Strategy<Value = Vec<Record>> {
+    let done = (nonce(), any::<bool>()).prop_map(|(claim, only)| Done {
+        claim,
+        proof: if only { Proof::OnlyTry } else { Proof::Counted },
+    });
+    let done = proptest::collection::vec(done, 0..2);
+    let record = (nonce(), 1u128..4, done, body()).prop_map(|(id, publisher, done, body)| Record {
+        id,
+        publisher: Publisher(publisher),
+        tip: Place::START,
+        done,
+        body,
+    });
+    proptest::collection::vec(record, 0..24)
+}
+
+/// Reads records whose publishers had read all before them.
+fn read(records: &[Record]) -> (Log, Vec<Record>) {
+    let mut log = Log::new();
+    let mut stored = Vec::new();
+    for (index, record) in records.iter().enumerate() {
+        let record = Record {
+            tip: log.tip(),
+            ..record.clone()
+        };
+        log.read(index as u64 + 1, &record).unwrap();
+        stored.push(record);
+    }
+    (log, stored)
+}
+
+fn standings(log: &Log) -> Vec<Standing> {
+    let position = |stream_seq, published_ns| Position {
+        stream_created_ns: CREATED,
+        stream_seq,
+        published_ns,
+    };
+    let positions = (1..10).flat_map(|seq| [position(seq, 0), position(seq, 1)]);
+    positions.map(|position| log.standing(position)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn whatever_is_published_an_open_claim_owns_what_it_names(records in records()) {
+        let (log, _) = read(&records);
+        for (id, claim) in log.claims() {
+            prop_assert!(!claim.block.entries.is_empty());
+            for entry in &claim.block.entries {
+                let position = Position {
+                    stream_created_ns: CREATED,
+                    stream_seq: entry.stream_seq,
+                    published_ns: entry.published_ns,
+                };
+                prop_assert_eq!(log.standing(position), Standing::Claimed(id));
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_done_stays_done_and_what_was_claimed_never_is_free(records in records()) {
+        let mut before = standings(&Log::new());
+        for end in 1..=records.len() {
+            let now = standings(&read(&records[..end]).0);
+            for (before, now) in before.iter().zip(&now) {
+                match before {
+                    Standing::Done => prop_assert_eq!(*now, Standing::Done),
+                    Standing::Claimed(_) | Standing::Other => {
+                        prop_assert_ne!(*now, Standing::Free);
+                    }
+                    Standing::Free => {}
+                }
+            }
+            before = now;
+        }
+    }
+
+    #[test]
+    fn a_reader_that_begins_at_a_snapshot_knows_the_same(records in records(), at in 0usize..24) {
+        let at = at.min(records.len());
+        let (mut whole, _) = read(&records[..at]);
+        let snapshot = Record {
+            id: Nonce(99),
+            publisher: Publisher(9),
+            tip: whole.tip(),
+            done: Vec::new(),
+            body: Body::Snapshot(Box::new(whole.snapshot())),
+        };
+        let mut late = Log::new();
+        let mut seq = at as u64 + 1;
+        whole.read(seq, &snapshot).unwrap();
+        late.read(seq, &snapshot).unwrap();
+        for record in &records[at..] {
+            seq += 1;
+            let record = Record { tip: whole.tip(), ..record.clone() };
+            whole.read(seq, &record).unwrap();
+            late.read(seq, &record).unwrap();
+            prop_assert_eq!(standings(&whole), standings(&late));
+            prop_assert_eq!(whole.snapshot(), late.snapshot());
+        }
+    }
+
+    #[test]
+    fn a_second_copy_of_a_claim_owns_nothing(records in records(), again in 0usize..24) {
+        let (before, stored) = read(&records);
+        let Some(record) = stored.get(again) else { return Ok(()) };
+        if !matches!(record.body, Body::Claim(_)) || !record.done.is_empty() {
+            return Ok(());
+        }
+        let mut after = before.clone();
+        after.read(stored.len() as u64 + 1, record).unwrap();
+        prop_assert_eq!(standings(&before), standings(&after));
+        let ids = |log: &Log| log.claims().map(|(id, _)| id).collect::<BTreeSet<_>>();
+        prop_assert_eq!(ids(&before), ids(&after));
+    }
+
+    #[test]
+    fn records_are_read_as_they_were_written(records in records()) {
+        let (log, mut stored) = read(&records);
+        stored.push(Record {
+            id: Nonce(u128::MAX),
+            publisher: Publisher(1),
+            tip: log.tip(),
+            done: Vec::new(),
+            body: Body::Snapshot(Box::new(log.snapshot())),
+        });
+        for record in stored {
+            let bytes = crate::wire::encode(&record).unwrap();
+            prop_assert_eq!(&crate::wire::decode(&bytes).unwrap(), &record);
+            for cut in 0..bytes.len() {
+                prop_assert!(crate::wire::decode(&bytes[..cut]).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_no_surprise(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = crate::wire::decode(&bytes);
+    }
+}
+
+#[test]
+fn a_log_that_goes_on_elsewhere_is_noticed() {
+    let record = |id, tip| Record {
+        id: Nonce(id),
+        publisher: Publisher(1),
+        tip,
+        done: Vec::new(),
+        body: Body::Nothing,
+    };
+    let mut log = Log::new();
+    log.read(1, &record(5, Place::START)).unwrap();
+    let at = |seq, id| Place { seq, id: Nonce(id) };
+    let mut read = |seq, tip| log.read(seq, &record(6, tip));
+    assert_eq!(read(1, Place::START), Err(LogError::Lost { seq: 1 }));
+    assert_eq!(read(2, at(1, 4)), Err(LogError::Lost { seq: 1 }));
+    assert_eq!(read(2, at(2, 5)), Err(LogError::Lost { seq: 2 }));
+    assert_eq!(
+        read(3, Place::START),
+        Err(LogError::Gap { read: 1, found: 3 })
+    );
+    assert_eq!(read(2, at(1, 5)), Ok(()));
+}

@@ -1,0 +1,195 @@
+//! Records of the claims log.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rangemap::RangeInclusiveSet;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Nonce, Place, Publisher};
+use crate::log::{Claim, Stream};
+
+/// One record.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Record {
+    /// Identifies the record. Of a claim it is the token of its block.
+    pub id: Nonce,
+    /// The process that published it.
+    pub publisher: Publisher,
+    /// The last record that the publisher had read.
+    pub tip: Place,
+    /// Claims that are done; applied before the body.
+    pub done: Vec<Done>,
+    /// The rest.
+    pub body: Body,
+}
+
+/// A claim whose rows are committed and whose dead letters are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Done {
+    /// The claim.
+    pub claim: Nonce,
+    /// What proves it.
+    pub proof: Proof,
+}
+
+/// What proves that the rows of a claim are committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Proof {
+    /// ClickHouse's whole answer to the only try that was ever sent. Void after an announced
+    /// takeover.
+    OnlyTry,
+    /// All rows were found in the table after an answer.
+    Counted,
+}
+
+/// What a record says besides the claims that are done.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Body {
+    /// Nothing.
+    Nothing,
+    /// Names the messages of a block.
+    Claim(Block),
+    /// Announces that the publisher sends the block of another instance's claim, too.
+    Takeover(Nonce),
+    /// Replaces a claim that ClickHouse refuses by parts. Void after an announced takeover.
+    Split {
+        /// The claim.
+        claim: Nonce,
+        /// Its entries, each in one part.
+        parts: Vec<Part>,
+    },
+    /// Replaces a claim, whose fence is over, by what is left to do. Entries that are in no
+    /// part and not lost are done.
+    Settled {
+        /// The claim.
+        claim: Nonce,
+        /// What is left.
+        parts: Vec<Part>,
+        /// Sequences of messages that are gone from the stream and were found nowhere.
+        lost: Vec<u64>,
+    },
+    /// Reports sequences that the consumer never delivers: the stream's leader has shown that
+    /// they do not exist, or that the consumer leaves them out.
+    Absent {
+        /// Creation of the stream: nanoseconds since the epoch.
+        stream_created_ns: i64,
+        /// The first sequence.
+        first: u64,
+        /// The last sequence.
+        last: u64,
+    },
+    /// Stands for all records before it.
+    Snapshot(Box<Snapshot>),
+}
+
+/// The block of a claim.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Block {
+    /// Creation of the stream that all its messages are in: nanoseconds since the epoch.
+    pub stream_created_ns: i64,
+    /// ClickHouse's second from which it refuses the block.
+    pub fence: i64,
+    /// The messages, by rising sequence.
+    pub entries: Vec<Entry>,
+}
+
+/// A message of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Entry {
+    /// Sequence in the stream.
+    pub stream_seq: u64,
+    /// When JetStream stored it: nanoseconds since the epoch.
+    pub published_ns: i64,
+    /// What it becomes.
+    pub fate: Fate,
+}
+
+/// What a message becomes. A dead letter never becomes a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Fate {
+    /// A row.
+    Row,
+    /// A dead letter.
+    DeadLetter(Cause),
+}
+
+/// Why a message becomes a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Cause {
+    /// It is no valid signal.
+    Invalid,
+    /// ClickHouse refuses its row.
+    Refused,
+    /// It was delivered as often as it may be.
+    MaxDeliveries,
+}
+
+/// A claim that takes the place of a part of another one. Its publisher is that of the record.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Part {
+    /// Identifies it, and is the token of its block.
+    pub id: Nonce,
+    /// ClickHouse's second from which it refuses the block.
+    pub fence: i64,
+    /// Its messages.
+    pub entries: Vec<Entry>,
+}
+
+/// What all records up to a place amount to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The last record that it stands for.
+    pub covers: Place,
+    /// Floor, done and claimed sequences of each stream, by its creation.
+    pub(crate) streams: BTreeMap<i64, Stream>,
+    /// Claims that are open.
+    pub(crate) claims: BTreeMap<Nonce, Claim>,
+    /// Fences of the tokens that must not leave the window yet.
+    pub(crate) tokens: BTreeMap<Nonce, i64>,
+}
+
+impl Block {
+    /// The sequences that become rows.
+    pub fn rows(&self) -> BTreeSet<u64> {
+        let is_row = |entry: &&Entry| entry.fate == Fate::Row;
+        let rows = self.entries.iter().filter(is_row);
+        rows.map(|entry| entry.stream_seq).collect()
+    }
+
+    /// The sequences that become dead letters.
+    pub fn dead_letters(&self) -> BTreeSet<u64> {
+        let is_letter = |entry: &&Entry| entry.fate != Fate::Row;
+        let letters = self.entries.iter().filter(is_letter);
+        letters.map(|entry| entry.stream_seq).collect()
+    }
+
+    /// The entry of a sequence.
+    pub fn entry(&self, stream_seq: u64) -> Option<&Entry> {
+        let at = |entry: &Entry| entry.stream_seq;
+        let index = self.entries.binary_search_by_key(&stream_seq, at).ok()?;
+        self.entries.get(index)
+    }
+
+    /// Reports whether the sequences rise, so that each stands once.
+    pub fn is_sorted(&self) -> bool {
+        let rise = |pair: &[Entry]| pair[0].stream_seq < pair[1].stream_seq;
+        self.entries.windows(2).all(rise)
+    }
+}
+
+impl Snapshot {
+    /// The first snapshot of a stream's log: everything up to `floor` is done.
+    pub fn first(stream_created_ns: i64, floor: u64) -> Self {
+        let stream = Stream {
+            floor,
+            done: RangeInclusiveSet::new(),
+            open: rangemap::RangeInclusiveMap::new(),
+        };
+        Self {
+            covers: Place::START,
+            streams: BTreeMap::from([(stream_created_ns, stream)]),
+            claims: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+        }
+    }
+}

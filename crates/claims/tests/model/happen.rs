@@ -1,0 +1,163 @@
+//! Has an event happen.
+
+use claims::{Answer, Nonce, Step};
+
+use crate::events::{Breach, Event};
+use crate::explore::Explored;
+use crate::world::{Faults, Flight, World};
+
+impl Explored {
+    fn answered(world: &mut World, flight: usize, answer: Answer) -> Option<()> {
+        let (node, attempt) = world.flights[flight].sender.take()?;
+        world.nodes[node].instance.answered(attempt, answer);
+        Some(())
+    }
+
+    /// Has an event happen; `None` when it changes nothing.
+    pub fn happen(&self, world: &mut World, event: Event) -> Option<()> {
+        match event {
+            Event::Claim { node, messages } => {
+                world.left.claims -= 1;
+                let sequences = (1..=64).filter(|seq| messages >> (seq - 1) & 1 == 1);
+                let block = Self::block(world, sequences, false);
+                self.claim(world, node, block)
+            }
+            Event::GiveUp { node, seq } => {
+                world.left.claims -= 1;
+                spend(world, |faults| &mut faults.exhausted);
+                let block = Self::block(world, std::iter::once(seq), true);
+                self.claim(world, node, block)
+            }
+            Event::Flush { node } => Self::flush(world, node),
+            Event::Store {
+                node,
+                index,
+                is_answered,
+            } => {
+                if !is_answered {
+                    spend(world, |faults| &mut faults.repeats);
+                }
+                Self::store(world, node, index, is_answered);
+                Some(())
+            }
+            Event::StoreLate { index } => {
+                let record = world.limbo.remove(index);
+                world.append(record);
+                Some(())
+            }
+            Event::Read { node } => Self::read(world, node),
+            Event::Step { node, claim } => {
+                if self.breach == Some(Breach::SendsUnannounced)
+                    && world.nodes[node].instance.step(claim) == Step::TakeOver
+                {
+                    return send_unannounced(world, node, claim);
+                }
+                self.step(world, node, claim)
+            }
+            Event::TakeOver { node, claim } => {
+                spend(world, |faults| &mut faults.takeovers);
+                let id = Nonce(world.fresh(node));
+                let record = world.nodes[node].instance.take_over(id, claim)?;
+                world.nodes[node].outbox.push(record);
+                Some(())
+            }
+            Event::Settle { node, claim } => self.settle(world, node, claim),
+            Event::Judge { flight } => {
+                self.judge(world, flight);
+                Some(())
+            }
+            Event::JudgeByView { flight } => {
+                spend(world, |faults| &mut faults.views);
+                self.judge(world, flight);
+                if let Some(one) = world.flights.get_mut(flight)
+                    && one.answer == Some(Answer::Committed { exact: true })
+                {
+                    one.answer = Some(Answer::Refused);
+                }
+                Some(())
+            }
+            Event::KeepToken { flight } => {
+                spend(world, |faults| &mut faults.tokens);
+                let Flight { token, fence, .. } = world.flights[flight];
+                if world.now >= fence || world.tokens.contains(&token) {
+                    return None;
+                }
+                world.keep(token);
+                Self::answered(world, flight, Answer::Unknown);
+                world.flights.remove(flight);
+                Some(())
+            }
+            Event::Answer { flight } => {
+                let answer = world.flights[flight].answer?;
+                Self::answered(world, flight, answer);
+                world.flights.remove(flight);
+                Some(())
+            }
+            Event::LoseAnswer { flight } => {
+                spend(world, |faults| &mut faults.answers);
+                Self::answered(world, flight, Answer::Unknown)?;
+                if world.flights[flight].answer.is_some() {
+                    world.flights.remove(flight);
+                }
+                Some(())
+            }
+            Event::LoseBlock { flight } => {
+                spend(world, |faults| &mut faults.answers);
+                Self::answered(world, flight, Answer::Unknown);
+                world.flights.remove(flight);
+                Some(())
+            }
+            Event::Ack { seq, .. } => {
+                world.acked.insert(seq);
+                Some(())
+            }
+            Event::Tick => {
+                world.left.ticks -= 1;
+                self.tick(world);
+                Some(())
+            }
+            Event::Restart { node } => {
+                spend(world, |faults| &mut faults.crashes);
+                self.restart(world, node);
+                Some(())
+            }
+            Event::Snapshot { node } => {
+                world.left.faults.snapshots -= 1;
+                Self::snapshot(world, node);
+                Some(())
+            }
+            Event::Delete { seq } => {
+                spend(world, |faults| &mut faults.deletions);
+                world.stream.remove(&seq);
+                Some(())
+            }
+            Event::Mend => {
+                spend(world, |faults| &mut faults.mends);
+                world.left.refused = 0;
+                Some(())
+            }
+        }
+    }
+}
+
+/// Uses up one fault of a kind.
+fn spend(world: &mut World, kind: impl Fn(&mut Faults) -> &mut u8) {
+    world.left.faults.any -= 1;
+    *kind(&mut world.left.faults) -= 1;
+}
+
+/// Sends the block of another process, which knows nothing of it.
+fn send_unannounced(world: &mut World, node: usize, claim: Nonce) -> Option<()> {
+    let block = world.nodes[node].instance.log().claim(claim)?.block.clone();
+    if world.flights.len() > 2 {
+        return None;
+    }
+    world.flights.push(Flight {
+        token: claim,
+        fence: block.fence,
+        rows: block.rows(),
+        sender: None,
+        answer: None,
+    });
+    Some(())
+}

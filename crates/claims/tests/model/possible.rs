@@ -1,0 +1,165 @@
+//! What may happen in a state, and what must hold in each.
+
+use claims::{Nonce, Standing, Step};
+use stateright::{Model, Property};
+
+use crate::events::{Breach, Event};
+use crate::explore::Explored;
+use crate::recovery;
+use crate::world::World;
+
+impl Explored {
+    fn node_events(&self, world: &World, node: usize, events: &mut Vec<Event>) {
+        let faults = &world.left.faults;
+        let process = &world.nodes[node];
+        if world.next_record(node).is_some() {
+            events.push(Event::Read { node });
+        }
+        for index in 0..process.outbox.len() {
+            events.push(Event::Store {
+                node,
+                index,
+                is_answered: true,
+            });
+            if faults.any > 0 && faults.repeats > 0 {
+                events.push(Event::Store {
+                    node,
+                    index,
+                    is_answered: false,
+                });
+            }
+        }
+        let free = Self::free(world, node);
+        // One claim of a process is on its way at a time.
+        if world.left.claims > 0 && process.outbox.is_empty() {
+            for bits in 1..1u64 << free.len() {
+                let messages = free.iter().enumerate();
+                let messages = messages.filter(|(index, _)| bits >> index & 1 == 1);
+                let messages = messages.fold(0, |all, (_, seq)| all | 1 << (seq - 1));
+                events.push(Event::Claim { node, messages });
+            }
+            if faults.any > 0 && faults.exhausted > 0 {
+                let given_up = free.iter().map(|&seq| Event::GiveUp { node, seq });
+                events.extend(given_up);
+            }
+        }
+        if process.instance.clone().flush(Nonce(0)).is_some() {
+            events.push(Event::Flush { node });
+        }
+        for (claim, open) in process.instance.log().claims() {
+            match process.instance.step(claim) {
+                Step::Wait => {}
+                Step::TakeOver if self.breach == Some(Breach::SendsUnannounced) => {
+                    events.push(Event::Step { node, claim });
+                }
+                Step::TakeOver if faults.any > 0 && faults.takeovers > 0 => {
+                    events.push(Event::TakeOver { node, claim });
+                }
+                Step::TakeOver | Step::Settle => {}
+                _ => events.push(Event::Step { node, claim }),
+            }
+            if world.now > open.block.fence || self.breach == Some(Breach::SettlesEarly) {
+                events.push(Event::Settle { node, claim });
+            }
+        }
+        let done = Self::done(world, node).into_iter();
+        events.extend(done.map(|seq| Event::Ack { node, seq }));
+        let log = process.instance.log();
+        if faults.any > 0 && faults.crashes > 0 {
+            events.push(Event::Restart { node });
+        }
+        if faults.snapshots > 0 && log.tip().seq == world.log_last() && world.log.len() > 1 {
+            events.push(Event::Snapshot { node });
+        }
+    }
+
+    fn flight_events(world: &World, events: &mut Vec<Event>) {
+        let faults = &world.left.faults;
+        for (flight, one) in world.flights.iter().enumerate() {
+            let is_faulty = faults.any > 0;
+            if one.answer.is_some() {
+                events.push(Event::Answer { flight });
+            } else {
+                events.push(Event::Judge { flight });
+                if is_faulty && faults.views > 0 {
+                    events.push(Event::JudgeByView { flight });
+                }
+                if is_faulty && faults.tokens > 0 {
+                    events.push(Event::KeepToken { flight });
+                }
+                if is_faulty && faults.answers > 0 {
+                    events.push(Event::LoseBlock { flight });
+                }
+            }
+            if is_faulty && faults.answers > 0 && one.sender.is_some() {
+                events.push(Event::LoseAnswer { flight });
+            }
+        }
+    }
+}
+
+impl Model for Explored {
+    type State = World;
+    type Action = Event;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![World::new(self.bounds, |me| self.instance(me))]
+    }
+
+    fn actions(&self, world: &World, events: &mut Vec<Event>) {
+        let faults = &world.left.faults;
+        for node in 0..world.nodes.len() {
+            self.node_events(world, node, events);
+        }
+        events.extend((0..world.limbo.len()).map(|index| Event::StoreLate { index }));
+        Self::flight_events(world, events);
+        if world.left.ticks > 0 {
+            events.push(Event::Tick);
+        }
+        if faults.any > 0 && faults.deletions > 0 {
+            events.extend(world.stream.iter().map(|&seq| Event::Delete { seq }));
+        }
+        if faults.any > 0 && faults.mends > 0 && world.left.refused != 0 {
+            events.push(Event::Mend);
+        }
+    }
+
+    fn next_state(&self, world: &World, event: Event) -> Option<World> {
+        let mut next = world.clone();
+        self.happen(&mut next, event)?;
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let mut properties = vec![
+            Property::always("no message is stored twice", |_, world: &World| {
+                let mut pairs = world.rows.windows(2);
+                pairs.all(|pair| pair[0].0 != pair[1].0)
+            }),
+            Property::always("no message is row and dead letter", |_, world: &World| {
+                let mut rows = world.rows.iter();
+                rows.all(|(seq, _)| !world.dead_letters.contains(seq))
+            }),
+            Property::always("what is acked is stored", |_, world: &World| {
+                world.acked.iter().all(|seq| world.is_stored(*seq))
+            }),
+            Property::always("what is done is stored", |_, world: &World| {
+                let is_done = |node, seq| {
+                    let log = world.log_of(node);
+                    log.tip().seq > 0 && log.standing(Self::position(seq)) == Standing::Done
+                };
+                (1..=world.left.messages).all(|seq| {
+                    let mut nodes = 0..world.nodes.len();
+                    world.is_stored(seq) || !nodes.any(|node| is_done(node, seq))
+                })
+            }),
+        ];
+        if self.recovers {
+            properties.push(Property::always(
+                "every state has a way out",
+                recovery::is_possible,
+            ));
+        }
+        properties
+    }
+}
