@@ -1,0 +1,263 @@
+//! One process: the rules with the log below them, shared by all tasks that work on claims.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use claims::{Instance, Nonce, Publisher, Record};
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::error::ClaimsLogError;
+use crate::follow;
+use crate::stream::{LogStream, nonce};
+
+/// Between two tries to append a record.
+const RETRY: Duration = Duration::from_millis(200);
+/// Records after which a snapshot is due.
+const SNAPSHOT_RECORDS: u64 = 5_000;
+
+/// One process that appends to the log and follows it.
+#[derive(Debug, Clone)]
+pub struct Process {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub log: LogStream,
+    state: Mutex<State>,
+    progress: watch::Sender<Progress>,
+    /// Something is done and stands in no record.
+    done: Notify,
+    /// How long that may wait for a record that takes it along.
+    linger: Duration,
+}
+
+#[derive(Debug)]
+struct State {
+    instance: Instance,
+    /// Records that were appended and are waited for, each with whether it was read.
+    waited_for: BTreeMap<Nonce, bool>,
+    /// The newest snapshot that was read.
+    snapshot_seq: u64,
+}
+
+/// How far the log was read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Progress {
+    /// The last record that was read.
+    pub seq: u64,
+    /// The connection whose log was found to be the one that was read; 0 before the first.
+    pub checked: u64,
+    /// The log was read up to the end that it had at that check.
+    pub is_current: bool,
+}
+
+impl Process {
+    /// A process that has read nothing. `window` is the number of tokens that the table keeps;
+    /// what is done waits at most `linger` for another record that takes it along.
+    pub fn new(log: LogStream, window: usize, linger: Duration) -> Self {
+        let instance = Instance::new(Publisher(rand::random()), window);
+        let state = State {
+            instance,
+            waited_for: BTreeMap::new(),
+            snapshot_seq: 0,
+        };
+        let shared = Shared {
+            log,
+            state: Mutex::new(state),
+            progress: watch::Sender::new(Progress::default()),
+            done: Notify::new(),
+            linger,
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Follows the log until `shutdown`, and appends what is done and snapshots that are due.
+    ///
+    /// # Errors
+    /// When the log is not the one that was read before: nothing more is appended then.
+    pub async fn run(&self, shutdown: &CancellationToken) -> Result<(), ClaimsLogError> {
+        let followed = async {
+            tokio::select! {
+                error = follow::run(&self.shared) => Err(error),
+                () = self.flush_all() => Ok(()),
+                () = self.keep_short() => Ok(()),
+            }
+        };
+        shutdown
+            .run_until_cancelled(followed)
+            .await
+            .unwrap_or(Ok(()))
+    }
+
+    /// Has the rules decide, with all that was read.
+    pub fn with<T>(&self, decide: impl FnOnce(&mut Instance) -> T) -> T {
+        decide(&mut self.shared.state().instance)
+    }
+
+    /// A nonce for a record or a claim.
+    pub fn nonce(&self) -> Nonce {
+        nonce()
+    }
+
+    /// Appends a record, again and again until it was read back: then all that came before it
+    /// was read, too. Waits while there is no connection whose log was checked.
+    pub async fn append(&self, record: Record) {
+        let id = record.id;
+        self.shared.state().waited_for.insert(id, false);
+        while !self.is_read(id) {
+            self.checked().await;
+            match self.shared.log.append(&record).await {
+                Ok(Some(seq)) => {
+                    self.with(|instance| instance.published(id, seq));
+                    self.read_to(seq).await;
+                    break;
+                }
+                // Only snapshots have a condition.
+                Ok(None) => break,
+                Err(error) => {
+                    warn!(%error, "Record not appended to the claims log; trying again");
+                    sleep(RETRY).await;
+                }
+            }
+        }
+        self.shared.state().waited_for.remove(&id);
+    }
+
+    /// Reports that something is done: [`Instance::finish`] has concluded it. It is appended
+    /// soon, by itself where no other record takes it along.
+    pub fn flush_soon(&self) {
+        self.shared.done.notify_one();
+    }
+
+    /// Waits until a claim is open no more.
+    pub async fn closed(&self, claim: Nonce) {
+        let mut progress = self.shared.progress.subscribe();
+        loop {
+            progress.borrow_and_update();
+            if self.with(|instance| instance.log().claim(claim).is_none()) {
+                return;
+            }
+            // The sender lives as long as this process.
+            let _ = progress.changed().await;
+        }
+    }
+
+    /// Waits until another record was read.
+    pub async fn changed(&self, since: u64) {
+        let mut progress = self.shared.progress.subscribe();
+        let _ = progress.wait_for(|progress| progress.seq > since).await;
+    }
+
+    /// Waits until the log was read to the end that it had when the connection was checked.
+    pub async fn ready(&self) {
+        let mut progress = self.shared.progress.subscribe();
+        let _ = progress.wait_for(|progress| progress.is_current).await;
+    }
+
+    async fn read_to(&self, seq: u64) {
+        let mut progress = self.shared.progress.subscribe();
+        let _ = progress.wait_for(|progress| progress.seq >= seq).await;
+    }
+
+    /// Waits for a connection whose log is known to be the one that was read.
+    async fn checked(&self) {
+        let client = self.shared.log.client();
+        let mut progress = self.shared.progress.subscribe();
+        let is_checked = |progress: &Progress| {
+            progress.checked > 0 && progress.checked == follow::connects(&client)
+        };
+        loop {
+            if is_checked(&progress.borrow_and_update()) {
+                return;
+            }
+            let _ = tokio::time::timeout(RETRY, progress.changed()).await;
+        }
+    }
+
+    fn is_read(&self, id: Nonce) -> bool {
+        self.shared.state().waited_for.get(&id) == Some(&true)
+    }
+
+    /// Appends what is done, where no other record has taken it along.
+    async fn flush_all(&self) {
+        loop {
+            self.shared.done.notified().await;
+            sleep(self.shared.linger).await;
+            let record = self.with(|instance| instance.flush(nonce()));
+            if let Some(record) = record {
+                self.append(record).await;
+            }
+        }
+    }
+
+    /// Publishes a snapshot when enough records came since the last one. All instances try;
+    /// the log takes the one that covers all records.
+    async fn keep_short(&self) {
+        let mut progress = self.shared.progress.subscribe();
+        loop {
+            let read = progress.borrow_and_update().seq;
+            let since = read.saturating_sub(self.shared.state().snapshot_seq);
+            if since >= SNAPSHOT_RECORDS {
+                self.checked().await;
+                let record = self.with(|instance| instance.snapshot(nonce()));
+                match self.shared.log.append(&record).await {
+                    Ok(Some(seq)) => debug!(seq, "Snapshot appended to the claims log"),
+                    // A record came meanwhile.
+                    Ok(None) => {}
+                    Err(error) => {
+                        warn!(%error, "Snapshot not appended to the claims log");
+                        sleep(RETRY).await;
+                    }
+                }
+            }
+            let _ = progress.changed().await;
+        }
+    }
+}
+
+impl Shared {
+    /// Reads the record at `seq`.
+    pub fn read(&self, seq: u64, record: &Record) -> Result<(), claims::LogError> {
+        let mut state = self.state();
+        state.instance.read(seq, record)?;
+        if let Some(is_read) = state.waited_for.get_mut(&record.id) {
+            *is_read = true;
+        }
+        if matches!(record.body, claims::Body::Snapshot(_)) {
+            state.snapshot_seq = seq;
+        }
+        drop(state);
+        self.progress.send_modify(|progress| progress.seq = seq);
+        Ok(())
+    }
+
+    /// The last record that was read.
+    pub fn tip(&self) -> claims::Place {
+        self.state().instance.log().tip()
+    }
+
+    /// Reports that the log of a connection is the one that was read; `end` is its last record.
+    pub fn is_checked(&self, connects: u64) {
+        self.progress
+            .send_modify(|progress| progress.checked = connects);
+    }
+
+    /// Reports that the log was read to its end.
+    pub fn is_current(&self, is_current: bool) {
+        self.progress.send_if_modified(|progress| {
+            std::mem::replace(&mut progress.is_current, is_current) != is_current
+        });
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code panics while it holds the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

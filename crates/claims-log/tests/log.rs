@@ -1,0 +1,386 @@
+//! The claims log on a real nats-server, which each test starts for itself.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A test stops at the first surprise.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use async_nats::jetstream;
+use claims::{Block, Body, Entry, Fate, Nonce, Place, Publisher, Record, Snapshot};
+use claims_log::{ClaimsLogError, LogStream, Process, Storage};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+/// Creation of the stream of signals.
+const CREATED: i64 = 7;
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A nats-server with a store of its own, killed when dropped.
+struct Nats {
+    child: Child,
+    port: u16,
+    data: tempfile::TempDir,
+}
+
+impl Nats {
+    async fn start() -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let data = tempfile::tempdir().unwrap();
+        let child = spawn(port, data.path());
+        let nats = Self { child, port, data };
+        nats.context().await;
+        nats
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    async fn restart(&mut self) {
+        self.child = spawn(self.port, self.data.path());
+        self.context().await;
+    }
+
+    /// A connection of its own.
+    async fn context(&self) -> jetstream::Context {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Ok(client) = async_nats::connect(format!("127.0.0.1:{}", self.port)).await {
+                let context = jetstream::new(client);
+                if context.query_account().await.is_ok() {
+                    return context;
+                }
+            }
+            assert!(Instant::now() < deadline, "nats-server does not answer");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The log, with its first snapshot.
+    async fn log(&self) -> LogStream {
+        let log = self.other_log().await;
+        log.ensure(Storage::File, 1).await.unwrap();
+        let first = Record {
+            id: Nonce(1),
+            publisher: Publisher(1),
+            tip: Place::START,
+            done: Vec::new(),
+            body: Body::Snapshot(Box::new(Snapshot::first(CREATED, 0))),
+        };
+        assert_eq!(log.append(&first).await.unwrap(), Some(1));
+        log
+    }
+
+    /// The log, over a connection of its own.
+    async fn other_log(&self) -> LogStream {
+        LogStream::new(self.context().await, "SIGNALS", "risksignal", "raw_signals")
+    }
+}
+
+impl Drop for Nats {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(port: u16, data: &Path) -> Child {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    Command::new(top.join(".local/bin/nats-server"))
+        .args(["--jetstream", "--addr=127.0.0.1"])
+        .arg(format!("--port={port}"))
+        .arg(format!("--store_dir={}", data.display()))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("run `infra/local/stack fetch` first")
+}
+
+/// A process that follows the log in the background.
+async fn process(log: LogStream) -> (Process, CancellationToken) {
+    let process = Process::new(log, 100_000, Duration::from_millis(1));
+    let shutdown = CancellationToken::new();
+    let (running, token) = (process.clone(), shutdown.clone());
+    tokio::spawn(async move { running.run(&token).await });
+    tokio::time::timeout(DEADLINE, process.ready())
+        .await
+        .unwrap();
+    (process, shutdown)
+}
+
+fn block(sequences: impl Iterator<Item = u64>) -> Block {
+    let entry = |stream_seq| Entry {
+        stream_seq,
+        published_ns: 0,
+        fate: Fate::Row,
+    };
+    Block {
+        stream_created_ns: CREATED,
+        fence: i64::MAX,
+        entries: sequences.map(entry).collect(),
+    }
+}
+
+/// Claims messages, and returns those that the claim got.
+async fn claim(process: &Process, sequences: impl Iterator<Item = u64>) -> (Nonce, Vec<u64>) {
+    let id = process.nonce();
+    let record = process.with(|instance| instance.claim(id, block(sequences)));
+    process.append(record.unwrap()).await;
+    let got = process.with(|instance| match instance.log().claim(id) {
+        Some(claim) => claim.block.rows().into_iter().collect(),
+        None => Vec::new(),
+    });
+    (id, got)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_belongs_to_one_claim_whoever_names_it() {
+    let nats = Nats::start().await;
+    nats.log().await;
+    let mut tasks = Vec::new();
+    for _ in 0..4 {
+        let (process, _) = process(nats.other_log().await).await;
+        tasks.push(tokio::spawn(async move {
+            let mut all = Vec::new();
+            for round in 0..50u64 {
+                // Each message is named by all four.
+                let (id, got) = claim(&process, round * 10 + 1..=round * 10 + 10).await;
+                all.extend(got.into_iter().map(|seq| (seq, id)));
+            }
+            (process, all)
+        }));
+    }
+    let mut owners: BTreeMap<u64, Nonce> = BTreeMap::new();
+    let mut processes = Vec::new();
+    for task in tasks {
+        let (process, all) = task.await.unwrap();
+        processes.push(process);
+        for (seq, id) in all {
+            assert_eq!(owners.insert(seq, id), None, "{seq} is in two claims");
+        }
+    }
+    assert_eq!(owners.len(), 500);
+    let open = |process: &Process| {
+        process.with(|instance| {
+            let claims = instance.log().claims();
+            claims
+                .map(|(id, claim)| (id, claim.clone()))
+                .collect::<BTreeMap<_, _>>()
+        })
+    };
+    for process in &processes {
+        let _ = claim(process, 1..=1).await;
+    }
+    assert_eq!(open(&processes[0]), open(&processes[3]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_is_published_by_itself_and_seen_by_all() {
+    let nats = Nats::start().await;
+    nats.log().await;
+    let (one, _) = process(nats.other_log().await).await;
+    let (two, _) = process(nats.other_log().await).await;
+    let (id, _) = claim(&one, 1..=3).await;
+    let attempt = one.with(|instance| instance.send(id)).unwrap();
+    let answer = claims::Answer::Committed { exact: true };
+    one.with(|instance| instance.answered(attempt, answer));
+    assert!(one.with(|instance| instance.finish(id)).is_some());
+    one.flush_soon();
+    tokio::time::timeout(DEADLINE, one.closed(id))
+        .await
+        .unwrap();
+    // Reads up to its own record, which comes after.
+    let (_, got) = claim(&two, 1..=4).await;
+    assert_eq!(got, [4]);
+    assert_eq!(two.with(|instance| instance.log().floor(CREATED)), Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_takes_the_place_of_what_it_covers_and_of_nothing_else() {
+    let nats = Nats::start().await;
+    let log = nats.log().await;
+    let (one, _) = process(nats.other_log().await).await;
+    let (id, _) = claim(&one, 1..=3).await;
+    let early = one.with(|instance| instance.snapshot(Nonce(77)));
+    let (_, got) = claim(&one, 4..=4).await;
+    assert_eq!(got, [4]);
+    assert_eq!(
+        log.append(&early).await.unwrap(),
+        None,
+        "a record came meanwhile"
+    );
+    let snapshot = one.with(|instance| instance.snapshot(Nonce(78)));
+    let seq = log.append(&snapshot).await.unwrap().unwrap();
+    let info = log.find().await.unwrap().unwrap();
+    assert_eq!((info.state.first_sequence, info.state.messages), (seq, 1));
+    let (late, _) = process(nats.other_log().await).await;
+    assert!(late.with(|instance| instance.log().claim(id).is_some()));
+    let (_, got) = claim(&late, 1..=5).await;
+    assert_eq!(got, [5]);
+    // The one that has read all goes on as well.
+    let (_, got) = claim(&one, 4..=6).await;
+    assert_eq!(got, [6]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_and_started_again_loses_no_claim() {
+    let mut nats = Nats::start().await;
+    nats.log().await;
+    let (one, _) = process(nats.other_log().await).await;
+    let (id, _) = claim(&one, 1..=3).await;
+    nats.kill();
+    let next = tokio::spawn({
+        let one = one.clone();
+        async move { claim(&one, 3..=4).await.1 }
+    });
+    sleep(Duration::from_millis(300)).await;
+    nats.restart().await;
+    assert_eq!(
+        tokio::time::timeout(DEADLINE, next).await.unwrap().unwrap(),
+        [4]
+    );
+    assert!(one.with(|instance| instance.log().claim(id).is_some()));
+}
+
+/// Copies a directory.
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(status.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_lost_its_tail_is_noticed_and_nothing_is_appended_to_it() {
+    for goes_on in [false, true] {
+        let mut nats = Nats::start().await;
+        nats.log().await;
+        let one = Process::new(nats.other_log().await, 100_000, Duration::from_millis(1));
+        let run = tokio::spawn({
+            let one = one.clone();
+            async move { one.run(&CancellationToken::new()).await }
+        });
+        one.ready().await;
+        claim(&one, 1..=3).await;
+        let backup = tempfile::tempdir().unwrap();
+        nats.kill();
+        copy(
+            &nats.data.path().join("jetstream"),
+            &backup.path().join("jetstream"),
+        );
+        nats.restart().await;
+        claim(&one, 4..=5).await;
+        claim(&one, 6..=7).await;
+        nats.kill();
+        std::fs::remove_dir_all(nats.data.path().join("jetstream")).unwrap();
+        copy(&backup.path().join("jetstream"), nats.data.path());
+        nats.child = spawn(nats.port, nats.data.path());
+        if goes_on {
+            // Somebody else uses the places again before the process is back: it sees another
+            // record at its tip. The process may be faster, which ends alike.
+            let (two, _) = process(nats.other_log().await).await;
+            for seq in 10..14 {
+                claim(&two, seq..=seq).await;
+            }
+        }
+        let error = tokio::time::timeout(DEADLINE, run)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap_err();
+        assert!(error.is_lost(), "{error}");
+        let before = nats
+            .other_log()
+            .await
+            .find()
+            .await
+            .unwrap()
+            .unwrap()
+            .state
+            .last_sequence;
+        let refused = tokio::time::timeout(Duration::from_secs(2), claim(&one, 20..=20)).await;
+        assert!(refused.is_err(), "it claims on a log that it does not know");
+        let after = nats
+            .other_log()
+            .await
+            .find()
+            .await
+            .unwrap()
+            .unwrap()
+            .state
+            .last_sequence;
+        assert_eq!(before, after);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_would_lose_records_is_refused_by_name() {
+    let nats = Nats::start().await;
+    let log = nats.other_log().await;
+    let context = nats.context().await;
+    let fits = jetstream::stream::Config {
+        name: log.name().to_owned(),
+        subjects: vec![log.name().to_owned()],
+        discard: jetstream::stream::DiscardPolicy::New,
+        deny_delete: true,
+        allow_rollup: true,
+        ..Default::default()
+    };
+    let cases: [(&str, jetstream::stream::Config); 6] = [
+        (
+            "max_age",
+            jetstream::stream::Config {
+                max_age: DEADLINE,
+                ..fits.clone()
+            },
+        ),
+        (
+            "max_msgs",
+            jetstream::stream::Config {
+                max_messages: 9,
+                ..fits.clone()
+            },
+        ),
+        (
+            "max_bytes",
+            jetstream::stream::Config {
+                max_bytes: 1 << 20,
+                ..fits.clone()
+            },
+        ),
+        (
+            "discard",
+            jetstream::stream::Config {
+                discard: jetstream::stream::DiscardPolicy::Old,
+                ..fits.clone()
+            },
+        ),
+        (
+            "deny_delete",
+            jetstream::stream::Config {
+                deny_delete: false,
+                ..fits.clone()
+            },
+        ),
+        (
+            "allow_rollup_hdrs",
+            jetstream::stream::Config {
+                allow_rollup: false,
+                ..fits.clone()
+            },
+        ),
+    ];
+    for (key, config) in cases {
+        context.create_stream(config).await.unwrap();
+        let refused = log.ensure(Storage::File, 1).await.unwrap_err();
+        let names = |error: &ClaimsLogError| matches!(error, ClaimsLogError::Config { key: found, .. } if *found == key);
+        assert!(names(&refused), "{key}: {refused}");
+        context.delete_stream(log.name()).await.unwrap();
+    }
+    context.create_stream(fits).await.unwrap();
+    log.ensure(Storage::File, 1).await.unwrap();
+}
