@@ -186,7 +186,7 @@ pub(super) const FIELDS: &[Field] = &[
     live(field("serve.key_file", "", "PEM file of that certificate's private key")),
     field("serve.cors_origins", "", "Origins whose pages may send, such as https://app.example.com, separated by commas; unset for none"),
     field("serve.max_connections", "256", "Connections at once; more wait in the kernel"),
-    field("serve.max_body_bytes", "8MiB", "Bytes of a request's body, after decompression"),
+    field("serve.max_body_bytes", "8MiB", "Bytes of a request's body, as it is sent and after decompression"),
     field("serve.max_held_bytes", "64MiB", "Bytes of all bodies that are not answered yet; beyond, clients are told to come later"),
     field("serve.max_signals", "1000", "Signals of a request"),
     field("serve.max_unanswered", "10000", "Signals published without JetStream's answer yet, at most; beyond, clients are told to come later"),

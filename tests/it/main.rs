@@ -37,6 +37,7 @@ mod secrets;
 mod secure_clickhouse;
 mod secure_nats;
 mod serve;
+mod serve_gzip;
 mod serve_limits;
 mod serve_openapi;
 mod serve_outages;
