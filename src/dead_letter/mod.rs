@@ -1,21 +1,25 @@
 //! What a dead letter looks like in its stream: made in one place, read in one place.
 //!
-//! A letter is the original message on the subject `<prefix>.<original subject>`, with
-//! headers that say why it could not land. Headers that NATS or this daemon would act on are
+//! A letter is the original message on the subject `<prefix>.<original subject>.<position>`,
+//! with headers that say why it could not land. Headers that NATS or this daemon would act on are
 //! kept under [`name::ORIGINAL_PREFIX`]. What does not fit into one message is published in
 //! parts, each with the number of the letter's first part.
 
 mod history;
 mod letter;
+mod publish;
 mod read;
 mod scan;
 mod stream;
+mod subject;
 
 pub use history::History;
 pub use letter::{Letter, Original, Verdict};
+pub use publish::NotStored;
 pub use read::{Body, Head, PartNumber};
 pub use scan::{Scan, Scanned};
 pub use stream::{Letters, LettersError, Range, Whole};
+pub use subject::Prefixes;
 
 /// The names of the headers.
 pub mod name {

@@ -123,9 +123,9 @@ pub(super) const FIELDS: &[Field] = &[
     field("stream.duplicate_window", "2m", "How long a stream that is created remembers a Nats-Msg-Id"),
 
     field("dead_letters.name", "SIGNALS_DLQ", "The stream that takes what cannot land; created when absent"),
-    field("dead_letters.subject_prefix", "dlq", "A letter's subject is <prefix>.<original subject>"),
+    field("dead_letters.subject_prefix", "dlq", "A letter's subject is <prefix>.<original subject>.<position>"),
     field("dead_letters.max_age", "0s", "Age at which letters are removed from a stream that is created; 0s keeps them for ever"),
-    field("dead_letters.duplicate_window", "24h", "How long a stream of dead letters that is created remembers an id; a crash may last that long without a letter being there twice"),
+    field("dead_letters.duplicate_window", "24h", "How long a stream of dead letters that is created remembers an id; letters of older versions are not written again meanwhile, others never, by their subjects"),
     field("dead_letters.max_pending", "256", "Letters that are published and not yet acknowledged, at most"),
 
     field("consumer.name", "signals-to-clickhouse", "The durable pull consumer; instances that share it share the work"),

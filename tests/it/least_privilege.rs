@@ -342,7 +342,6 @@ async fn nobody_may_do_more() {
         "$JS.API.STREAM.PURGE.SIGNALS",
         "$JS.API.STREAM.UPDATE.SIGNALS",
         "$JS.API.STREAM.MSG.DELETE.SIGNALS",
-        "$JS.API.STREAM.MSG.GET.SIGNALS_DLQ",
         "$JS.API.STREAM.PURGE.SIGNALS_DLQ",
         "$JS.API.CONSUMER.DELETE.SIGNALS.signals-to-clickhouse",
         "$JS.API.CONSUMER.CREATE.SIGNALS.other",

@@ -62,13 +62,9 @@ pub struct Selection {
 impl Selection {
     /// Whether it leaves out no letter.
     pub fn is_everything(&self) -> bool {
-        self.is_by_subject_at_most() && self.subject.is_none()
-    }
-
-    /// Whether nothing but a subject narrows it.
-    pub fn is_by_subject_at_most(&self) -> bool {
         self.seq.is_empty()
             && self.reason.is_empty()
+            && self.subject.is_none()
             && self.since.is_none()
             && self.until.is_none()
             && self.limit.is_none()

@@ -21,6 +21,10 @@ use super::{DeadLettersError, ReplayArgs, list};
 const WINDOW: usize = 16;
 /// How often the pace is looked at.
 const TICK: Duration = Duration::from_millis(5);
+/// Longest line of the protocol, after its verb, that nats-server takes by default.
+const CONTROL_LINE_BYTES_MAX: usize = 4096;
+/// The lengths of headers and message in such a line, and what is between.
+const LENGTHS_BYTES_MAX: usize = 24;
 /// Tries of one publish.
 const TRIES: u32 = 5;
 
@@ -35,6 +39,15 @@ enum NotReplayed {
         "with the headers of a replay it is larger than the server takes: {0}; raise max_payload for the time of the replay, or export it"
     )]
     TooLarge(PublishError),
+    #[error(
+        "its subject has {bytes} bytes, and the server's lines (max_control_line, 4 KiB by default) have room for {max} in a publish that is answered; export it"
+    )]
+    LongSubject {
+        /// Bytes of the subject.
+        bytes: usize,
+        /// Bytes that there is room for.
+        max: usize,
+    },
     #[error("JetStream did not take it on {subject}: {source}")]
     Publish {
         subject: String,
@@ -140,11 +153,28 @@ async fn one(head: Head, letters: &Letters, context: &Context) -> (u64, Result<(
     (head.sequence, replayed.await)
 }
 
+/// Refuses a subject over which the server would close the connection, and with it fail every
+/// other replay.
+fn check_subject(subject: &str, context: &Context) -> Result<(), NotReplayed> {
+    // The subject of an answer is an inbox with one more token of the same length as its own.
+    let inbox = context.client().new_inbox();
+    let token = inbox.rsplit('.').next().map_or(0, str::len) + 1;
+    let max = CONTROL_LINE_BYTES_MAX.saturating_sub(inbox.len() + token + LENGTHS_BYTES_MAX);
+    if subject.len() <= max {
+        return Ok(());
+    }
+    Err(NotReplayed::LongSubject {
+        bytes: subject.len(),
+        max,
+    })
+}
+
 async fn publish(letter: &Whole, letters: &Letters, context: &Context) -> Result<(), NotReplayed> {
     let Whole { head, body, .. } = letter;
     if head.subject.is_empty() {
         return Err(NotReplayed::NoSubject);
     }
+    check_subject(&head.subject, context)?;
     // The letter's own id: a replay that is repeated is a duplicate, one that died again and
     // became another letter is not.
     let id = format!(
