@@ -171,7 +171,7 @@ impl Part {
 
 /// Whether the subject has a message already. Replicas that have not agreed yet on an earlier
 /// one say so under a code of their own.
-fn is_taken(error: &PublishError) -> bool {
+pub(super) fn is_taken(error: &PublishError) -> bool {
     let code = std::error::Error::source(error)
         .and_then(|source| source.downcast_ref::<async_nats::jetstream::Error>())
         .map(|error| error.error_code());

@@ -11,7 +11,7 @@ use crate::settings::Settings;
 
 use super::read::join;
 use super::scan::Scan;
-use super::{Body, Head, Prefixes, subject};
+use super::{Body, Head, NotStored, Prefixes, subject};
 
 /// Why letters cannot be read or removed.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,14 @@ pub enum LettersError {
     /// A message cannot be had or removed.
     #[error(transparent)]
     Stored(#[from] StoredError),
+    /// The record of a replay cannot be written or read.
+    #[error("the record of the replay of letter {letter} is not stored: {source}")]
+    Intent {
+        /// The letter's sequence.
+        letter: u64,
+        /// Why.
+        source: NotStored,
+    },
     /// Reading broke off for good.
     #[error("cannot read stream {stream} from sequence {from} on: {what}")]
     Scan {
@@ -134,6 +142,14 @@ impl Letters {
         subject::filters(prefixes, pattern, &self.info.config.subjects)
     }
 
+    /// The subject of the record of a letter's replay.
+    pub(super) fn intent_subject(&self, letter: u64) -> String {
+        format!(
+            "{}.{}.~replay.{letter}",
+            self.subject_prefix, self.signals_prefix
+        )
+    }
+
     /// Whether a letter's original subject matches a pattern. Of a message that this program
     /// did not write, the own subject tells.
     pub(super) fn matches(&self, head: &Head, pattern: &str) -> bool {
@@ -156,6 +172,9 @@ impl Letters {
     pub async fn head(&self, sequence: u64) -> Result<Head, LettersError> {
         let message = self.message(sequence).await?;
         let head = head_of(&message);
+        if head.replay_of.is_some() {
+            return Err(self.no_letter(sequence));
+        }
         if head.sequence == sequence {
             return Ok(head);
         }
@@ -265,7 +284,7 @@ impl Letters {
         Ok(parts)
     }
 
-    fn no_letter(&self, sequence: u64) -> LettersError {
+    pub(super) fn no_letter(&self, sequence: u64) -> LettersError {
         LettersError::NoLetter {
             stream: self.stream().to_owned(),
             sequence,

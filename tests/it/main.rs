@@ -18,6 +18,7 @@ mod dead_letters;
 mod dead_letters_commands;
 mod dead_letters_exhausted;
 mod dead_letters_position;
+mod dead_letters_replays;
 mod dead_letters_subjects;
 mod end_to_end;
 mod exactly_once;

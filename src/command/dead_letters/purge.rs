@@ -84,18 +84,28 @@ async fn at_once(letters: &Letters, context: &Context) -> Result<u64, DeadLetter
 async fn one_by_one(selection: &Selection, letters: &Letters) -> Result<u64, LettersError> {
     let mut chosen = Chosen::new(letters, selection);
     let mut removals = FuturesUnordered::new();
+    let mut intents = Vec::new();
     let mut count = 0;
     loop {
         while removals.len() < REMOVALS
             && let Some(found) = chosen.next().await?
         {
-            removals.push(remove(letters, found));
+            match found {
+                // One for each letter whose replay did not end: a few, which may now be of no use.
+                Found::Intent { sequence, letter } => intents.push((sequence, letter)),
+                found => removals.push(remove(letters, found)),
+            }
         }
         match removals.next().await {
             Some(removed) => count += u64::from(removed?),
-            None => return Ok(count),
+            None => break,
         }
     }
+    for (sequence, letter) in intents {
+        let removed = letters.remove_intent_without_letter(sequence, letter);
+        removed.await?;
+    }
+    Ok(count)
 }
 
 /// Removes what was found; `true` for a letter, `false` for what had no letter any more.
@@ -106,5 +116,6 @@ async fn remove(letters: &Letters, found: Found) -> Result<bool, LettersError> {
             letters.remove_orphan(part.sequence, &part.head).await?;
             Ok(false)
         }
+        Found::Intent { .. } => Ok(false),
     }
 }
