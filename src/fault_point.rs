@@ -15,6 +15,10 @@ pub enum Point {
     LetterPublished,
     /// A message is about to be acked.
     BeforeAck,
+    /// A replay has its record, nothing is published.
+    ReplayIntended,
+    /// The stream has a letter's message again, the letter is not removed.
+    ReplayPublished,
 }
 
 /// Where to stop the process; by default nowhere.

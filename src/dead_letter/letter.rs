@@ -1,10 +1,6 @@
 //! Making a letter.
 
 use async_nats::HeaderMap;
-use async_nats::header::NATS_MESSAGE_ID;
-use async_nats::jetstream::Context;
-use async_nats::jetstream::context::PublishError;
-use async_nats::jetstream::publish::PublishAck;
 use bytes::{Bytes, BytesMut};
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
@@ -13,19 +9,27 @@ use time::macros::format_description;
 use crate::jetstream::HeaderBlock;
 
 use super::history::{History, of_application};
+use super::subject::{self, Prefixes};
 use super::{name, strip_prefix_ignoring_case};
 
 /// Longest value of a header that the daemon words, in bytes; what is longer is cut.
 const HEADER_BYTES_MAX: usize = 1024;
+/// Room for the values of [`CHANGING`] headers.
+const VERDICT_BYTES_MAX: usize = HEADER_BYTES_MAX + 256;
+/// Headers whose values may differ the next time that the message is judged. Parts are cut
+/// without regard to them, so that those of two times are the same.
+const CHANGING: [&str; 5] = [
+    name::REASON,
+    name::ERROR,
+    name::FIRST_SEEN,
+    name::ATTEMPTS,
+    name::VERSION,
+];
 /// Room for the header lines of the protocol, the message id and the number of a part.
 const HEADER_OVERHEAD_BYTES: usize = 512;
 /// Bytes of original headers that are kept as headers. JetStream stores 64 KiB of them, and
 /// the letter's own need room.
 const ORIGINAL_HEADERS_MAX: usize = 32 * 1024;
-/// Longest subject of a letter in bytes. nats-server takes lines of 4 KiB, which have room
-/// for the subject of the answer too.
-const SUBJECT_BYTES_MAX: usize = 3 * 1024;
-
 /// The message that a letter is made of.
 #[derive(Debug, Clone)]
 pub struct Original<'a> {
@@ -62,19 +66,18 @@ pub struct Verdict {
 /// together are larger than the server takes.
 #[derive(Debug)]
 pub struct Letter {
-    subject: String,
-    message_id: String,
-    headers: HeaderMap,
-    parts: Vec<Bytes>,
+    pub(super) subject: String,
+    pub(super) message_id: String,
+    pub(super) headers: HeaderMap,
+    pub(super) parts: Vec<Bytes>,
 }
 
 impl Letter {
-    /// The letter for a message, on a subject that begins with `subject_prefix`, in messages
-    /// of at most `max_payload` bytes.
+    /// The letter for a message, in messages of at most `max_payload` bytes.
     pub fn new(
         original: &Original<'_>,
         verdict: &Verdict,
-        subject_prefix: &str,
+        prefixes: Prefixes<'_>,
         max_payload: usize,
     ) -> Self {
         let readable = match original.headers {
@@ -95,9 +98,10 @@ impl Letter {
             }
         }
         describe(original, verdict, &history, &mut headers);
-        let room = max_payload.saturating_sub(wire_bytes(&headers) + HEADER_OVERHEAD_BYTES);
+        let taken = lasting_bytes(&headers) + VERDICT_BYTES_MAX + HEADER_OVERHEAD_BYTES;
+        let room = max_payload.saturating_sub(taken);
         Self {
-            subject: letter_subject(subject_prefix, original.subject),
+            subject: subject::of_letter(prefixes, original),
             message_id: format!(
                 "{}-{}-{}",
                 original.stream, original.stream_created_ns, original.sequence
@@ -110,37 +114,6 @@ impl Letter {
     /// The letter's own subject.
     pub fn subject(&self) -> &str {
         &self.subject
-    }
-
-    /// Publishes every part and returns the ack of the first. A try that follows another
-    /// publishes no part twice: the stream knows their ids.
-    ///
-    /// # Errors
-    /// When the stream of dead letters does not take a part, or does not answer.
-    pub async fn publish(&self, context: &Context) -> Result<PublishAck, PublishError> {
-        let mut first: Option<PublishAck> = None;
-        let bytes: usize = self.parts.iter().map(Bytes::len).sum();
-        for (index, part) in self.parts.iter().enumerate() {
-            let mut headers = self.headers.clone();
-            let mut id = self.message_id.clone();
-            if self.parts.len() > 1 {
-                let number = format!("{}/{}", index + 1, self.parts.len());
-                id = format!("{id}-{}", index + 1);
-                headers.insert(name::PART, number.as_str());
-                headers.insert(name::BODY_BYTES, bytes.to_string().as_str());
-            }
-            if let Some(first) = &first {
-                headers.insert(name::FIRST_PART, first.sequence.to_string().as_str());
-            }
-            headers.insert(NATS_MESSAGE_ID, id.as_str());
-            let ack = context
-                .publish_with_headers(self.subject.clone(), headers, part.clone())
-                .await?
-                .await?;
-            first.get_or_insert(ack);
-        }
-        // There is always a first part, if an empty one.
-        Ok(first.unwrap_or_default())
     }
 }
 
@@ -223,26 +196,6 @@ fn rfc3339_ms(time: OffsetDateTime) -> String {
         .unwrap_or_default()
 }
 
-/// `<prefix>.<subject>`, without the last tokens of one that would be too long; the header
-/// has the whole.
-fn letter_subject(prefix: &str, subject: &str) -> String {
-    let mut whole = format!("{prefix}.{subject}");
-    while whole.len() > SUBJECT_BYTES_MAX {
-        match whole.rfind('.') {
-            Some(dot) if dot > prefix.len() => whole.truncate(dot),
-            _ => {
-                // A single token, which no filter could match in part anyway.
-                let mut end = SUBJECT_BYTES_MAX;
-                while !whole.is_char_boundary(end) {
-                    end -= 1;
-                }
-                whole.truncate(end);
-            }
-        }
-    }
-    whole
-}
-
 fn parts(mut rest: Bytes, room: usize) -> Vec<Bytes> {
     let mut parts = vec![rest.split_to(rest.len().min(room))];
     while !rest.is_empty() {
@@ -262,6 +215,13 @@ fn wire_bytes(headers: &HeaderMap) -> usize {
                 .map(move |value| name_bytes + value.as_str().len() + 4)
         })
         .sum()
+}
+
+/// As [`wire_bytes`], without the values that may differ the next time.
+fn lasting_bytes(headers: &HeaderMap) -> usize {
+    let changing = CHANGING.iter().filter_map(|name| headers.get(*name));
+    let changing: usize = changing.map(|value| value.as_str().len()).sum();
+    wire_bytes(headers).saturating_sub(changing)
 }
 
 /// A text on one line, of bounded length.

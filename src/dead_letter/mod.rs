@@ -1,21 +1,27 @@
 //! What a dead letter looks like in its stream: made in one place, read in one place.
 //!
-//! A letter is the original message on the subject `<prefix>.<original subject>`, with
-//! headers that say why it could not land. Headers that NATS or this daemon would act on are
+//! A letter is the original message on the subject `<prefix>.<original subject>.<position>`,
+//! with headers that say why it could not land. Headers that NATS or this daemon would act on are
 //! kept under [`name::ORIGINAL_PREFIX`]. What does not fit into one message is published in
 //! parts, each with the number of the letter's first part.
 
 mod history;
+mod intent;
 mod letter;
+mod publish;
 mod read;
 mod scan;
 mod stream;
+mod subject;
 
 pub use history::History;
+pub use intent::{Intended, Intent};
 pub use letter::{Letter, Original, Verdict};
+pub use publish::NotStored;
 pub use read::{Body, Head, PartNumber};
 pub use scan::{Scan, Scanned};
 pub use stream::{Letters, LettersError, Range, Whole};
+pub use subject::Prefixes;
 
 /// The names of the headers.
 pub mod name {
@@ -55,6 +61,14 @@ pub mod name {
     pub const EARLIER_REASONS: &str = "Risksignal-Earlier-Reasons";
     /// On a replayed message: the sequence of its letter.
     pub const REPLAYED: &str = "Risksignal-Replayed";
+    /// On the record of a replay that has begun: the sequence of its letter.
+    pub const REPLAY_OF: &str = "Risksignal-Replay-Of";
+    /// On the same: the stream that the letter's message is published to.
+    pub const REPLAY_STREAM: &str = "Risksignal-Replay-Stream";
+    /// On the same: when that stream was created, in nanoseconds since the epoch.
+    pub const REPLAY_STREAM_CREATED: &str = "Risksignal-Replay-Stream-Created";
+    /// On the same: a sequence of that stream from before the message was published.
+    pub const REPLAY_AFTER: &str = "Risksignal-Replay-After";
     /// Begins, on a replayed message, the names of original headers that are not sent again
     /// under their own.
     pub const KEPT_PREFIX: &str = "Risksignal-Kept-";

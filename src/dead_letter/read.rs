@@ -30,6 +30,8 @@ pub struct Head {
     pub time: OffsetDateTime,
     /// The letter's own subject.
     pub letter_subject: String,
+    /// Of the record of a replay that has begun, which is no letter: the letter's sequence.
+    pub replay_of: Option<u64>,
     /// Which part of the letter this is.
     pub part: PartNumber,
     /// Bytes of the body, once that is known.
@@ -84,6 +86,7 @@ impl Head {
             sequence: first_sequence,
             time,
             letter_subject: letter_subject.to_owned(),
+            replay_of: Some(number(headers, name::REPLAY_OF)).filter(|letter| *letter > 0),
             part: PartNumber {
                 number: part,
                 of,

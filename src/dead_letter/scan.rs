@@ -3,9 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy, pull};
-use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind};
-use async_nats::jetstream::{ErrorCode, Message};
 use futures_util::StreamExt;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
@@ -108,9 +107,7 @@ impl<'a> Scan<'a> {
 
     /// Reads the next page and returns how many messages came, those past the end included.
     async fn read_page(&mut self) -> Result<usize, String> {
-        let Some(reader) = self.reader().await? else {
-            return Ok(0);
-        };
+        let reader = self.reader().await?;
         let page = reader.fetch().max_messages(PAGE).messages().await;
         let mut page = page.map_err(|error| error.to_string())?;
         let mut count = 0;
@@ -139,29 +136,26 @@ impl<'a> Scan<'a> {
         let headers = message.headers.clone().unwrap_or_default();
         let mut head = Head::read(sequence, info.published, &message.subject, &headers);
         head.bytes = Some(head.body_bytes(history::number(&headers, "Nats-Msg-Size")));
-        self.page.push_back(Scanned { sequence, head });
+        let subject = self.range.subject.as_deref();
+        if subject.is_none_or(|pattern| self.letters.matches(&head, pattern)) {
+            self.page.push_back(Scanned { sequence, head });
+        }
         Ok(())
     }
 
-    /// The reader on the server; `None` when no letter can have the subjects asked for.
-    async fn reader(&mut self) -> Result<Option<&Reader>, String> {
-        if self.reader.is_none() {
-            let stream = self.letters.stream();
-            let created = self
-                .letters
-                .context
-                .create_consumer_on_stream(self.config(), stream)
-                .await;
-            match created {
-                Ok(reader) => {
-                    self.delivered = 0;
-                    self.reader = Some(reader);
-                }
-                Err(error) if takes_no_such_subject(&error) => return Ok(None),
-                Err(error) => return Err(error.to_string()),
+    /// The reader on the server.
+    async fn reader(&mut self) -> Result<&Reader, String> {
+        let reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => {
+                let (context, stream) = (&self.letters.context, self.letters.stream());
+                let created = context.create_consumer_on_stream(self.config(), stream);
+                let reader = created.await.map_err(|error| error.to_string())?;
+                self.delivered = 0;
+                reader
             }
-        }
-        Ok(self.reader.as_ref())
+        };
+        Ok(self.reader.insert(reader))
     }
 
     fn config(&self) -> pull::Config {
@@ -176,8 +170,8 @@ impl<'a> Scan<'a> {
         pull::Config {
             deliver_policy,
             ack_policy: AckPolicy::None,
-            filter_subject: subject
-                .map(|pattern| self.letters.letter_subject(pattern))
+            filter_subjects: subject
+                .map(|pattern| self.letters.filters(pattern))
                 .unwrap_or_default(),
             headers_only: true,
             memory_storage: true,
@@ -185,14 +179,5 @@ impl<'a> Scan<'a> {
             inactive_threshold: INACTIVE,
             ..pull::Config::default()
         }
-    }
-}
-
-fn takes_no_such_subject(error: &ConsumerError) -> bool {
-    match error.kind() {
-        ConsumerErrorKind::JetStream(error) => {
-            error.error_code() == ErrorCode::CONSUMER_FILTER_NOT_SUBSET
-        }
-        _ => false,
     }
 }

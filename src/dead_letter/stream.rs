@@ -11,7 +11,7 @@ use crate::settings::Settings;
 
 use super::read::join;
 use super::scan::Scan;
-use super::{Body, Head};
+use super::{Body, Head, NotStored, Prefixes, subject};
 
 /// Why letters cannot be read or removed.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,14 @@ pub enum LettersError {
     /// A message cannot be had or removed.
     #[error(transparent)]
     Stored(#[from] StoredError),
+    /// The record of a replay cannot be written or read.
+    #[error("the record of the replay of letter {letter} is not stored: {source}")]
+    Intent {
+        /// The letter's sequence.
+        letter: u64,
+        /// Why.
+        source: NotStored,
+    },
     /// Reading broke off for good.
     #[error("cannot read stream {stream} from sequence {from} on: {what}")]
     Scan {
@@ -90,6 +98,7 @@ pub struct Letters {
     pub(super) context: Context,
     info: Info,
     subject_prefix: String,
+    signals_prefix: String,
 }
 
 impl Letters {
@@ -104,6 +113,7 @@ impl Letters {
             context: context.clone(),
             info: info.ok_or_else(|| LettersError::NoStream(name.clone()))?,
             subject_prefix: settings.dead_letters.subject_prefix.clone(),
+            signals_prefix: settings.stream.subject_prefix.clone(),
         })
     }
 
@@ -122,9 +132,32 @@ impl Letters {
         self.info.state.last_sequence
     }
 
-    /// The subject of the letters whose original subjects match `pattern`.
-    pub fn letter_subject(&self, pattern: &str) -> String {
-        format!("{}.{pattern}", self.subject_prefix)
+    /// Patterns for the subjects of all letters whose original subjects match `pattern`, and
+    /// of some others; none for every letter.
+    pub(super) fn filters(&self, pattern: &str) -> Vec<String> {
+        let prefixes = Prefixes {
+            letters: &self.subject_prefix,
+            signals: &self.signals_prefix,
+        };
+        subject::filters(prefixes, pattern, &self.info.config.subjects)
+    }
+
+    /// The subject of the record of a letter's replay.
+    pub(super) fn intent_subject(&self, letter: u64) -> String {
+        format!(
+            "{}.{}.~replay.{letter}",
+            self.subject_prefix, self.signals_prefix
+        )
+    }
+
+    /// Whether a letter's original subject matches a pattern. Of a message that this program
+    /// did not write, the own subject tells.
+    pub(super) fn matches(&self, head: &Head, pattern: &str) -> bool {
+        let own = head.letter_subject.strip_prefix(&self.subject_prefix);
+        let own = own.and_then(|rest| rest.strip_prefix('.'));
+        let subject = Some(head.subject.as_str()).filter(|subject| !subject.is_empty());
+        let subject = subject.or(own);
+        subject.is_some_and(|subject| topology::subject_covers(pattern, subject))
     }
 
     /// Reads the heads of all messages in a range, in order.
@@ -139,6 +172,9 @@ impl Letters {
     pub async fn head(&self, sequence: u64) -> Result<Head, LettersError> {
         let message = self.message(sequence).await?;
         let head = head_of(&message);
+        if head.replay_of.is_some() {
+            return Err(self.no_letter(sequence));
+        }
         if head.sequence == sequence {
             return Ok(head);
         }
@@ -220,17 +256,22 @@ impl Letters {
         found.ok_or_else(|| self.no_letter(sequence))
     }
 
-    /// The parts that are there, in order from the first. They follow each other on one
-    /// subject, with other letters in between.
+    /// The parts that are there, in order from the first. Each has a subject of its own;
+    /// those of an older version follow each other on one, with other letters in between.
     async fn parts(&self, sequence: u64) -> Result<Vec<StoredMessage>, LettersError> {
         let Some(first) = stored::message(&self.context, self.stream(), sequence).await? else {
             return Ok(Vec::new());
         };
         let of = head_of(&first).part.of;
-        let subject = first.subject.clone();
+        let first_subject = first.subject.clone();
+        let letter_subject = subject::without_part(&first_subject, of);
         let mut from = sequence;
         let mut parts = vec![first];
         while (parts.len() as u64) < of {
+            let subject = match letter_subject {
+                Some(letter) => subject::of_part(letter, parts.len() as u64 + 1, of),
+                None => first_subject.clone(),
+            };
             from += 1;
             let next = stored::next_on_subject(&self.context, self.stream(), from, &subject);
             let Some(next) = next.await? else { break };
@@ -243,7 +284,7 @@ impl Letters {
         Ok(parts)
     }
 
-    fn no_letter(&self, sequence: u64) -> LettersError {
+    pub(super) fn no_letter(&self, sequence: u64) -> LettersError {
         LettersError::NoLetter {
             stream: self.stream().to_owned(),
             sequence,

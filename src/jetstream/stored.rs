@@ -196,5 +196,7 @@ fn is_absent(error: &async_nats::jetstream::Error) -> bool {
         ErrorCode::STREAM_MESSAGE_DELETE_FAILED,
     ]
     .contains(&error.error_code())
-        && error.to_string().contains("not found")
+        && ["not found", "no message found"]
+            .iter()
+            .any(|words| error.to_string().contains(words))
 }

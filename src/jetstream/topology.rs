@@ -220,7 +220,7 @@ pub async fn find_stream(
 }
 
 /// Whether every subject that matches `wanted` matches `pattern` too; both may end in `>`.
-fn subject_covers(pattern: &str, wanted: &str) -> bool {
+pub(crate) fn subject_covers(pattern: &str, wanted: &str) -> bool {
     let mut wanted_tokens = wanted.split('.');
     for token in pattern.split('.') {
         match (token, wanted_tokens.next()) {

@@ -1,31 +1,38 @@
 //! The side exit: what cannot land goes to the stream of dead letters, with the reason.
 
+mod retry;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
-use async_nats::jetstream::publish::PublishAck;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use time::OffsetDateTime;
+use tokio::sync::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use crate::backoff::Backoff;
-use crate::dead_letter::{Letter, Original, Verdict};
+use crate::dead_letter::{Letter, NotStored, Original, Prefixes, Verdict};
 use crate::fault_point::{FaultPoints, Point};
 use crate::jetstream::consumer::PIN_ID;
 use crate::jetstream::topology::ensure_dead_letter_stream;
 use crate::settings::Settings;
 use crate::signal::Invalid;
 use crate::telemetry::events;
-use crate::telemetry::traces::Traces;
+use crate::telemetry::traces::{LetterTrace, Traces};
 
 use super::ack::Settled;
 use super::delivery::Delivery;
 use super::in_flight::Lease;
 use super::pulse::Pulse;
+use retry::Retries;
+
+/// The shortest time between two looks at the stream, while letters cannot be stored.
+const STREAM_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A message that cannot land, and why.
 #[derive(Debug)]
@@ -76,7 +83,7 @@ pub(super) struct DeadLettered {
 }
 
 impl DeadLettered {
-    fn new(rejected: Rejected, publish_ack: &PublishAck) -> Self {
+    fn new(rejected: Rejected, sequence: u64) -> Self {
         let Rejected { delivery, reason } = rejected;
         Self {
             event: events::DeadLettered {
@@ -84,7 +91,7 @@ impl DeadLettered {
                 error: reason.to_string(),
                 subject: delivery.subject.to_string(),
                 stream_seq: delivery.position.stream_seq,
-                dead_letter_seq: publish_ack.sequence,
+                dead_letter_seq: sequence,
             },
             lease: delivery.lease,
         }
@@ -101,10 +108,19 @@ impl DeadLettered {
     }
 }
 
+/// A message whose letter is to be stored.
+#[derive(Debug)]
+struct Attempt {
+    rejected: Rejected,
+    trace: LetterTrace,
+    backoff: Backoff,
+}
+
 /// What the stage goes on with.
 enum Next {
     Rejected(Option<Rejected>),
-    Published(DeadLettered),
+    Due,
+    Tried(Attempt, Result<u64, NotStored>),
 }
 
 /// The stage that publishes dead letters.
@@ -125,32 +141,44 @@ pub(super) struct DeadLetter {
 struct Publisher {
     context: Context,
     settings: Arc<Settings>,
-    backoff: Backoff,
-    traces: Traces,
+    max_payload: usize,
     faults: FaultPoints,
     pulse: Pulse,
+    stream: Arc<Mutex<StreamLook>>,
+}
+
+/// The last look at the stream of dead letters, after a letter was not stored.
+#[derive(Debug, Default)]
+struct StreamLook {
+    at: Option<Instant>,
+    error: Option<String>,
 }
 
 impl DeadLetter {
-    /// Publishes until the stages before it have ended and every letter is acknowledged.
+    /// Publishes until the stages before it have ended and every letter is acknowledged. One
+    /// that cannot be stored waits aside for its next try.
     pub async fn run(mut self) {
         let publisher = Publisher {
-            context: self.context,
+            context: self.context.clone(),
             settings: Arc::clone(&self.settings),
-            backoff: self.backoff,
-            traces: self.traces,
-            faults: self.faults,
+            max_payload: self.max_payload,
+            faults: self.faults.clone(),
             pulse: self.pulse.clone(),
+            stream: Arc::default(),
         };
         let mut pending = FuturesUnordered::new();
+        let mut retries = Retries::new();
         let mut more = true;
-        while more || !pending.is_empty() {
+        while more || !pending.is_empty() || !retries.is_empty() {
             self.pulse.step();
             let is_idle = pending.is_empty();
+            let has_room = pending.len() < self.settings.dead_letters.max_pending;
+            let due = retries.next();
             let next = async {
                 tokio::select! {
-                    rejected = self.rejects.recv(), if more && pending.len() < self.settings.dead_letters.max_pending => Next::Rejected(rejected),
-                    Some(letter) = pending.next(), if !pending.is_empty() => Next::Published(letter),
+                    rejected = self.rejects.recv(), if more && has_room => Next::Rejected(rejected),
+                    () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && has_room => Next::Due,
+                    Some((attempt, stored)) = pending.next(), if !pending.is_empty() => Next::Tried(attempt, stored),
                 }
             };
             let next = if is_idle {
@@ -160,49 +188,79 @@ impl DeadLetter {
             };
             match next {
                 Next::Rejected(Some(rejected)) => {
-                    let letter = letter(&rejected, &self.settings, self.max_payload);
-                    pending.push(publisher.clone().publish(letter, rejected));
+                    pending.push(publisher.clone().publish(self.attempt(rejected)));
                 }
                 Next::Rejected(None) => more = false,
-                Next::Published(letter) => {
+                Next::Due => {
+                    let attempt = retries.take_due();
+                    pending.extend(attempt.map(|attempt| publisher.clone().publish(attempt)));
+                }
+                Next::Tried(attempt, Ok(sequence)) => {
+                    retries.stored(attempt.rejected.delivery.position.stream_seq);
+                    attempt.trace.stored(sequence);
+                    let letter = DeadLettered::new(attempt.rejected, sequence);
                     // The ack stage ends last; without it the message is delivered again and
-                    // its letter is a duplicate, which the stream drops.
+                    // its letter is a duplicate, which the stream does not take.
                     let _ = self.settled.send(Settled::DeadLettered(letter)).await;
                 }
+                Next::Tried(attempt, Err(error)) => retries.failed(attempt, &error),
             }
+        }
+    }
+
+    fn attempt(&self, rejected: Rejected) -> Attempt {
+        let Rejected { delivery, reason } = &rejected;
+        let headers = delivery.headers.as_ref();
+        let (code, error) = (reason.code(), reason.to_string());
+        let trace = self
+            .traces
+            .dead_letter(headers, &delivery.subject, code, &error);
+        Attempt {
+            rejected,
+            trace,
+            backoff: self.backoff.clone(),
         }
     }
 }
 
 impl Publisher {
-    /// Publishes one letter until its stream has it, and makes the stream where it is gone.
-    async fn publish(mut self, letter: Letter, rejected: Rejected) -> DeadLettered {
-        let Rejected { delivery, reason } = &rejected;
-        let headers = delivery.headers.as_ref();
-        let (code, error) = (reason.code(), reason.to_string());
-        let mut trace = self
-            .traces
-            .dead_letter(headers, &delivery.subject, code, &error);
-        loop {
-            self.pulse.step();
-            match letter.publish(&self.context).await {
-                Ok(publish_ack) => {
-                    trace.stored(publish_ack.sequence);
-                    self.faults.reached(Point::LetterPublished).await;
-                    return DeadLettered::new(rejected, &publish_ack);
-                }
-                Err(error) => {
-                    trace.failed(&error);
-                    let pause = self.backoff.pause();
-                    warn!(subject = %letter.subject(), %error, retry_in_ms = pause.as_millis() as u64, "Dead letter not published; it is tried again");
-                    sleep(pause).await;
-                    let stream = ensure_dead_letter_stream(&self.context, &self.settings).await;
-                    if let Err(error) = stream {
-                        warn!(%error, "The stream of dead letters is not available");
-                    }
-                }
-            }
+    /// Tries once to have the stream keep a letter, and makes the stream where it is gone.
+    async fn publish(self, attempt: Attempt) -> (Attempt, Result<u64, NotStored>) {
+        self.pulse.step();
+        let letter = letter(&attempt.rejected, &self.settings, self.max_payload);
+        let name = &self.settings.dead_letters.name;
+        let stored = letter.store(&self.context, name).await;
+        match &stored {
+            Ok(_) => self.faults.reached(Point::LetterPublished).await,
+            Err(_) => self.look_after_stream().await,
         }
+        (attempt, stored)
+    }
+
+    /// Makes the stream where it is gone, for all letters at once.
+    async fn look_after_stream(&self) {
+        // Another letter has it looked at.
+        let Ok(mut last) = self.stream.try_lock() else {
+            return;
+        };
+        if last
+            .at
+            .is_some_and(|at| at.elapsed() < STREAM_LOOK_INTERVAL)
+        {
+            return;
+        }
+        let found = ensure_dead_letter_stream(&self.context, &self.settings).await;
+        let error = found.err().map(|error| error.to_string());
+        if let Some(error) = error
+            .as_ref()
+            .filter(|error| last.error.as_ref() != Some(error))
+        {
+            warn!(%error, "The stream of dead letters is not available");
+        }
+        *last = StreamLook {
+            at: Some(Instant::now()),
+            error,
+        };
     }
 }
 
@@ -240,6 +298,9 @@ fn letter(rejected: &Rejected, settings: &Settings, max_payload: usize) -> Lette
         error: reason.to_string(),
         at: OffsetDateTime::now_utc(),
     };
-    let prefix = &settings.dead_letters.subject_prefix;
-    Letter::new(&original, &verdict, prefix, max_payload)
+    let prefixes = Prefixes {
+        letters: &settings.dead_letters.subject_prefix,
+        signals: &settings.stream.subject_prefix,
+    };
+    Letter::new(&original, &verdict, prefixes, max_payload)
 }

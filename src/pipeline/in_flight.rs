@@ -285,7 +285,7 @@ pub(super) struct Lease {
 struct ExhaustedMessage {
     ack: Subject,
     /// Until this is dropped, no other such message is tried.
-    _turn: OwnedMutexGuard<()>,
+    turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl Lease {
@@ -298,8 +298,18 @@ impl Lease {
     /// Has this lease on an advisory stand for the message too: that is acked with it, at
     /// `ack`, and its turn lasts as long as the lease.
     pub fn with_exhausted(mut self, ack: Subject, turn: OwnedMutexGuard<()>) -> Self {
-        self.exhausted = Some(Box::new(ExhaustedMessage { ack, _turn: turn }));
+        self.exhausted = Some(Box::new(ExhaustedMessage {
+            ack,
+            turn: Some(turn),
+        }));
         self
+    }
+
+    /// Lets the next message that was delivered too often be tried, while this one waits.
+    pub fn end_turn(&mut self) {
+        if let Some(exhausted) = &mut self.exhausted {
+            exhausted.turn = None;
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::reload::InForce;
 use crate::telemetry::metrics::{Metrics, signed};
 
 use super::access::Caller;
-use super::body::Bodies;
+use super::body::{Bodies, Encoding};
 use super::judge::{IdempotencyKey, Judge, Judged};
 use super::problem::Problem;
 use super::results::{self, Stored, Taken};
@@ -61,6 +61,7 @@ impl Ingest {
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Response, Problem> {
+        let encoding = encoding(headers)?;
         let form = form(headers)?;
         let key = text(headers, &IDEMPOTENCY_KEY).map(IdempotencyKey::parse);
         let key = key.transpose()?;
@@ -69,7 +70,7 @@ impl Ingest {
             return Err(self.bodies.too_large());
         }
         // Held until the last of its signals is answered for: they share its bytes.
-        let held = self.bodies.read(body).await?;
+        let held = self.bodies.read(body, encoding).await?;
         let settings = Arc::clone(&self.in_force.borrow());
         let signals = split(&held.bytes, form, settings.serve.max_signals)?;
         let bodies = signals.as_slice();
@@ -194,16 +195,22 @@ fn not_published(why: NotPublished) -> Problem {
     }
 }
 
-fn form(headers: &HeaderMap) -> Result<Form, Problem> {
-    let unsupported =
-        |detail: &str| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", detail);
-    // gzip is taken off before.
-    if text(headers, &CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-        return Err(unsupported("Content-Encoding must be gzip, or none"));
+fn encoding(headers: &HeaderMap) -> Result<Encoding, Problem> {
+    match text(headers, &CONTENT_ENCODING) {
+        None | Some("identity") => Ok(Encoding::Identity),
+        Some("gzip") => Ok(Encoding::Gzip),
+        Some(_) => Err(unsupported("Content-Encoding must be gzip, or none")),
     }
+}
+
+fn form(headers: &HeaderMap) -> Result<Form, Problem> {
     text(headers, &CONTENT_TYPE)
         .and_then(Form::of)
         .ok_or_else(|| unsupported("Content-Type must be application/json or application/x-ndjson"))
+}
+
+fn unsupported(detail: &str) -> Problem {
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", detail)
 }
 
 /// A header's text; what is no text counts as an empty one.

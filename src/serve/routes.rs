@@ -14,7 +14,6 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
 use tower_http::cors::{AllowOrigin, CorsLayer};
-use tower_http::decompression::RequestDecompressionLayer;
 use tracing::debug;
 
 use crate::settings::Scope;
@@ -41,8 +40,6 @@ pub(super) fn router(ingest: Ingest, read: Read, keys: &Keys, origins: &[String]
     };
     let takes = Router::new()
         .route("/v1/signals", post(ingest::signals))
-        // Any other encoding is refused with the rest of what is no signal.
-        .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
         .route_layer(guard(Scope::Ingest))
         .with_state(ingest);
     Router::new()

@@ -123,9 +123,9 @@ pub(super) const FIELDS: &[Field] = &[
     field("stream.duplicate_window", "2m", "How long a stream that is created remembers a Nats-Msg-Id"),
 
     field("dead_letters.name", "SIGNALS_DLQ", "The stream that takes what cannot land; created when absent"),
-    field("dead_letters.subject_prefix", "dlq", "A letter's subject is <prefix>.<original subject>"),
+    field("dead_letters.subject_prefix", "dlq", "A letter's subject is <prefix>.<original subject>.<position>"),
     field("dead_letters.max_age", "0s", "Age at which letters are removed from a stream that is created; 0s keeps them for ever"),
-    field("dead_letters.duplicate_window", "24h", "How long a stream of dead letters that is created remembers an id; a crash may last that long without a letter being there twice"),
+    field("dead_letters.duplicate_window", "24h", "How long a stream of dead letters that is created remembers an id; letters of older versions are not written again meanwhile, others never, by their subjects"),
     field("dead_letters.max_pending", "256", "Letters that are published and not yet acknowledged, at most"),
 
     field("consumer.name", "signals-to-clickhouse", "The durable pull consumer; instances that share it share the work"),
@@ -186,7 +186,7 @@ pub(super) const FIELDS: &[Field] = &[
     live(field("serve.key_file", "", "PEM file of that certificate's private key")),
     field("serve.cors_origins", "", "Origins whose pages may send, such as https://app.example.com, separated by commas; unset for none"),
     field("serve.max_connections", "256", "Connections at once; more wait in the kernel"),
-    field("serve.max_body_bytes", "8MiB", "Bytes of a request's body, after decompression"),
+    field("serve.max_body_bytes", "8MiB", "Bytes of a request's body, as it is sent and after decompression"),
     field("serve.max_held_bytes", "64MiB", "Bytes of all bodies that are not answered yet; beyond, clients are told to come later"),
     field("serve.max_signals", "1000", "Signals of a request"),
     field("serve.max_unanswered", "10000", "Signals published without JetStream's answer yet, at most; beyond, clients are told to come later"),

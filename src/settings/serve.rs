@@ -20,7 +20,7 @@ pub struct Serve {
     pub cors_origins: Vec<String>,
     /// Connections at once.
     pub max_connections: usize,
-    /// Bytes of a request's body, after decompression.
+    /// Bytes of a request's body, as it is sent and after decompression.
     pub max_body_bytes: usize,
     /// Bytes of all bodies that are not answered yet.
     pub max_held_bytes: usize,

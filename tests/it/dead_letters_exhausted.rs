@@ -133,7 +133,7 @@ async fn a_message_that_ends_the_daemon_each_time_becomes_one_letter_and_its_nei
     assert_eq!(stack.clickhouse.counts().await, (19, 19));
     assert_eq!(stack.nats.messages(DEAD_LETTERS).await.len(), 1);
     let letter = &letters[0];
-    assert_eq!(letter.subject.as_str(), "dlq.signals.poison");
+    assert!(letter.subject.starts_with("dlq.signals.poison."));
     assert_eq!(letter.payload, body);
     for (name, value) in [
         ("Risksignal-Reason", "max_deliveries"),

@@ -235,10 +235,15 @@ async fn publisher_daemon_and_operator_work_with_what_they_may() {
     operate(&["dead-letters", "list"], "not_json").await;
     operate(&["dead-letters", "show", "1"], "not_json").await;
     operate(&["dead-letters", "export", "letters.ndjson"], "").await;
-    operate(&["dead-letters", "replay", "--reason=not_json"], "").await;
+    // One that is killed, and one that looks whether that has published.
+    let replay = ["dead-letters", "replay", "--reason=not_json"];
+    let killed = [&replay[..], &["--fault-point", "replay-intended"]].concat();
+    let killed = stack.risksignal_with(&killed, &OPERATOR).await;
+    assert!(killed.status.code().is_none(), "{killed:?}");
+    operate(&replay, "").await;
     eventually("it is a letter again", async || {
         let letters = stack.nats.messages(DEAD_LETTERS).await;
-        (letters.len() == 1 && sequence(&letters[0]) == 2).then_some(())
+        (letters.len() == 1 && sequence(&letters[0]) == 3).then_some(())
     })
     .await;
     operate(&["dead-letters", "purge", "--yes"], "").await;
@@ -342,7 +347,6 @@ async fn nobody_may_do_more() {
         "$JS.API.STREAM.PURGE.SIGNALS",
         "$JS.API.STREAM.UPDATE.SIGNALS",
         "$JS.API.STREAM.MSG.DELETE.SIGNALS",
-        "$JS.API.STREAM.MSG.GET.SIGNALS_DLQ",
         "$JS.API.STREAM.PURGE.SIGNALS_DLQ",
         "$JS.API.CONSUMER.DELETE.SIGNALS.signals-to-clickhouse",
         "$JS.API.CONSUMER.CREATE.SIGNALS.other",

@@ -8,6 +8,8 @@ use clap::{Args, Subcommand};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::fault_point::FaultPoints;
+
 /// What to do with the dead letters.
 #[derive(Debug, Clone, Subcommand)]
 pub enum DeadLettersCommand {
@@ -17,7 +19,7 @@ pub enum DeadLettersCommand {
     Show(ShowArgs),
     /// Publish letters to their original subjects again, and remove them
     #[command(
-        after_help = "A letter is removed once JetStream has acknowledged its publish. A message that dies again\nbecomes a new letter that keeps the time first seen, the attempts and the earlier reasons.\nTo repeat a replay that was interrupted does not double a message within the stream's\nduplicate window (stream.duplicate_window)."
+        after_help = "A letter is removed once JetStream has acknowledged its publish. A message that dies again\nbecomes a new letter that keeps the time first seen, the attempts and the earlier reasons.\nA replay that was interrupted may be repeated at any time: what it had published is found."
     )]
     Replay(ReplayArgs),
     /// Remove letters for good
@@ -62,13 +64,9 @@ pub struct Selection {
 impl Selection {
     /// Whether it leaves out no letter.
     pub fn is_everything(&self) -> bool {
-        self.is_by_subject_at_most() && self.subject.is_none()
-    }
-
-    /// Whether nothing but a subject narrows it.
-    pub fn is_by_subject_at_most(&self) -> bool {
         self.seq.is_empty()
             && self.reason.is_empty()
+            && self.subject.is_none()
             && self.since.is_none()
             && self.until.is_none()
             && self.limit.is_none()
@@ -121,6 +119,26 @@ pub struct ReplayArgs {
     /// Letters a second; 0 is as fast as the server takes them
     #[arg(long, value_name = "R", default_value_t = 0)]
     pub rate: u64,
+
+    /// Publish also those letters of which it cannot be told whether an interrupted replay has
+    /// published them, since the stream has lost messages: they may then be there twice
+    #[arg(long)]
+    pub again: bool,
+
+    /// Where a test stops the process, such as replay-published.
+    #[cfg(feature = "fault-points")]
+    #[arg(long, hide = true)]
+    pub fault_point: Option<FaultPoints>,
+}
+
+impl ReplayArgs {
+    /// Where a test stops the process; nowhere but in a test.
+    pub fn fault_points(&self) -> FaultPoints {
+        #[cfg(feature = "fault-points")]
+        return self.fault_point.clone().unwrap_or_default();
+        #[cfg(not(feature = "fault-points"))]
+        FaultPoints::default()
+    }
 }
 
 /// Arguments of `dead-letters purge`.

@@ -99,7 +99,8 @@ pub async fn dead_letters(
             DeadLettersCommand::Export(args) => export::export(args, &letters).await,
             DeadLettersCommand::Replay(args) => {
                 // It ends by itself at a stop, with what it has begun.
-                return replay::replay(args, &letters, &context, &shutdown).await;
+                let stream = &settings.stream.name;
+                return replay::replay(args, &letters, &context, stream, &shutdown).await;
             }
         }
     };

@@ -28,8 +28,8 @@ pub(super) async fn purge(
     if !args.yes {
         confirm(&args.selection, letters)?;
     }
-    if args.selection.is_by_subject_at_most() {
-        let messages = at_once(&args.selection, letters, context).await?;
+    if args.selection.is_everything() {
+        let messages = at_once(letters, context).await?;
         println!(
             "removed {messages} messages of the stream {}",
             letters.stream()
@@ -63,13 +63,9 @@ fn confirm(selection: &Selection, letters: &Letters) -> Result<(), DeadLettersEr
     }
 }
 
-/// Lets the server remove all letters, or all on a subject, that were there when the stream
-/// was opened; returns how many messages that were.
-async fn at_once(
-    selection: &Selection,
-    letters: &Letters,
-    context: &Context,
-) -> Result<u64, DeadLettersError> {
+/// Lets the server remove all letters that were there when the stream was opened; returns how
+/// many messages that were.
+async fn at_once(letters: &Letters, context: &Context) -> Result<u64, DeadLettersError> {
     let failed = |source| DeadLettersError::Purge {
         stream: letters.stream().to_owned(),
         source,
@@ -82,28 +78,34 @@ async fn at_once(
         ))
     })?;
     let purge = stream.purge().sequence(letters.last_sequence() + 1);
-    let purged = match &selection.subject {
-        Some(pattern) => purge.filter(letters.letter_subject(pattern)).await,
-        None => purge.await,
-    };
-    Ok(purged.map_err(failed)?.purged)
+    Ok(purge.await.map_err(failed)?.purged)
 }
 
 async fn one_by_one(selection: &Selection, letters: &Letters) -> Result<u64, LettersError> {
     let mut chosen = Chosen::new(letters, selection);
     let mut removals = FuturesUnordered::new();
+    let mut intents = Vec::new();
     let mut count = 0;
     loop {
         while removals.len() < REMOVALS
             && let Some(found) = chosen.next().await?
         {
-            removals.push(remove(letters, found));
+            match found {
+                // One for each letter whose replay did not end: a few, which may now be of no use.
+                Found::Intent { sequence, letter } => intents.push((sequence, letter)),
+                found => removals.push(remove(letters, found)),
+            }
         }
         match removals.next().await {
             Some(removed) => count += u64::from(removed?),
-            None => return Ok(count),
+            None => break,
         }
     }
+    for (sequence, letter) in intents {
+        let removed = letters.remove_intent_without_letter(sequence, letter);
+        removed.await?;
+    }
+    Ok(count)
 }
 
 /// Removes what was found; `true` for a letter, `false` for what had no letter any more.
@@ -114,5 +116,6 @@ async fn remove(letters: &Letters, found: Found) -> Result<bool, LettersError> {
             letters.remove_orphan(part.sequence, &part.head).await?;
             Ok(false)
         }
+        Found::Intent { .. } => Ok(false),
     }
 }

@@ -14,6 +14,13 @@ pub(super) enum Found {
     Letter(Head),
     /// A later part of a letter, which its first part stands for.
     LaterPart(Scanned),
+    /// The record of a replay that has begun.
+    Intent {
+        /// Its own sequence.
+        sequence: u64,
+        /// That of its letter.
+        letter: u64,
+    },
 }
 
 /// Reads the letters of a selection.
@@ -48,7 +55,7 @@ impl<'a> Chosen<'a> {
         loop {
             match self.next().await? {
                 Some(Found::Letter(head)) => return Ok(Some(head)),
-                Some(Found::LaterPart(_)) => {}
+                Some(Found::LaterPart(_) | Found::Intent { .. }) => {}
                 None => return Ok(None),
             }
         }
@@ -76,6 +83,10 @@ impl<'a> Chosen<'a> {
             if self.is_beyond(&scanned.head) {
                 self.left = 0;
                 break;
+            }
+            if let Some(letter) = scanned.head.replay_of {
+                let sequence = scanned.sequence;
+                return Ok(Some(Found::Intent { sequence, letter }));
             }
             if !self.matches(&scanned.head) {
                 continue;

@@ -1,46 +1,28 @@
 //! `dead-letters replay`.
 
+mod once;
+mod search;
+
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::Context;
-use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::error;
 
-use crate::backoff::Backoff;
 use crate::command::produce::Pace;
-use crate::dead_letter::{Head, Letters, LettersError, Whole};
+use crate::dead_letter::{Letters, LettersError};
 
 use super::select::{Chosen, Found};
 use super::{DeadLettersError, ReplayArgs, list};
+use once::{NotReplayed, Replays};
 
 /// Letters under way at once; each is held in memory whole.
 const WINDOW: usize = 16;
 /// How often the pace is looked at.
 const TICK: Duration = Duration::from_millis(5);
-/// Tries of one publish.
-const TRIES: u32 = 5;
-
-/// Why one letter stays where it is.
-#[derive(Debug, thiserror::Error)]
-enum NotReplayed {
-    #[error(transparent)]
-    Letters(#[from] LettersError),
-    #[error("its headers do not name the original subject, so this program did not write it")]
-    NoSubject,
-    #[error(
-        "with the headers of a replay it is larger than the server takes: {0}; raise max_payload for the time of the replay, or export it"
-    )]
-    TooLarge(PublishError),
-    #[error("JetStream did not take it on {subject}: {source}")]
-    Publish {
-        subject: String,
-        source: PublishError,
-    },
-}
 
 /// What has become of the letters so far.
 #[derive(Debug, Default)]
@@ -56,6 +38,7 @@ pub(super) async fn replay(
     args: &ReplayArgs,
     letters: &Letters,
     context: &Context,
+    stream: &str,
     shutdown: &CancellationToken,
 ) -> Result<(), DeadLettersError> {
     if args.dry_run {
@@ -66,6 +49,8 @@ pub(super) async fn replay(
     let mut chosen = Chosen::new(letters, &args.selection);
     let mut counts = Counts::default();
     let mut pace = Pace::new(args.rate, Instant::now());
+    let once = Replays::new(letters, context, stream, args.again, args.fault_points());
+    let once = once.await.map_err(LettersError::from)?;
     let mut replays = FuturesUnordered::new();
     while !shutdown.is_cancelled() {
         pace.grant(Instant::now());
@@ -81,10 +66,14 @@ pub(super) async fn replay(
             Some(Found::LaterPart(part)) => {
                 letters.remove_orphan(part.sequence, &part.head).await?;
             }
+            Some(Found::Intent { sequence, letter }) => {
+                let removed = letters.remove_intent_without_letter(sequence, letter);
+                removed.await?;
+            }
             Some(Found::Letter(head)) => {
                 pace.spend();
                 counts.chosen += 1;
-                replays.push(one(head, letters, context));
+                replays.push(once.one(head));
             }
         }
         while replays.len() >= WINDOW
@@ -125,62 +114,6 @@ impl Counts {
         match stopped {
             true => Err(DeadLettersError::Stopped),
             false => Ok(()),
-        }
-    }
-}
-
-/// Replays one letter: publishes it, and removes it once that is acknowledged.
-async fn one(head: Head, letters: &Letters, context: &Context) -> (u64, Result<(), NotReplayed>) {
-    let replayed = async {
-        let letter = letters.whole(head.sequence).await?;
-        publish(&letter, letters, context).await?;
-        letters.remove_sequences(&letter.sequences).await?;
-        Ok(())
-    };
-    (head.sequence, replayed.await)
-}
-
-async fn publish(letter: &Whole, letters: &Letters, context: &Context) -> Result<(), NotReplayed> {
-    let Whole { head, body, .. } = letter;
-    if head.subject.is_empty() {
-        return Err(NotReplayed::NoSubject);
-    }
-    // The letter's own id: a replay that is repeated is a duplicate, one that died again and
-    // became another letter is not.
-    let id = format!(
-        "replay-{}-{}-{}",
-        letters.stream(),
-        letters.created_ns(),
-        head.sequence
-    );
-    let headers = head.replay_headers(&body.headers, &id);
-    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
-    let mut tries = 0;
-    loop {
-        let publish = async {
-            let subject = head.subject.clone();
-            context
-                .publish_with_headers(subject, headers.clone(), body.bytes.clone())
-                .await?
-                .await
-        };
-        let source = match publish.await {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
-        };
-        tries += 1;
-        match source.kind() {
-            PublishErrorKind::MaxPayloadExceeded => return Err(NotReplayed::TooLarge(source)),
-            PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe if tries < TRIES => {
-                warn!(letter = head.sequence, error = %source, "No answer to a replay; it is published again");
-                sleep(backoff.pause()).await;
-            }
-            _ => {
-                return Err(NotReplayed::Publish {
-                    subject: head.subject.clone(),
-                    source,
-                });
-            }
         }
     }
 }
