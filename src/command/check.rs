@@ -10,7 +10,7 @@ use crate::cache::Redis;
 use crate::jetstream::topology::{self, TopologyError};
 use crate::jetstream::{self, advisories, consumer};
 use crate::settings::{AckPolicy, Settings, redacted_url};
-use crate::store::Store;
+use crate::store::{Store, migrations};
 
 /// What is checked; a failure adds its number to the exit status.
 #[derive(Debug, Clone, Copy)]
@@ -217,6 +217,10 @@ async fn clickhouse(settings: &Settings, report: &mut Report) {
     match store.verify().await {
         Ok(()) => {
             let version = match store.schema_version().await {
+                Ok(Some(version)) if version > migrations::NEWEST => format!(
+                    "at version {version}: a newer release has migrated it, this one knows {}",
+                    migrations::NEWEST
+                ),
                 Ok(Some(version)) => format!("at version {version}"),
                 Ok(None) => "not made by `risksignal migrate`".to_owned(),
                 Err(error) => return report.wrong(Part::Schema, error),

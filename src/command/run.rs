@@ -23,7 +23,7 @@ use crate::serve::Server;
 use crate::service_manager;
 use crate::settings::Settings;
 use crate::store::schema::SchemaError;
-use crate::store::{Remedy, Store};
+use crate::store::{Remedy, Store, migrations};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
 
@@ -163,6 +163,7 @@ async fn make_ready(
     let migrate = settings.clickhouse.migrate && !args.no_migrate;
     loop {
         let Err(error) = schema(store, migrate).await else {
+            warn_of_newer_schema(store).await;
             return health.checked(Ok(()));
         };
         health.checked(Err(&error));
@@ -194,6 +195,18 @@ async fn schema(store: &Store, migrate: bool) -> Result<(), SchemaError> {
     }
     store.compare_clocks().await?;
     store.verify().await
+}
+
+async fn warn_of_newer_schema(store: &Store) {
+    match store.newer_version().await {
+        Ok(None) => {}
+        Ok(Some(version)) => warn!(
+            version,
+            known = migrations::NEWEST,
+            "A newer release has migrated the table; this one goes on while the table fits"
+        ),
+        Err(error) => warn!(%error, "The version of the schema was not read"),
+    }
 }
 
 async fn client(settings: &Settings, health: &Health, mut backoff: Backoff) -> Client {

@@ -7,7 +7,7 @@ use super::{Block, Store, StoreError};
 use crate::fault_point::Point;
 
 /// The text of the exception for a block that came too late.
-/// `insert_deadline.sql` has it too.
+/// `migrations/0002_reject_late_inserts.sql` has it too.
 pub(super) const DEADLINE_OVER: &str = "risksignal: the deadline of this insert is over";
 
 /// Bytes handed to the connection, and compressed, at a time.

@@ -6,10 +6,10 @@ mod failure;
 mod http;
 mod insert;
 mod lookup;
+pub mod migrations;
 pub mod row;
 pub mod schema;
 mod signals;
-mod views;
 mod wallets;
 
 pub use block::{Block, Rows};
