@@ -164,6 +164,7 @@ async fn make_ready(
     loop {
         let Err(error) = schema(store, migrate).await else {
             warn_of_newer_schema(store).await;
+            warn_of_views(store).await;
             return health.checked(Ok(()));
         };
         health.checked(Err(&error));
@@ -184,6 +185,7 @@ async fn make_ready(
 }
 
 async fn schema(store: &Store, migrate: bool) -> Result<(), SchemaError> {
+    store.check_profile().await?;
     if migrate {
         for migration in store.migrate().await? {
             info!(
@@ -206,6 +208,17 @@ async fn warn_of_newer_schema(store: &Store) {
             "A newer release has migrated the table; this one goes on while the table fits"
         ),
         Err(error) => warn!(%error, "The version of the schema was not read"),
+    }
+}
+
+async fn warn_of_views(store: &Store) {
+    match store.repeating_views().await {
+        Ok(views) => {
+            for view in views {
+                warn!(view = view.view, advice = %view, "A materialized view repeats rows when an insert is sent again");
+            }
+        }
+        Err(error) => warn!(%error, "The materialized views on the table were not read"),
     }
 }
 

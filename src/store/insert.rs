@@ -38,6 +38,7 @@ impl Store {
     /// When sending stalls, the answer does not come in time, or it is an exception. The
     /// rows may be committed all the same, so only the same block may be sent again.
     pub async fn insert(&self, block: &Block, deadline: SystemTime) -> Result<Receipt, StoreError> {
+        self.refuse_if_unfit().await?;
         let started = Instant::now();
         self.send(block, deadline)
             .await

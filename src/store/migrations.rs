@@ -177,30 +177,21 @@ impl Store {
     }
 
     async fn ledger_exists(&self) -> Result<bool, StoreError> {
-        let count = self
-            .fetch_all::<u64>(
-                "look for the migrations in",
-                &format!(
-                    "SELECT count() FROM system.tables WHERE database = '{}' AND name = 'schema_migrations'",
-                    self.database
-                ),
-            )
+        let from = format!(
+            "FROM system.tables WHERE database = '{}' AND name = 'schema_migrations'",
+            self.database
+        );
+        let count: u64 = self
+            .ask("look for the migrations in", "count()", &from)
             .await?;
-        Ok(count.first().is_some_and(|count| *count > 0))
+        Ok(count > 0)
     }
 
     async fn applied(&self) -> Result<BTreeSet<u32>, StoreError> {
-        let versions = self
-            .fetch_all::<u32>(
-                "read the migrations from",
-                &format!(
-                    "SELECT DISTINCT version FROM {} WHERE table_name = '{}'",
-                    self.ledger(),
-                    self.table
-                ),
-            )
-            .await?;
-        Ok(versions.into_iter().collect())
+        let from = format!("FROM {} WHERE table_name = '{}'", self.ledger(), self.table);
+        let select = "groupUniqArray(version)";
+        let versions = self.ask::<Vec<u32>>("read the migrations from", select, &from);
+        Ok(versions.await?.into_iter().collect())
     }
 
     /// Sets the table's TTL to the retention; zero leaves the table as it is.
@@ -208,16 +199,15 @@ impl Store {
         let Some(ttl) = retention_ttl(self.retention) else {
             return Ok(None);
         };
-        let has_it = self
-            .fetch_all::<u8>(
-                "read the table's TTL from",
-                &format!(
-                    "SELECT position(engine_full, '{ttl}') > 0 FROM system.tables WHERE database = '{}' AND name = '{}'",
-                    self.database, self.table
-                ),
-            )
+        let select = format!("countIf(position(engine_full, '{ttl}') > 0)");
+        let from = format!(
+            "FROM system.tables WHERE database = '{}' AND name = '{}'",
+            self.database, self.table
+        );
+        let has_it: u64 = self
+            .ask("read the table's TTL from", &select, &from)
             .await?;
-        if has_it.first() == Some(&1) {
+        if has_it > 0 {
             return Ok(None);
         }
         Ok(Some(format!("ALTER TABLE {} MODIFY {ttl}", self.table())))

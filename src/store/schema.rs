@@ -1,11 +1,12 @@
 //! The check that the table fits the rows.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 
-use clickhouse::Row;
-use serde::Deserialize;
+use clickhouse::error::Error;
 
 use super::insert::DEADLINE_OVER;
+use super::profile::ProfileError;
 use super::row::COLUMNS;
 use super::{Remedy, Store, StoreError};
 
@@ -15,7 +16,10 @@ pub enum SchemaError {
     /// ClickHouse failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The table is absent, or its columns are not those that the daemon fills.
+    /// The user's settings or policies.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// The table is absent, or is not one that the daemon may fill.
     #[error(
         "table {table} does not fit: {}; nothing is inserted until it does",
         .faults.join("; ")
@@ -23,7 +27,7 @@ pub enum SchemaError {
     Mismatch {
         /// The table's full name.
         table: String,
-        /// What is wrong, one for each column.
+        /// What is wrong, one for each.
         faults: Vec<String>,
     },
 }
@@ -32,7 +36,10 @@ impl SchemaError {
     /// Whether the table is at fault, and not the server or the user.
     pub fn concerns_schema(&self) -> bool {
         match self {
-            Self::Store(error) => error.concerns_schema(),
+            Self::Store(error) | Self::Profile(ProfileError::Store(error)) => {
+                error.concerns_schema()
+            }
+            Self::Profile(_) => false,
             Self::Mismatch { .. } => true,
         }
     }
@@ -40,53 +47,96 @@ impl SchemaError {
     /// What helps.
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::Store(error) => error.remedy(),
-            Self::Mismatch { .. } => Remedy::Halt,
+            Self::Store(error) | Self::Profile(ProfileError::Store(error)) => error.remedy(),
+            Self::Profile(_) | Self::Mismatch { .. } => Remedy::Halt,
         }
+    }
+
+    /// Whether ClickHouse gave no verdict.
+    pub fn is_failure(&self) -> bool {
+        matches!(self, Self::Store(_) | Self::Profile(ProfileError::Store(_)))
     }
 }
 
 impl Store {
-    /// Checks that the table has every column that an insert fills, with its type, and that it
-    /// refuses late inserts.
+    /// Checks that inserts into the table keep every signal once: that it has every column that an
+    /// insert fills, with its type, refuses late inserts, has an engine that keeps rows and tokens, and
+    /// that the user sees all of its rows and may set what the daemon sets. Until a later check finds no
+    /// fault, inserts are refused.
     ///
     /// # Errors
-    /// [`SchemaError::Mismatch`] with every difference.
+    /// [`SchemaError::Mismatch`] with every difference, or [`SchemaError::Profile`].
     pub async fn verify(&self) -> Result<(), SchemaError> {
-        let found: HashMap<String, Found> = self
-            .fetch_all::<Found>(
-                "read the table's columns from",
-                &format!(
-                    "SELECT name, type, default_expression FROM system.columns WHERE database = '{}' AND table = '{}'",
-                    self.database, self.table
-                ),
-            )
-            .await?
-            .into_iter()
-            .map(|column| (column.name.clone(), column))
-            .collect();
-        let faults = if found.is_empty() {
-            vec![
-                "it does not exist, or the user may not see it (`risksignal migrate` creates it)"
-                    .to_owned(),
-            ]
-        } else {
-            differences(&found)
-        };
-        if faults.is_empty() {
+        let verified = self.fits().await;
+        match &verified {
+            Ok(()) => self.unfit.store(false, Ordering::Relaxed),
+            Err(error) if error.is_failure() => {}
+            Err(_) => self.unfit.store(true, Ordering::Relaxed),
+        }
+        verified
+    }
+
+    /// Refuses an insert when the newest check found a fault and another one still does.
+    pub(super) async fn refuse_if_unfit(&self) -> Result<(), StoreError> {
+        if !self.unfit.load(Ordering::Relaxed) {
             return Ok(());
         }
-        Err(SchemaError::Mismatch {
-            table: self.table(),
-            faults,
-        })
+        let told = match self.verify().await {
+            Ok(()) => return Ok(()),
+            Err(SchemaError::Store(error) | SchemaError::Profile(ProfileError::Store(error))) => {
+                return Err(error);
+            }
+            Err(error @ SchemaError::Mismatch { .. }) => Error::SchemaMismatch(error.to_string()),
+            Err(error @ SchemaError::Profile(_)) => Error::Unsupported(error.to_string()),
+        };
+        Err(self.failed("insert a batch into", told))
+    }
+
+    async fn fits(&self) -> Result<(), SchemaError> {
+        self.check_profile().await?;
+        let from = format!(
+            "FROM system.columns WHERE database = '{}' AND table = '{}'",
+            self.database, self.table
+        );
+        let select = "groupArray((name, type, default_expression))";
+        let columns: Vec<(String, String, String)> = self
+            .ask("read the table's columns from", select, &from)
+            .await?;
+        let found: HashMap<String, Found> = columns
+            .into_iter()
+            .map(|(name, r#type, default_expression)| {
+                let column = Found {
+                    r#type,
+                    default_expression,
+                };
+                (name, column)
+            })
+            .collect();
+        let engine = self.engine(&self.database, &self.table).await?;
+        let faults = match engine {
+            Some(engine) if !found.is_empty() => match engine.fault(&self.table()) {
+                // What is no table of the right kind need not have the columns.
+                Some(fault) => vec![fault],
+                None => differences(&found),
+            },
+            _ => vec![
+                "it does not exist, or the user may not see it (`risksignal migrate` creates it)"
+                    .to_owned(),
+            ],
+        };
+        if !faults.is_empty() {
+            return Err(SchemaError::Mismatch {
+                table: self.table(),
+                faults,
+            });
+        }
+        Ok(self.check_row_policies().await?)
     }
 }
 
 /// A column as `system.columns` tells of it.
-#[derive(Debug, Clone, Row, Deserialize)]
+#[derive(Debug, Clone)]
 struct Found {
-    name: String,
     r#type: String,
     default_expression: String,
 }
@@ -124,7 +174,6 @@ mod tests {
     fn every_difference_is_told() {
         let column = |name: &str, r#type: &str, default_expression: &str| {
             let found = Found {
-                name: name.to_owned(),
                 r#type: r#type.to_owned(),
                 default_expression: default_expression.to_owned(),
             };
