@@ -48,6 +48,9 @@ pub enum Command {
     #[command(subcommand)]
     Cache(CacheCommand),
     /// Create or upgrade the ClickHouse schema
+    #[command(
+        after_help = "Applies the migrations whose numbers the table schema_migrations does not have. A schema that a\nnewer release migrated stays as it is, and is named."
+    )]
     Migrate(MigrateArgs),
     /// Check the configuration, the servers, the stream, the consumer and the schema
     #[command(

@@ -15,5 +15,8 @@ GRANT INSERT ON risksignal.raw_signals TO risksignal;
 GRANT SELECT(stream_created_at, stream_seq) ON risksignal.raw_signals TO risksignal;
 -- `risksignal serve` for tokens that read, and the cache (cache.url), need the signals themselves:
 --     GRANT SELECT ON risksignal.raw_signals TO risksignal;
+-- Look into materialized views of your own, which `risksignal check` names when they repeat rows; without it
+-- only their names are seen:
+--     GRANT SHOW TABLES ON risksignal.* TO risksignal;
 -- Tell the schema's version.
 GRANT SELECT ON risksignal.schema_migrations TO risksignal;

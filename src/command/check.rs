@@ -10,7 +10,8 @@ use crate::cache::Redis;
 use crate::jetstream::topology::{self, TopologyError};
 use crate::jetstream::{self, advisories, consumer};
 use crate::settings::{AckPolicy, Settings, redacted_url};
-use crate::store::Store;
+use crate::store::schema::SchemaError;
+use crate::store::{ProfileError, Store, migrations};
 
 /// What is checked; a failure adds its number to the exit status.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +50,10 @@ struct Report {
 impl Report {
     fn ok(&self, part: Part, what: impl Display) {
         print(part.name(), "ok", what);
+    }
+
+    fn warn(&self, name: &str, what: impl Display) {
+        print(name, "WARN", what);
     }
 
     fn wrong(&mut self, part: Part, what: impl Display) {
@@ -199,34 +204,63 @@ async fn clickhouse(settings: &Settings, report: &mut Report) {
             return;
         }
     };
-    match store.version().await {
-        Ok(version) if is_older(&version, CLICKHOUSE_MIN) => report.wrong(
+    let version = match store.version().await {
+        Ok(version) => version,
+        Err(error) => {
+            // What forbids a setting forbids any question.
+            let told = match store.check_profile().await {
+                Err(told @ ProfileError::Settings(_)) => told.to_string(),
+                _ => error.to_string(),
+            };
+            report.wrong(Part::ClickHouse, format!("{url}: {told}"));
+            report.wrong(Part::Schema, "not checked, since ClickHouse gave no answer");
+            return;
+        }
+    };
+    let verified = store.verify().await;
+    match &verified {
+        _ if is_older(&version, CLICKHOUSE_MIN) => report.wrong(
             Part::ClickHouse,
             format!(
                 "{url} runs {version}, older than {}.{}",
                 CLICKHOUSE_MIN.0, CLICKHOUSE_MIN.1
             ),
         ),
-        Ok(version) => report.ok(Part::ClickHouse, format!("{url}, ClickHouse {version}")),
-        Err(error) => {
+        Err(SchemaError::Profile(error)) => {
             report.wrong(Part::ClickHouse, format!("{url}: {error}"));
-            report.wrong(Part::Schema, "not checked, since ClickHouse gave no answer");
-            return;
         }
+        _ => report.ok(Part::ClickHouse, format!("{url}, ClickHouse {version}")),
     }
-    match store.verify().await {
-        Ok(()) => {
-            let version = match store.schema_version().await {
-                Ok(Some(version)) => format!("at version {version}"),
-                Ok(None) => "not made by `risksignal migrate`".to_owned(),
-                Err(error) => return report.wrong(Part::Schema, error),
-            };
-            report.ok(
+    schema(&store, verified, report).await;
+}
+
+async fn schema(store: &Store, verified: Result<(), SchemaError>, report: &mut Report) {
+    match verified {
+        Ok(()) => {}
+        Err(SchemaError::Profile(_)) => {
+            return report.wrong(
                 Part::Schema,
-                format!("{} has every column, {version}", store.table()),
+                "not checked, since the user is not as it must be",
             );
         }
-        Err(error) => report.wrong(Part::Schema, error),
+        Err(error) => return report.wrong(Part::Schema, error),
+    }
+    let version = match store.schema_version().await {
+        Ok(Some(version)) if version > migrations::NEWEST => format!(
+            "at version {version}: a newer release has migrated it, this one knows {}",
+            migrations::NEWEST
+        ),
+        Ok(Some(version)) => format!("at version {version}"),
+        Ok(None) => "not made by `risksignal migrate`".to_owned(),
+        Err(error) => return report.wrong(Part::Schema, error),
+    };
+    report.ok(
+        Part::Schema,
+        format!("{} has every column, {version}", store.table()),
+    );
+    match store.repeating_views().await {
+        Ok(views) => views.iter().for_each(|view| report.warn("views", view)),
+        Err(error) => report.warn("views", error),
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::cli::MigrateArgs;
 use crate::settings::Settings;
-use crate::store::Store;
+use crate::store::{Store, migrations};
 
 /// Brings the schema up to date, or prints what that would run.
 ///
@@ -27,6 +27,13 @@ pub async fn migrate(args: &MigrateArgs, settings: &Settings) -> Result<()> {
     }
     if applied.is_empty() {
         writeln!(stdout, "nothing to apply: the schema is up to date")?;
+    }
+    if let Some(version) = store.newer_version().await? {
+        writeln!(
+            stdout,
+            "the schema is at version {version}: a newer release has migrated it, this one knows {}",
+            migrations::NEWEST
+        )?;
     }
     store.verify().await?;
     Ok(())

@@ -23,7 +23,7 @@ use crate::serve::Server;
 use crate::service_manager;
 use crate::settings::Settings;
 use crate::store::schema::SchemaError;
-use crate::store::{Remedy, Store};
+use crate::store::{Remedy, Store, migrations};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
 
@@ -163,6 +163,8 @@ async fn make_ready(
     let migrate = settings.clickhouse.migrate && !args.no_migrate;
     loop {
         let Err(error) = schema(store, migrate).await else {
+            warn_of_newer_schema(store).await;
+            warn_of_views(store).await;
             return health.checked(Ok(()));
         };
         health.checked(Err(&error));
@@ -183,6 +185,7 @@ async fn make_ready(
 }
 
 async fn schema(store: &Store, migrate: bool) -> Result<(), SchemaError> {
+    store.check_profile().await?;
     if migrate {
         for migration in store.migrate().await? {
             info!(
@@ -194,6 +197,29 @@ async fn schema(store: &Store, migrate: bool) -> Result<(), SchemaError> {
     }
     store.compare_clocks().await?;
     store.verify().await
+}
+
+async fn warn_of_newer_schema(store: &Store) {
+    match store.newer_version().await {
+        Ok(None) => {}
+        Ok(Some(version)) => warn!(
+            version,
+            known = migrations::NEWEST,
+            "A newer release has migrated the table; this one goes on while the table fits"
+        ),
+        Err(error) => warn!(%error, "The version of the schema was not read"),
+    }
+}
+
+async fn warn_of_views(store: &Store) {
+    match store.repeating_views().await {
+        Ok(views) => {
+            for view in views {
+                warn!(view = view.view, advice = %view, "A materialized view repeats rows when an insert is sent again");
+            }
+        }
+        Err(error) => warn!(%error, "The materialized views on the table were not read"),
+    }
 }
 
 async fn client(settings: &Settings, health: &Health, mut backoff: Backoff) -> Client {

@@ -1,12 +1,14 @@
 //! The connection to ClickHouse over its HTTP interface.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use clickhouse::Client;
+use clickhouse::error::Error;
+use clickhouse::{Client, RowOwned, RowRead};
 use url::{Host, Url};
 
+use super::pinned::{MEANING, Mark, NO_LIMITS, Setting, Unproven};
 use super::{StoreError, http};
 use crate::fault_point::FaultPoints;
 use crate::settings::{ClickHouse, Compression};
@@ -17,7 +19,11 @@ use crate::tls::{Side, TlsError};
 /// Connections are opened as they are needed, so making a store touches no server.
 #[derive(Clone)]
 pub struct Store {
+    /// With the settings of [`MEANING`].
     pub(super) client: Client,
+    /// Without settings.
+    pub(super) bare: Client,
+    pub(super) user: String,
     pub(super) database: String,
     pub(super) table: String,
     pub(super) send_timeout: Duration,
@@ -27,6 +33,8 @@ pub struct Store {
     tls: Option<Side>,
     /// ClickHouse's clock less this machine's, in milliseconds.
     clock_offset_ms: Arc<AtomicI64>,
+    /// Whether the newest check of the table found a fault.
+    pub(super) unfit: Arc<AtomicBool>,
     pub(super) faults: FaultPoints,
 }
 
@@ -43,14 +51,20 @@ impl Store {
             Compression::Auto => clickhouse::Compression::Lz4,
         };
         let tls = Side::of("clickhouse", &clickhouse.tls_files);
-        let client = http::client(clickhouse, &tls)?
+        let bare = http::client(clickhouse, &tls)?
             .with_url(&clickhouse.url)
             .with_user(&clickhouse.user)
             .with_password(clickhouse.password.expose())
             .with_compression(compression)
             .with_product_info("risksignal", env!("CARGO_PKG_VERSION"));
         Ok(Self {
-            client,
+            client: MEANING
+                .into_iter()
+                .fold(bare.clone(), |client, (name, value)| {
+                    client.with_setting(name, value)
+                }),
+            bare,
+            user: clickhouse.user.clone(),
             database: clickhouse.database.clone(),
             table: clickhouse.table.clone(),
             send_timeout: clickhouse.send_timeout,
@@ -58,6 +72,7 @@ impl Store {
             retention: clickhouse.retention,
             tls: clickhouse.is_https().then_some(tls),
             clock_offset_ms: Arc::default(),
+            unfit: Arc::default(),
             faults: FaultPoints::default(),
         })
     }
@@ -78,10 +93,7 @@ impl Store {
     /// # Errors
     /// When ClickHouse cannot be reached or refuses the user.
     pub async fn version(&self) -> Result<String, StoreError> {
-        self.fetch_all::<String>("ask for the version of", "SELECT version()")
-            .await?
-            .pop()
-            .ok_or_else(|| StoreError::unexpected("the server gave no version"))
+        self.ask("ask for the version of", "version()", "").await
     }
 
     /// Learns by how much ClickHouse's clock differs from this machine's, and returns it in
@@ -91,9 +103,8 @@ impl Store {
     /// When ClickHouse cannot be asked.
     pub async fn compare_clocks(&self) -> Result<i64, StoreError> {
         let asked = unix_ms(SystemTime::now());
-        let sql = "SELECT toUnixTimestamp64Milli(now64(3))";
-        let theirs = self.fetch_all::<i64>("ask for the time of", sql).await?;
-        let theirs = theirs.first().copied().unwrap_or(asked);
+        let select = "toUnixTimestamp64Milli(now64(3))";
+        let theirs: i64 = self.ask("ask for the time of", select, "").await?;
         // The answer was given some time between asking and now.
         let ours = asked.midpoint(unix_ms(SystemTime::now()));
         self.clock_offset_ms.store(theirs - ours, Ordering::Relaxed);
@@ -112,35 +123,87 @@ impl Store {
             .await
     }
 
-    /// Runs a query and returns all of its rows.
+    /// Asks for one value: `select` is an expression without a name. The answer is one row, which
+    /// names the query and the settings that it ran with, so that it is whole and ClickHouse's own.
+    pub(super) async fn ask<T>(
+        &self,
+        doing: &'static str,
+        select: &str,
+        from: &str,
+    ) -> Result<T, StoreError>
+    where
+        (T, String): RowOwned + RowRead,
+    {
+        self.ask_with(doing, select, from, &[]).await
+    }
+
+    /// As [`Self::ask`], with further settings.
+    pub(super) async fn ask_with<T>(
+        &self,
+        doing: &'static str,
+        select: &str,
+        from: &str,
+        settings: &[Setting],
+    ) -> Result<T, StoreError>
+    where
+        (T, String): RowOwned + RowRead,
+    {
+        let mark = Mark::new();
+        let sql = format!("SELECT {select} AS answer, {} AS mark {from}", mark.sql());
+        let (witness, value) = mark.setting();
+        let query = self.client.query_raw(&sql).with_setting(witness, value);
+        let settings = NO_LIMITS.iter().chain(settings);
+        let query = settings.fold(query, |query, (name, value)| {
+            query.with_setting(*name, *value)
+        });
+        let mut rows: Vec<(T, String)> = self.bounded(doing, query.fetch_all()).await?;
+        let (answer, found) = match (rows.pop(), rows.len()) {
+            (Some(row), 0) => row,
+            (row, others) => {
+                let count = others + usize::from(row.is_some());
+                let told = format!("the answer has {count} rows and not one");
+                return Err(StoreError::unexpected(&told));
+            }
+        };
+        match mark.check(&found) {
+            Ok(()) => Ok(answer),
+            Err(Unproven::Foreign) => Err(StoreError::unexpected(
+                "the answer belongs to another query; does a proxy on the way to clickhouse.url keep answers?",
+            )),
+            Err(Unproven::Setting(which)) => {
+                let told = format!(
+                    "{which}; does a proxy on the way to clickhouse.url drop the settings of a request? Have it pass all parameters on"
+                );
+                Err(StoreError::new(doing, Error::Unsupported(told), None))
+            }
+        }
+    }
+
+    /// Runs a query and returns all of its rows. Nothing shows that they are all: [`Self::ask`] does.
     pub(super) async fn fetch_all<T>(
         &self,
         doing: &'static str,
         sql: &str,
     ) -> Result<Vec<T>, StoreError>
     where
-        T: clickhouse::RowOwned + clickhouse::RowRead,
+        T: RowOwned + RowRead,
     {
         self.bounded(doing, self.client.query_raw(sql).fetch_all())
             .await
     }
 
-    async fn bounded<T>(
+    pub(super) async fn bounded<T>(
         &self,
         doing: &'static str,
         query: impl Future<Output = clickhouse::error::Result<T>>,
     ) -> Result<T, StoreError> {
         tokio::time::timeout(self.end_timeout, query)
             .await
-            .unwrap_or(Err(clickhouse::error::Error::TimedOut))
+            .unwrap_or(Err(Error::TimedOut))
             .map_err(|failure| self.failed(doing, failure))
     }
 
-    pub(super) fn failed(
-        &self,
-        doing: &'static str,
-        failure: clickhouse::error::Error,
-    ) -> StoreError {
+    pub(super) fn failed(&self, doing: &'static str, failure: Error) -> StoreError {
         StoreError::new(doing, failure, self.tls.as_ref())
     }
 }

@@ -7,7 +7,7 @@ use super::{Block, Store, StoreError};
 use crate::fault_point::Point;
 
 /// The text of the exception for a block that came too late.
-/// `insert_deadline.sql` has it too.
+/// `migrations/0002_reject_late_inserts.sql` has it too.
 pub(super) const DEADLINE_OVER: &str = "risksignal: the deadline of this insert is over";
 
 /// Bytes handed to the connection, and compressed, at a time.
@@ -38,6 +38,7 @@ impl Store {
     /// When sending stalls, the answer does not come in time, or it is an exception. The
     /// rows may be committed all the same, so only the same block may be sent again.
     pub async fn insert(&self, block: &Block, deadline: SystemTime) -> Result<Receipt, StoreError> {
+        self.refuse_if_unfit().await?;
         let started = Instant::now();
         self.send(block, deadline)
             .await

@@ -8,6 +8,7 @@ pub mod browser;
 pub mod certificates;
 pub mod clickhouse;
 pub mod eavesdropper;
+pub mod meddler;
 pub mod nats;
 pub mod notify_socket;
 pub mod ops;
@@ -22,6 +23,7 @@ pub mod slow_link;
 pub mod stored;
 pub mod terminal;
 pub mod tls_server;
+pub mod users;
 pub mod wallets;
 
 pub use binary::{Daemon, risksignal};
@@ -43,6 +45,7 @@ pub struct Stack {
     pub nats: Nats,
     pub clickhouse: ClickHouse,
     dir: TempDir,
+    kept: Vec<TempDir>,
 }
 
 impl Stack {
@@ -66,7 +69,13 @@ impl Stack {
             nats,
             clickhouse,
             dir,
+            kept: Vec::new(),
         }
+    }
+
+    /// Keeps a folder for as long as the servers.
+    pub fn keep(&mut self, folder: TempDir) {
+        self.kept.push(folder);
     }
 
     /// An empty folder for a process to run in.

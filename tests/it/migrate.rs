@@ -39,6 +39,37 @@ async fn migrate_is_versioned_and_safe_to_run_again_and_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_schema_of_a_newer_release_is_named_and_used() {
+    let stack = Stack::start().await;
+    stack.risksignal(&["migrate"]).await;
+    for statement in [
+        "ALTER TABLE raw_signals ADD COLUMN newer String",
+        "INSERT INTO schema_migrations SELECT 'raw_signals', 900, 'of a newer release', now64(3)",
+        // The ledger goes by number: names may differ.
+        "INSERT INTO schema_migrations SELECT 'raw_signals', 1, 'another name', now64(3)",
+    ] {
+        stack.clickhouse.execute(statement).await;
+    }
+    let run = stack.risksignal(&["migrate"]).await;
+    assert!(run.status.success(), "{run:?}");
+    let told = text(&run.stdout);
+    assert!(told.starts_with("nothing to apply"), "{told}");
+    assert!(told.contains("at version 900: a newer release"), "{told}");
+    let mut daemon = stack.daemon(&[]).await;
+    let newer = "A newer release has migrated the table; this one goes on while the table fits";
+    let warning = daemon.logged(newer).await;
+    assert_eq!(warning["version"], 900);
+    stack.produce(&["--count=20", "--seed=1"]).await;
+    stack.settled().await;
+    assert_eq!(stack.clickhouse.counts().await, (20, 20));
+    let check = stack.risksignal(&["check"]).await;
+    assert!(check.status.success(), "{check:?}");
+    let told = text(&check.stdout);
+    assert!(told.contains("at version 900: a newer release"), "{told}");
+    assert!(daemon.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn retention_is_a_setting_and_off_without_it() {
     let stack = Stack::start().await;
     let ttl =

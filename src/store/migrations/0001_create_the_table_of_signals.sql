@@ -1,4 +1,4 @@
-CREATE TABLE IF NOT EXISTS {table}
+CREATE TABLE IF NOT EXISTS {database}.{table}
 (
     event_time     DateTime64(3, 'UTC') COMMENT 'when it happened' CODEC(T64, ZSTD(1)),
     source_id      LowCardinality(String) COMMENT 'what sent it' CODEC(ZSTD(1)),
@@ -23,4 +23,4 @@ CREATE TABLE IF NOT EXISTS {table}
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(published_at)
 ORDER BY (toYYYYMMDD(event_time), wallet_address, stream_seq)
-SETTINGS index_granularity = 2048, non_replicated_deduplication_window = 1000
+SETTINGS index_granularity = 2048, non_replicated_deduplication_window = 1000;

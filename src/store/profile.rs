@@ -1,0 +1,133 @@
+//! What an administrator can set against this user: limits on settings, and policies on rows.
+
+use super::pinned::{self, OF_INSERTS, Setting};
+use super::{Store, StoreError};
+
+/// Exceptions for a setting that a request may not set: READONLY, SETTING_CONSTRAINT_VIOLATION,
+/// UNKNOWN_SETTING.
+const FORBIDDEN: [u32; 3] = [164, 452, 115];
+
+/// Why the daemon cannot work as this user.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// ClickHouse failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Settings that must be as the daemon needs them.
+    #[error(
+        "the settings profile of clickhouse.user does not let the daemon keep its promise: {}; have an administrator lift that constraint (ALTER SETTINGS PROFILE, or <constraints> and <readonly> in users.xml), or give the user another profile",
+        .0.join("; ")
+    )]
+    Settings(Vec<String>),
+    /// Rows that this user does not see, and so would insert again.
+    #[error(
+        "a row policy hides rows of {table} from clickhouse.user ({filter}; {names}), so that signals that are there would be inserted again; have an administrator except the user (ALTER ROW POLICY … TO … EXCEPT, or <databases> in users.xml)"
+    )]
+    RowPolicy {
+        /// The table's full name.
+        table: String,
+        /// The condition of the rows that stay visible.
+        filter: String,
+        /// Names of the policies, or what is missing to see them.
+        names: String,
+    },
+}
+
+impl Store {
+    /// Checks that the profile of this user allows each setting that the daemon needs.
+    ///
+    /// # Errors
+    /// [`ProfileError::Settings`] with every setting that it forbids.
+    pub async fn check_profile(&self) -> Result<(), ProfileError> {
+        let select = "[toString(getSetting('readonly')), toString(getSettingOrDefault('deduplicate_insert', ''))]";
+        let asked = self.ask_with::<Vec<String>>("read the settings of", select, "", &OF_INSERTS);
+        let found = match asked.await {
+            Err(error) if error.code().is_some_and(|code| FORBIDDEN.contains(&code)) => {
+                return Err(self.forbidden(error).await);
+            }
+            asked => asked?,
+        };
+        let [readonly, deduplicates] = found.as_slice() else {
+            return Err(StoreError::unexpected("two settings were asked for").into());
+        };
+        let mut faults = Vec::new();
+        if readonly != "0" {
+            faults.push(format!("`readonly` is {readonly}, which forbids inserts"));
+        }
+        // Newer servers know it; off, it takes the tokens away.
+        if deduplicates == "disable" {
+            faults.push(
+                "`deduplicate_insert` is disable, which repeats what is sent again".to_owned(),
+            );
+        }
+        match faults.is_empty() {
+            true => Ok(()),
+            false => Err(ProfileError::Settings(faults)),
+        }
+    }
+
+    /// Asks for each setting by itself, since an exception names one only.
+    async fn forbidden(&self, error: StoreError) -> ProfileError {
+        let mut faults = Vec::new();
+        for setting in pinned::all() {
+            match self.allows(setting).await {
+                Ok(()) => {}
+                Err(error) => match error.code() {
+                    Some(code) if FORBIDDEN.contains(&code) => {
+                        let (name, value) = setting;
+                        faults.push(format!("`{name}` must be '{value}' (code {code})"));
+                    }
+                    _ => return error.into(),
+                },
+            }
+        }
+        match faults.is_empty() {
+            true => error.into(),
+            false => ProfileError::Settings(faults),
+        }
+    }
+
+    async fn allows(&self, (name, value): Setting) -> Result<(), StoreError> {
+        let query = self.bare.query_raw("SELECT 1").with_setting(name, value);
+        self.bounded("set a setting in", query.execute()).await
+    }
+
+    /// Checks that no row policy hides rows of the table from this user. Its plan of a query tells,
+    /// which needs no grant; on a table without rows the plan has none.
+    ///
+    /// # Errors
+    /// [`ProfileError::RowPolicy`].
+    pub(super) async fn check_row_policies(&self) -> Result<(), ProfileError> {
+        const FILTER: &str = "Row level filter";
+        let sql = format!(
+            "EXPLAIN actions = 1 SELECT stream_seq FROM {}",
+            self.table()
+        );
+        let plan: Vec<String> = self.fetch_all("explain a query in", &sql).await?;
+        if !plan.iter().any(|line| line.contains("Read")) {
+            return Err(StoreError::unexpected("the plan of a query reads nothing").into());
+        }
+        let mut filters = plan.iter().filter(|line| line.contains(FILTER));
+        let Some(filter) = filters.next_back() else {
+            return Ok(());
+        };
+        let filter = filter.trim().trim_start_matches(FILTER);
+        Err(ProfileError::RowPolicy {
+            table: self.table(),
+            filter: filter.trim_start_matches(" column:").trim().to_owned(),
+            names: self.row_policies().await,
+        })
+    }
+
+    async fn row_policies(&self) -> String {
+        let from = format!(
+            "FROM system.row_policies WHERE database IN ('{}', '') AND table IN ('{}', '')",
+            self.database, self.table
+        );
+        let names = self.ask::<Vec<String>>("list the policies of", "groupArray(name)", &from);
+        match names.await {
+            Ok(names) if !names.is_empty() => format!("policies: {}", names.join(", ")),
+            _ => "to see its name takes SHOW ROW POLICIES".to_owned(),
+        }
+    }
+}

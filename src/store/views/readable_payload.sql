@@ -1,1 +1,0 @@
-if(isValidJSON(payload), payload, arrayStringConcat(arrayMap(token -> if(match(token, '^-?[0-9]{19,}$'), concat('"', token, '"'), token), extractAll(payload, '("(?:[^"\\\\]|\\\\.)*"|[-+.0-9eE]+|[^-+.0-9eE"]+)'))))
