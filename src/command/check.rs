@@ -207,7 +207,12 @@ async fn clickhouse(settings: &Settings, report: &mut Report) {
                 CLICKHOUSE_MIN.0, CLICKHOUSE_MIN.1
             ),
         ),
-        Ok(version) => report.ok(Part::ClickHouse, format!("{url}, ClickHouse {version}")),
+        Ok(version) => match store.probe_insert().await {
+            Err(error) if !error.concerns_schema() => {
+                report.wrong(Part::ClickHouse, format!("{url}: {error}"));
+            }
+            _ => report.ok(Part::ClickHouse, format!("{url}, ClickHouse {version}")),
+        },
         Err(error) => {
             report.wrong(Part::ClickHouse, format!("{url}: {error}"));
             report.wrong(Part::Schema, "not checked, since ClickHouse gave no answer");

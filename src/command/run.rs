@@ -167,7 +167,7 @@ async fn make_ready(
         };
         health.checked(Err(&error));
         let pause = match error.remedy() {
-            Remedy::Wait | Remedy::Renew => {
+            Remedy::Wait | Remedy::Renew | Remedy::Halve => {
                 let pause = backoff.pause();
                 warn!(%error, retry_in_ms = ms(pause), "ClickHouse is not ready");
                 pause
@@ -193,7 +193,9 @@ async fn schema(store: &Store, migrate: bool) -> Result<(), SchemaError> {
         }
     }
     store.compare_clocks().await?;
-    store.verify().await
+    store.verify().await?;
+    // A proxy may treat inserts otherwise than queries.
+    Ok(store.probe_insert().await?)
 }
 
 async fn client(settings: &Settings, health: &Health, mut backoff: Backoff) -> Client {

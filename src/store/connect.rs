@@ -7,6 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clickhouse::Client;
 use url::{Host, Url};
 
+use super::failure::Failure;
+use super::pins::Pins;
+use super::post::Post;
 use super::{StoreError, http};
 use crate::fault_point::FaultPoints;
 use crate::settings::{ClickHouse, Compression};
@@ -18,6 +21,8 @@ use crate::tls::{Side, TlsError};
 #[derive(Clone)]
 pub struct Store {
     pub(super) client: Client,
+    pub(super) post: Post,
+    pub(super) pins: Pins,
     pub(super) database: String,
     pub(super) table: String,
     pub(super) send_timeout: Duration,
@@ -43,14 +48,24 @@ impl Store {
             Compression::Auto => clickhouse::Compression::Lz4,
         };
         let tls = Side::of("clickhouse", &clickhouse.tls_files);
-        let client = http::client(clickhouse, &tls)?
+        let (client, inserts) = http::clients(clickhouse, &tls)?;
+        let client = client
             .with_url(&clickhouse.url)
             .with_user(&clickhouse.user)
             .with_password(clickhouse.password.expose())
             .with_compression(compression)
             .with_product_info("risksignal", env!("CARGO_PKG_VERSION"));
+        let post = Post {
+            client: inserts,
+            url: clickhouse.url.clone(),
+            user: clickhouse.user.clone(),
+            password: clickhouse.password.clone(),
+            is_compressed: matches!(compression, clickhouse::Compression::Lz4),
+        };
         Ok(Self {
             client,
+            post,
+            pins: Pins::default(),
             database: clickhouse.database.clone(),
             table: clickhouse.table.clone(),
             send_timeout: clickhouse.send_timeout,
@@ -136,11 +151,7 @@ impl Store {
             .map_err(|failure| self.failed(doing, failure))
     }
 
-    pub(super) fn failed(
-        &self,
-        doing: &'static str,
-        failure: clickhouse::error::Error,
-    ) -> StoreError {
+    pub(super) fn failed(&self, doing: &'static str, failure: impl Into<Failure>) -> StoreError {
         StoreError::new(doing, failure, self.tls.as_ref())
     }
 }

@@ -31,6 +31,7 @@ mod ops_page;
 mod outages;
 mod produce;
 mod properties;
+mod receipts;
 mod reload;
 mod schema;
 mod secrets;
