@@ -327,6 +327,10 @@ async fn clickhouse_killed_between_token_and_part_loses_nothing() {
     daemon
         .logged("ClickHouse said that it had rows which it does not have; they are sent under a new token")
         .await;
+    // The try that was killed has a deadline, which ClickHouse's clock has to pass first.
+    daemon
+        .logged("An insert without an answer may still be committed; its rows wait until it cannot")
+        .await;
     assert!(daemon.stop().await.success());
 }
 
@@ -339,6 +343,27 @@ async fn a_disk_that_fails_between_token_and_part_loses_nothing() {
     held.fail();
     stack.produce(&["--count=50", "--seed=1"]).await;
     held.reached().await;
+    held.release();
+    stack.settled().await;
+    assert_eq!(stack.clickhouse.counts().await, (50, 50));
+    assert!(daemon.stop().await.success());
+}
+
+/// The daemon gives up on an insert whose token is written, and the part appears later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_appears_after_the_time_out_is_not_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    let held = HoldRenames::compiled_in(folder.path());
+    let stack = Stack::with_clickhouse(Options::default(), &[], held.environment()).await;
+    let mut settings = SHORT.to_vec();
+    settings.push(("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "1s"));
+    let mut daemon = stack.daemon(&settings).await;
+    held.hold();
+    stack.produce(&["--count=50", "--seed=1"]).await;
+    held.reached().await;
+    daemon
+        .logged("Insert failed; the same batch is sent again")
+        .await;
     held.release();
     stack.settled().await;
     assert_eq!(stack.clickhouse.counts().await, (50, 50));
