@@ -177,7 +177,8 @@ impl Insert {
         if found.is_empty() {
             return Some(batch);
         }
-        let is_by_view = |error: &&StoreError| last.splits || error.view().is_some();
+        let is_by_view =
+            |error: &&StoreError| error.view().is_some() || error.remedy() == Remedy::Bisect;
         let by_view = last.error.as_ref().filter(is_by_view);
         let (known, rest) = CommittedBatch::found(batch, found, self.cache.as_ref());
         if let Some(known) = known {
