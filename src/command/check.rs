@@ -229,7 +229,12 @@ async fn clickhouse(settings: &Settings, report: &mut Report) {
         Err(SchemaError::Profile(error)) => {
             report.wrong(Part::ClickHouse, format!("{url}: {error}"));
         }
-        _ => report.ok(Part::ClickHouse, format!("{url}, ClickHouse {version}")),
+        _ => match store.probe_insert().await {
+            Err(error) if !error.concerns_schema() => {
+                report.wrong(Part::ClickHouse, format!("{url}: {error}"));
+            }
+            _ => report.ok(Part::ClickHouse, format!("{url}, ClickHouse {version}")),
+        },
     }
     schema(&store, verified, report).await;
 }

@@ -169,7 +169,7 @@ async fn make_ready(
         };
         health.checked(Err(&error));
         let pause = match error.remedy() {
-            Remedy::Wait | Remedy::Renew => {
+            Remedy::Wait | Remedy::Renew | Remedy::Halve => {
                 let pause = backoff.pause();
                 warn!(%error, retry_in_ms = ms(pause), "ClickHouse is not ready");
                 pause
@@ -196,7 +196,9 @@ async fn schema(store: &Store, migrate: bool) -> Result<(), SchemaError> {
         }
     }
     store.compare_clocks().await?;
-    store.verify().await
+    store.verify().await?;
+    // A proxy may treat inserts otherwise than queries.
+    Ok(store.probe_insert().await?)
 }
 
 async fn warn_of_newer_schema(store: &Store) {

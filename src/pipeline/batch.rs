@@ -5,6 +5,7 @@ use crate::telemetry::traces::BatchTrace;
 
 use super::dead_letter::{Reason, Rejected};
 use super::delivery::Delivery;
+use super::tries::Tries;
 
 /// What a batch may grow to.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +53,7 @@ pub(super) struct OpenBatch {
 #[derive(Debug)]
 pub(super) struct ClosedBatch {
     block: Block,
+    tries: Tries,
     deliveries: Vec<Delivery>,
     close_reason: CloseReason,
     trace: BatchTrace,
@@ -124,6 +126,7 @@ impl ClosedBatch {
     fn new(rows: Rows, deliveries: Vec<Delivery>, close_reason: CloseReason) -> Option<Self> {
         (!rows.is_empty()).then(|| Self {
             block: Block::new(rows),
+            tries: Tries::default(),
             deliveries,
             close_reason,
             trace: BatchTrace::default(),
@@ -138,6 +141,25 @@ impl ClosedBatch {
     /// What ClickHouse gets.
     pub fn block(&self) -> &Block {
         &self.block
+    }
+
+    /// Puts the same rows under a new token.
+    pub fn under_new_token(self) -> Self {
+        Self {
+            block: Block::new(self.block.into_rows()),
+            tries: self.tries.under_new_token(),
+            ..self
+        }
+    }
+
+    /// The tries to insert the rows so far.
+    pub fn tries(&self) -> &Tries {
+        &self.tries
+    }
+
+    /// The tries so far, to record another.
+    pub fn tries_mut(&mut self) -> &mut Tries {
+        &mut self.tries
     }
 
     /// The messages that the rows came in, in the rows' order.
@@ -201,7 +223,10 @@ impl ClosedBatch {
         }
         let part = |(rows, deliveries)| {
             let part = Self::new(rows, deliveries, self.close_reason)?;
-            Some(part.traced(self.trace.clone()))
+            Some(Self {
+                tries: self.tries.under_new_token(),
+                ..part.traced(self.trace.clone())
+            })
         };
         (part(first), part(second))
     }

@@ -1,14 +1,16 @@
 //! The proof that rows are in ClickHouse, without which nothing is acked.
 
+use std::time::Duration;
+
 use crate::cache::Feed;
 use crate::store::Receipt;
 use crate::telemetry::traces::BatchTrace;
 
 use super::batch::{CloseReason, ClosedBatch};
+use super::found::Found;
 use super::in_flight::Lease;
 
-/// Messages whose rows ClickHouse has answered for. Made only by the insert stage, where that
-/// answer arrives.
+/// Messages whose rows are in ClickHouse. Made only of a [`Proof`] or of a look-up.
 #[derive(Debug)]
 pub(super) struct CommittedBatch {
     leases: Vec<Lease>,
@@ -16,13 +18,54 @@ pub(super) struct CommittedBatch {
     trace: BatchTrace,
 }
 
-/// What ClickHouse answered.
+/// Proves that the rows of one batch are in the table: a receipt that is enough by itself, or one
+/// whose rows a look-up has counted.
+#[derive(Debug)]
+pub(super) struct Proof(Receipt);
+
+impl Proof {
+    /// A receipt is proof by itself for the only try under its token: ClickHouse may have kept the
+    /// token of an earlier one without its rows.
+    ///
+    /// # Errors
+    /// The receipt, when the rows must be counted.
+    pub fn of_only_try(batch: &ClosedBatch, receipt: Receipt) -> Result<Self, Receipt> {
+        let is_only = batch.tries().none() && receipt.token() == batch.block().token();
+        if is_only && receipt.is_exact() {
+            Ok(Self(receipt))
+        } else {
+            Err(receipt)
+        }
+    }
+
+    /// Any receipt is, once a look-up has found every row. Otherwise there is none.
+    pub fn counted(batch: &ClosedBatch, receipt: Receipt, found: &Found) -> Option<Self> {
+        let is_theirs = receipt.token() == batch.block().token();
+        (is_theirs && found.has_all(batch)).then_some(Self(receipt))
+    }
+
+    /// ClickHouse's answer.
+    pub fn receipt(&self) -> &Receipt {
+        &self.0
+    }
+}
+
+/// Size and duration of an insert, for the log and the metrics.
+#[derive(Debug)]
+pub(super) struct Figures {
+    pub rows: usize,
+    /// Before compression.
+    pub bytes: usize,
+    pub duration: Duration,
+}
+
+/// The way in which the rows came into the table.
 #[derive(Debug)]
 pub(super) enum Answer {
     /// The insert is committed.
     Inserted {
-        /// What the answer said.
-        receipt: Receipt,
+        /// The insert's figures.
+        receipt: Figures,
         /// Why the batch had closed.
         close_reason: CloseReason,
         /// When JetStream stored its oldest message: milliseconds since the epoch.
@@ -33,23 +76,34 @@ pub(super) enum Answer {
 }
 
 impl CommittedBatch {
-    /// A batch that was inserted, with ClickHouse's receipt. The cache is told.
-    pub fn inserted(batch: ClosedBatch, receipt: Receipt, cache: Option<&Feed>) -> Self {
+    /// A batch that was inserted. The cache gets its rows.
+    pub fn inserted(batch: ClosedBatch, proof: Proof, cache: Option<&Feed>) -> Self {
         let published = batch
             .deliveries()
             .iter()
             .map(|delivery| delivery.published_at_ms);
+        let Proof(receipt) = proof;
         let answer = Answer::Inserted {
-            receipt,
+            receipt: Figures {
+                rows: receipt.rows(),
+                bytes: receipt.bytes(),
+                duration: receipt.duration(),
+            },
             close_reason: batch.close_reason(),
             oldest_published_ms: published.min().unwrap_or_default(),
         };
         Self::new(batch, answer, cache)
     }
 
-    /// A batch that a look-up found in the table. The cache may not have been told.
-    pub fn already_stored(batch: ClosedBatch, cache: Option<&Feed>) -> Self {
-        Self::new(batch, Answer::AlreadyStored, cache)
+    /// The part of a batch that a look-up found in the table, and the rest. The cache may lack them.
+    pub fn found(
+        batch: ClosedBatch,
+        found: &Found,
+        cache: Option<&Feed>,
+    ) -> (Option<Self>, Option<ClosedBatch>) {
+        let (known, rest) = batch.split(|_, delivery| found.has(delivery));
+        let known = known.map(|known| Self::new(known, Answer::AlreadyStored, cache));
+        (known, rest)
     }
 
     fn new(batch: ClosedBatch, answer: Answer, cache: Option<&Feed>) -> Self {
@@ -66,7 +120,7 @@ impl CommittedBatch {
         }
     }
 
-    /// What ClickHouse answered.
+    /// The way in which the rows came into the table.
     pub fn answer(&self) -> &Answer {
         &self.answer
     }

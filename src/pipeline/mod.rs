@@ -17,11 +17,13 @@ mod ack;
 mod ack_floor;
 mod batch;
 mod circuit;
+mod commit;
 mod committed;
 mod dead_letter;
 mod decode;
 mod delivery;
 mod exhausted;
+mod found;
 mod in_flight;
 mod insert;
 mod keep_alive;
@@ -32,6 +34,7 @@ mod pulse;
 mod sample;
 mod source;
 mod suspects;
+mod tries;
 mod watchdog;
 
 pub use ack::Totals;
@@ -362,9 +365,8 @@ struct Channels {
 type Channel<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
 
 fn channels(settings: &Settings) -> Channels {
-    // Whoever sends a delivery or a reject already holds its share of the memory bound, so
-    // these two never fill: a pull is not kept from seeing its messages, nor a batch from
-    // closing, by what comes behind.
+    // A sender of a delivery or a reject holds its share of the memory bound already, so these two
+    // never fill: no later stage keeps a pull from its messages or a batch from closing.
     let held_max = settings.consumer.max_in_flight_messages;
     Channels {
         deliveries: mpsc::channel(held_max),

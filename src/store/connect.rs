@@ -8,7 +8,10 @@ use clickhouse::error::Error;
 use clickhouse::{Client, RowOwned, RowRead};
 use url::{Host, Url};
 
+use super::failure::Failure;
 use super::pinned::{MEANING, Mark, NO_LIMITS, Setting, Unproven};
+use super::pins::Pins;
+use super::post::Post;
 use super::{StoreError, http};
 use crate::fault_point::FaultPoints;
 use crate::settings::{ClickHouse, Compression};
@@ -23,6 +26,8 @@ pub struct Store {
     pub(super) client: Client,
     /// Without settings.
     pub(super) bare: Client,
+    pub(super) post: Post,
+    pub(super) pins: Pins,
     pub(super) user: String,
     pub(super) database: String,
     pub(super) table: String,
@@ -51,12 +56,20 @@ impl Store {
             Compression::Auto => clickhouse::Compression::Lz4,
         };
         let tls = Side::of("clickhouse", &clickhouse.tls_files);
-        let bare = http::client(clickhouse, &tls)?
+        let (bare, inserts) = http::clients(clickhouse, &tls)?;
+        let bare = bare
             .with_url(&clickhouse.url)
             .with_user(&clickhouse.user)
             .with_password(clickhouse.password.expose())
             .with_compression(compression)
             .with_product_info("risksignal", env!("CARGO_PKG_VERSION"));
+        let post = Post {
+            client: inserts,
+            url: clickhouse.url.clone(),
+            user: clickhouse.user.clone(),
+            password: clickhouse.password.clone(),
+            is_compressed: matches!(compression, clickhouse::Compression::Lz4),
+        };
         Ok(Self {
             client: MEANING
                 .into_iter()
@@ -64,6 +77,8 @@ impl Store {
                     client.with_setting(name, value)
                 }),
             bare,
+            post,
+            pins: Pins::default(),
             user: clickhouse.user.clone(),
             database: clickhouse.database.clone(),
             table: clickhouse.table.clone(),
@@ -203,7 +218,7 @@ impl Store {
             .map_err(|failure| self.failed(doing, failure))
     }
 
-    pub(super) fn failed(&self, doing: &'static str, failure: Error) -> StoreError {
+    pub(super) fn failed(&self, doing: &'static str, failure: impl Into<Failure>) -> StoreError {
         StoreError::new(doing, failure, self.tls.as_ref())
     }
 }

@@ -3,29 +3,110 @@
 use clickhouse::error::Error;
 
 use super::insert::DEADLINE_OVER;
+use super::remedy::{Remedy, SCHEMA};
 use crate::http::client::with_causes;
 use crate::tls::{self, Side};
 
 /// A ClickHouse operation that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {doing} ClickHouse: {}{advice}", with_causes(.failure))]
+#[error("cannot {doing} ClickHouse: {failure}{advice}")]
 pub struct StoreError {
     doing: &'static str,
-    failure: Error,
+    pub(super) failure: Failure,
     advice: String,
 }
 
-/// What to look at, where a setting is what is wrong. `tls` is there with https.
-fn advice(error: &Error, tls: Option<&Side>) -> String {
-    let refuses_login = |code| [192, 193, 194, 516].contains(&code);
+/// The reason for a failure.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The `clickhouse` crate's word, or a connection that failed.
+    #[error("{}", words(.0))]
+    Client(#[source] Error),
+    /// ClickHouse's exception, as the answer to an insert.
+    #[error("{}", .0.text)]
+    Exception(Exception),
+    /// Something else answered an insert, and what it said is of no use here.
+    #[error(
+        "{url} answered {status}{what}, which is not ClickHouse's own answer; is there a proxy on the way that answers by itself or changes the headers?"
+    )]
+    Foreign {
+        /// As it may be printed.
+        url: String,
+        status: u16,
+        what: &'static str,
+    },
+    /// An OK that does not stand for all rows.
+    #[error(
+        "it answered 200 with {written} rows written of {rows} that were sent; does a profile or a proxy change the insert's settings (timeout_overflow_mode)?"
+    )]
+    Fewer {
+        /// By ClickHouse's count.
+        written: u64,
+        /// As many as were sent.
+        rows: u64,
+    },
+}
+
+/// ClickHouse's exception.
+#[derive(Debug)]
+pub(super) struct Exception {
+    pub code: u32,
+    pub text: String,
+    /// It is the answer to this very query, which is over then.
+    pub is_answer: bool,
+}
+
+impl Exception {
+    /// True when the table's default for `ingested_at` threw it, and nothing that quotes the text.
+    /// The text of a `throwIf` is a constant, and stands at the start.
+    pub(super) fn is_deadline(&self) -> bool {
+        let message = self.text.split_once("DB::Exception: ");
+        let rest = message.and_then(|(_, message)| message.strip_prefix(DEADLINE_OVER));
+        self.code == THROW_IF
+            && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '.']))
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Client(error)
+    }
+}
+
+/// The crate's words, without the page that something else has sent.
+fn words(error: &Error) -> String {
     match error {
-        Error::BadResponse(text) if exception_code(text).is_some_and(refuses_login) => {
-            "; look at clickhouse.user and clickhouse.password".to_owned()
+        Error::BadResponse(text) if exception_code(text).is_none() && text.contains('<') => {
+            format!(
+                "a bad response of {} bytes, which is not ClickHouse's own; is there a proxy on the way that answers by itself?",
+                text.len()
+            )
         }
-        Error::BadResponse(text) if exception_code(text) == Some(497) => {
-            "; look at what clickhouse.user is granted (infra/clickhouse/grants.sql)".to_owned()
+        _ => with_causes(error),
+    }
+}
+
+impl Failure {
+    fn code(&self) -> Option<u32> {
+        match self {
+            Self::Client(Error::BadResponse(text)) => exception_code(text),
+            Self::Exception(exception) => Some(exception.code),
+            _ => None,
         }
-        _ => tls.map_or_else(String::new, |side| tls_advice(error, side)),
+    }
+
+    /// The setting to look at, where one is wrong. `tls` is there with https.
+    fn advice(&self, tls: Option<&Side>) -> String {
+        match (self.code(), self, tls) {
+            (Some(192 | 193 | 194 | 516), ..) => {
+                "; look at clickhouse.user and clickhouse.password".to_owned()
+            }
+            (Some(497), ..) => {
+                "; look at what clickhouse.user is granted (infra/clickhouse/grants.sql)".to_owned()
+            }
+            (_, Self::Client(error), Some(side)) => tls_advice(error, side),
+            _ => String::new(),
+        }
     }
 }
 
@@ -44,25 +125,16 @@ fn tls_advice(error: &Error, side: &Side) -> String {
     String::new()
 }
 
-/// What helps against a failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Remedy {
-    /// Time: the server is away, slow or overloaded. The same bytes are sent again.
-    Wait,
-    /// The operator: credentials, grants, the table or its columns are not right. Pulling
-    /// stops until an insert succeeds again.
-    Halt,
-    /// To leave rows out: ClickHouse refuses one or more of the values. Bisecting finds them.
-    Bisect,
-    /// To look at the leases: the block came after its deadline.
-    Renew,
-}
-
 impl StoreError {
-    pub(super) fn new(doing: &'static str, failure: Error, tls: Option<&Side>) -> Self {
+    pub(super) fn new(
+        doing: &'static str,
+        failure: impl Into<Failure>,
+        tls: Option<&Side>,
+    ) -> Self {
+        let failure = failure.into();
         Self {
             doing,
-            advice: advice(&failure, tls),
+            advice: failure.advice(tls),
             failure,
         }
     }
@@ -74,17 +146,16 @@ impl StoreError {
     /// ClickHouse's number for the failure, when it gave one:
     /// <https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp>.
     pub fn code(&self) -> Option<u32> {
-        match &self.failure {
-            Error::BadResponse(text) => exception_code(text),
-            _ => None,
-        }
+        self.failure.code()
     }
 
     /// What kind of failure it is, in a word: ClickHouse's number, or what came in its place.
     pub fn kind(&self) -> String {
         let without = match &self.failure {
-            Error::TimedOut => "timeout",
-            Error::Network(_) => "network",
+            Failure::Client(Error::TimedOut) => "timeout",
+            Failure::Client(Error::Network(_)) => "network",
+            Failure::Foreign { .. } => "not_clickhouse",
+            Failure::Fewer { .. } => "fewer_rows",
             // As OpenTelemetry has it for what is not told apart.
             _ => "_OTHER",
         };
@@ -92,89 +163,49 @@ impl StoreError {
             .map_or(without.to_owned(), |code| code.to_string())
     }
 
+    /// True when ClickHouse itself has answered the insert with an exception: then it is over, and
+    /// commits nothing later.
+    pub fn is_answer(&self) -> bool {
+        matches!(&self.failure, Failure::Exception(exception) if exception.is_answer)
+    }
+
+    /// True when a time-out ended it without an answer.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.failure, Failure::Client(Error::TimedOut))
+    }
+
+    /// The materialized view that an insert failed in, when ClickHouse names one.
+    pub fn view(&self) -> Option<&str> {
+        let Failure::Exception(exception) = &self.failure else {
+            return None;
+        };
+        // Behind all that may be quoted.
+        let (_, name) = exception.text.rsplit_once("while pushing to view ")?;
+        let end = name.find(". (").or_else(|| name.find([':', ' ']));
+        Some(&name[..end.unwrap_or(name.len())])
+    }
+
+    /// True when another version of ClickHouse may answer next.
+    pub(super) fn may_be_another_server(&self) -> bool {
+        matches!(self.failure, Failure::Client(_)) || self.code() == Some(UNKNOWN_SETTING)
+    }
+
     /// Whether the table, its columns or the database are at fault, and not the server or the
     /// user.
     pub fn concerns_schema(&self) -> bool {
-        matches!(self.failure, Error::SchemaMismatch(_))
+        matches!(self.failure, Failure::Client(Error::SchemaMismatch(_)))
             || self.remedy() == Remedy::Bisect
             || self.code().is_some_and(|code| SCHEMA.contains(&code))
     }
-
-    /// What helps. A failure that is not known to need something else waits: nothing is ever
-    /// given up because of a number that is not known.
-    pub fn remedy(&self) -> Remedy {
-        match &self.failure {
-            Error::BadResponse(text) if text.contains(DEADLINE_OVER) => Remedy::Renew,
-            Error::BadResponse(_) => match self.code() {
-                Some(code) if NEEDS_OPERATOR.contains(&code) => Remedy::Halt,
-                Some(code) if REFUSES_VALUES.contains(&code) => Remedy::Bisect,
-                _ => Remedy::Wait,
-            },
-            Error::SchemaMismatch(_) | Error::InvalidParams(_) | Error::Unsupported(_) => {
-                Remedy::Halt
-            }
-            _ => Remedy::Wait,
-        }
-    }
 }
 
-/// The exceptions that waiting does not mend.
-#[rustfmt::skip]
-const NEEDS_OPERATOR: [u32; 16] = [
-    10,  // NOT_FOUND_COLUMN_IN_BLOCK
-    16,  // NO_SUCH_COLUMN_IN_TABLE
-    36,  // BAD_ARGUMENTS
-    46,  // UNKNOWN_FUNCTION
-    47,  // UNKNOWN_IDENTIFIER
-    60,  // UNKNOWN_TABLE
-    62,  // SYNTAX_ERROR
-    81,  // UNKNOWN_DATABASE
-    115, // UNKNOWN_SETTING
-    164, // READONLY
-    192, // UNKNOWN_USER
-    193, // WRONG_PASSWORD
-    194, // REQUIRED_PASSWORD
-    452, // SETTING_CONSTRAINT_VIOLATION
-    497, // ACCESS_DENIED
-    516, // AUTHENTICATION_FAILED
-];
-
-/// Those of them that are about the table.
-#[rustfmt::skip]
-const SCHEMA: [u32; 5] = [
-    10, // NOT_FOUND_COLUMN_IN_BLOCK
-    16, // NO_SUCH_COLUMN_IN_TABLE
-    47, // UNKNOWN_IDENTIFIER
-    60, // UNKNOWN_TABLE
-    81, // UNKNOWN_DATABASE
-];
-
-/// The exceptions that a value in a row may cause: by a constraint, a column's own type, or a
-/// materialized view. Where the table itself is at fault, its check tells before any row is
-/// left out.
-#[rustfmt::skip]
-const REFUSES_VALUES: [u32; 17] = [
-    6,   // CANNOT_PARSE_TEXT
-    26,  // CANNOT_PARSE_QUOTED_STRING
-    27,  // CANNOT_PARSE_INPUT_ASSERTION_FAILED
-    38,  // CANNOT_PARSE_DATE
-    41,  // CANNOT_PARSE_DATETIME
-    53,  // TYPE_MISMATCH
-    69,  // ARGUMENT_OUT_OF_BOUND
-    70,  // CANNOT_CONVERT_TYPE
-    72,  // CANNOT_PARSE_NUMBER
-    117, // INCORRECT_DATA
-    131, // TOO_LARGE_STRING_SIZE
-    321, // VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
-    349, // CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
-    376, // CANNOT_PARSE_UUID
-    395, // FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
-    407, // DECIMAL_OVERFLOW
-    469, // VIOLATED_CONSTRAINT
-];
+/// UNKNOWN_SETTING
+const UNKNOWN_SETTING: u32 = 115;
+/// FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
+const THROW_IF: u32 = 395;
 
 /// The number behind `Code: ` at the start of an exception's text.
-fn exception_code(text: &str) -> Option<u32> {
+pub(super) fn exception_code(text: &str) -> Option<u32> {
     let digits = text.trim_start().strip_prefix("Code: ")?;
     let end = digits
         .find(|c: char| !c.is_ascii_digit())
@@ -185,6 +216,15 @@ fn exception_code(text: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn exception(code: u32, message: &str, is_answer: bool) -> StoreError {
+        let exception = Exception {
+            code,
+            text: format!("Code: {code}. DB::Exception: {message}"),
+            is_answer,
+        };
+        StoreError::new("test", Failure::Exception(exception), None)
+    }
 
     #[test]
     fn the_code_is_read_as_a_number() {
@@ -200,32 +240,19 @@ mod tests {
     }
 
     #[test]
-    fn only_known_codes_need_the_operator() {
-        let remedy = |error| StoreError::new("test", error, None).remedy();
-        let exception = |code: u32| Error::BadResponse(format!("Code: {code}. DB::Exception: x"));
-        for (error, expected) in [
-            (exception(60), Remedy::Halt),
-            (exception(516), Remedy::Halt),
-            (exception(16), Remedy::Halt),
-            (exception(469), Remedy::Bisect),
-            (exception(395), Remedy::Bisect),
-            (
-                Error::BadResponse(format!("Code: 395. DB::Exception: {DEADLINE_OVER}: while")),
-                Remedy::Renew,
-            ),
-            (exception(252), Remedy::Wait), // TOO_MANY_PARTS
-            (exception(241), Remedy::Wait), // MEMORY_LIMIT_EXCEEDED
-            (exception(202), Remedy::Wait), // TOO_MANY_SIMULTANEOUS_QUERIES
-            (exception(530), Remedy::Wait),
-            (
-                Error::BadResponse("502 Bad Gateway".to_owned()),
-                Remedy::Wait,
-            ),
-            (Error::TimedOut, Remedy::Wait),
-            (Error::Network("reset".into()), Remedy::Wait),
-        ] {
-            let text = error.to_string();
-            assert_eq!(remedy(error), expected, "{text}");
-        }
+    fn a_view_is_named() {
+        let text = "no seven: while executing 'FUNCTION throwIf(x) : 1': while pushing to view risksignal.picky. (FUNCTION_THROW) (version 26.7.2.1)";
+        assert_eq!(exception(395, text, true).view(), Some("risksignal.picky"));
+        assert_eq!(exception(395, "no seven", true).view(), None);
+    }
+
+    #[test]
+    fn a_page_of_a_proxy_is_not_told() {
+        let page = Error::BadResponse("<html>502</html>".to_owned());
+        let text = StoreError::new("test", page, None).to_string();
+        assert!(
+            text.contains("16 bytes") && !text.contains("html"),
+            "{text}"
+        );
     }
 }

@@ -2,8 +2,12 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use uuid::Uuid;
+
+use super::post::Timeouts;
+use super::receipt::{Receipt, Sent};
 use super::row::COLUMNS;
-use super::{Block, Store, StoreError};
+use super::{Block, Rows, Store, StoreError};
 use crate::fault_point::Point;
 
 /// The text of the exception for a block that came too late.
@@ -16,73 +20,129 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// then (`index_granularity` of the table), which they cannot divide, and they are made when
 /// it is merged. Measured: a third of the time of an insert of five rows.
 const SKIP_INDEX_ROWS_MIN: usize = 2048;
+/// Part of the time-out after which ClickHouse gives up by itself, so that its answer comes in
+/// time to say so.
+const LIMIT_PART: f64 = 0.9;
+/// Zero would mean no limit.
+const LIMIT_MIN: Duration = Duration::from_millis(100);
+const DOING: &str = "insert a batch into";
 
-/// ClickHouse's complete answer to an insert: the rows are committed.
-#[derive(Debug)]
-pub struct Receipt {
-    /// Rows committed.
-    pub rows: usize,
-    /// Bytes of the header and the encoded rows, before compression.
-    pub bytes: usize,
-    /// From the first byte sent to the answer.
-    pub duration: Duration,
+/// The time by which ClickHouse must have a whole block, by this machine's clock and by its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline {
+    /// Whole seconds in a `DateTime`, which ends in 2106.
+    theirs: u32,
+    ours: SystemTime,
 }
 
 impl Store {
+    /// A deadline at a time of day of this machine.
+    pub fn deadline(&self, at: SystemTime) -> Deadline {
+        Deadline {
+            theirs: u32::try_from(self.clickhouse_seconds(at)).unwrap_or(0),
+            ours: at,
+        }
+    }
+
+    /// The time left, by ClickHouse's clock, until a deadline is over for `over_for`; `None` when
+    /// that has passed.
+    ///
+    /// # Errors
+    /// ClickHouse cannot be asked.
+    pub async fn left_until(
+        &self,
+        deadline: Deadline,
+        over_for: Duration,
+    ) -> Result<Option<Duration>, StoreError> {
+        let select = "toUnixTimestamp64Milli(now64(3))";
+        let now: i64 = self.ask("ask for the time of", select, "").await?;
+        let over_ms = i64::from(deadline.theirs) * 1000 + over_for.as_millis() as i64;
+        let left = u64::try_from(over_ms - now).unwrap_or_default();
+        Ok((left > 0).then(|| Duration::from_millis(left)))
+    }
+
     /// Inserts a block and waits for ClickHouse's complete answer. ClickHouse refuses the
     /// block when it has it in full only at `deadline` or later: the table's default for
     /// `ingested_at` is evaluated then. Whatever stopped this process on the way, a late block
     /// does not land beside that of another instance, which has taken the messages over.
     ///
     /// # Errors
-    /// When sending stalls, the answer does not come in time, or it is an exception. The
+    /// When sending stalls, the answer does not come in time, or it is not ClickHouse's OK. The
     /// rows may be committed all the same, so only the same block may be sent again.
-    pub async fn insert(&self, block: &Block, deadline: SystemTime) -> Result<Receipt, StoreError> {
+    pub async fn insert(&self, block: &Block, deadline: Deadline) -> Result<Receipt, StoreError> {
         self.refuse_if_unfit().await?;
-        let started = Instant::now();
-        self.send(block, deadline)
-            .await
-            .map_err(|failure| self.failed("insert a batch into", failure))?;
-        Ok(Receipt {
-            rows: block.rows().len(),
-            bytes: block.rows().bytes(),
-            duration: started.elapsed(),
-        })
+        let inserted = self.send(block, deadline).await;
+        if inserted
+            .as_ref()
+            .is_err_and(StoreError::may_be_another_server)
+        {
+            self.pins.forget();
+        }
+        inserted
     }
 
-    async fn send(&self, block: &Block, deadline: SystemTime) -> clickhouse::error::Result<()> {
-        let rows = block.rows().len();
+    /// Inserts no rows, to see that the answers to inserts come through as ClickHouse gives them.
+    ///
+    /// # Errors
+    /// When they do not, or the user may not insert with the settings that inserts have.
+    pub async fn probe_insert(&self) -> Result<(), StoreError> {
+        self.pins.forget();
+        let deadline = self.deadline(SystemTime::now() + self.end_timeout);
+        self.insert(&Block::new(Rows::default()), deadline).await?;
+        Ok(())
+    }
+
+    async fn send(&self, block: &Block, deadline: Deadline) -> Result<Receipt, StoreError> {
+        let pinned = self.pinned().await?;
+        let started = Instant::now();
         // No try outlives the lease, at neither end.
-        let left = deadline.duration_since(SystemTime::now());
-        let end_timeout = self.end_timeout.min(left.unwrap_or_default());
-        let mut insert = self
-            .client
-            .insert_formatted_with(self.insert_statement())
-            // The answer must mean committed: ClickHouse 26.3 and later turn async inserts on
-            // by default, and a query may otherwise be answered before it has ended.
-            .with_setting("async_insert", "0")
-            .with_setting("wait_end_of_query", "1")
-            .with_setting("insert_deduplicate", "1")
-            .with_setting("insert_deduplication_token", block.token().to_string())
+        let left = deadline.ours.duration_since(SystemTime::now());
+        let end = self.end_timeout.min(left.unwrap_or_default());
+        let limit = end.mul_f64(LIMIT_PART).max(LIMIT_MIN);
+        let (query_id, rows) = (Uuid::new_v4(), block.rows().len());
+        let mut parameters = vec![
+            ("query", self.insert_statement()),
+            ("query_id", query_id.to_string()),
+            ("insert_deduplication_token", block.token().to_string()),
             // A server that is still at work when the client has given up could commit late.
-            .with_setting("max_execution_time", seconds(end_timeout))
-            // A batch of old and new messages may span any number of months.
-            .with_setting("max_partitions_per_insert_block", "0")
-            // The rows of one batch are one block, so that the token stands for all of them.
-            .with_setting("max_insert_block_size", rows.max(1).to_string())
-            .with_setting("max_insert_threads", "1")
-            .with_setting(
+            ("max_execution_time", limit.as_secs_f64().to_string()),
+            ("max_insert_block_size", rows.max(1).to_string()),
+            (
                 "materialize_skip_indexes_on_insert",
-                if rows < SKIP_INDEX_ROWS_MIN { "0" } else { "1" },
-            )
-            .with_timeouts(Some(self.send_timeout.min(end_timeout)), Some(end_timeout));
-        // Whole seconds in a `DateTime`, which ends in 2106.
-        let deadline = u32::try_from(self.clickhouse_seconds(deadline)).unwrap_or(0);
-        for chunk in block.chunks(deadline, CHUNK_BYTES) {
-            insert.send(chunk).await?;
-        }
-        self.faults.reached(Point::InsertSent).await;
-        insert.end().await
+                u8::from(rows >= SKIP_INDEX_ROWS_MIN).to_string(),
+            ),
+        ];
+        parameters.extend(
+            pinned
+                .iter()
+                .map(|(name, value)| (*name, (*value).to_owned())),
+        );
+        let bytes = block.rows().bytes();
+        let timeouts = Timeouts {
+            send: self.send_timeout.min(end),
+            end,
+        };
+        let chunks = block.chunks(deadline.theirs, CHUNK_BYTES);
+        let all_sent = async {
+            // A probe is no insert.
+            if rows > 0 {
+                self.faults.reached(Point::InsertSent).await;
+            }
+        };
+        let answer = self
+            .post
+            .send(&parameters, chunks, bytes, timeouts, all_sent)
+            .await
+            .map_err(|failure| self.failed(DOING, failure))?;
+        let sent = Sent {
+            query_id,
+            token: block.token(),
+            rows,
+            bytes,
+            duration: started.elapsed(),
+            limit,
+        };
+        Receipt::read(&answer, &sent).map_err(|failure| self.failed(DOING, failure))
     }
 
     fn insert_statement(&self) -> String {
@@ -92,9 +152,4 @@ impl Store {
             self.table()
         )
     }
-}
-
-/// At least one second, since zero means no limit.
-fn seconds(duration: Duration) -> String {
-    duration.as_secs().max(1).to_string()
 }

@@ -10,6 +10,8 @@
 
 use uuid::Uuid;
 
+use super::pins::ALWAYS;
+
 /// Name and value.
 pub(super) type Setting = (&'static str, &'static str);
 
@@ -55,18 +57,19 @@ pub(super) const NO_LIMITS: [Setting; 9] = [
     ("max_rows_to_group_by", "0"),
 ];
 
-/// What an insert sets, for the check that the profile lets it. The values that differ from batch to
-/// batch stand for any.
-pub(super) const OF_INSERTS: [Setting; 8] = [
-    ("async_insert", "0"),
-    ("insert_deduplicate", "1"),
+/// What an insert sets for its very block, with values that stand for any.
+const PER_BLOCK: [Setting; 4] = [
     ("insert_deduplication_token", "-"),
     ("max_execution_time", "30"),
-    ("max_partitions_per_insert_block", "0"),
     ("max_insert_block_size", "1048576"),
-    ("max_insert_threads", "1"),
     ("materialize_skip_indexes_on_insert", "0"),
 ];
+
+/// What an insert sets besides, for the check that the profile lets it.
+pub(super) fn of_inserts() -> impl Iterator<Item = Setting> {
+    let is_other = |(name, _): &Setting| pinned().all(|(pinned, _)| pinned != *name);
+    ALWAYS.into_iter().chain(PER_BLOCK).filter(is_other)
+}
 
 /// A setting without effect. Each query sends another value, which no default can equal, so that the answer
 /// shows that the settings of its own request were in force.
@@ -139,7 +142,7 @@ impl Mark {
 /// Every setting that a request of the daemon may carry, with a value that it has then.
 pub(super) fn all() -> impl Iterator<Item = Setting> {
     let witness = std::iter::once((WITNESS, "risksignal"));
-    pinned().chain(OF_INSERTS).chain(witness)
+    pinned().chain(of_inserts()).chain(witness)
 }
 
 fn pinned() -> impl Iterator<Item = Setting> {

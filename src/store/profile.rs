@@ -1,6 +1,6 @@
 //! What an administrator can set against this user: limits on settings, and policies on rows.
 
-use super::pinned::{self, OF_INSERTS, Setting};
+use super::pinned::{self, Setting};
 use super::{Store, StoreError};
 
 /// Exceptions for a setting that a request may not set: READONLY, SETTING_CONSTRAINT_VIOLATION,
@@ -40,7 +40,8 @@ impl Store {
     /// [`ProfileError::Settings`] with every setting that it forbids.
     pub async fn check_profile(&self) -> Result<(), ProfileError> {
         let select = "[toString(getSetting('readonly')), toString(getSettingOrDefault('deduplicate_insert', ''))]";
-        let asked = self.ask_with::<Vec<String>>("read the settings of", select, "", &OF_INSERTS);
+        let of_inserts: Vec<Setting> = pinned::of_inserts().collect();
+        let asked = self.ask_with::<Vec<String>>("read the settings of", select, "", &of_inserts);
         let found = match asked.await {
             Err(error) if error.code().is_some_and(|code| FORBIDDEN.contains(&code)) => {
                 return Err(self.forbidden(error).await);

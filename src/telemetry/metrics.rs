@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream::State;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    TextEncoder,
 };
 
 use crate::store::Remedy;
@@ -15,6 +15,7 @@ use crate::store::Remedy;
 use super::events::Inserted;
 use super::figures::Figures;
 use super::kinds::KindTally;
+use super::maker::Maker;
 
 /// Seconds: of an insert, of decoding, from publish to commit. From 50 µs to 5 minutes, each
 /// about 2.2 times the one before.
@@ -71,6 +72,7 @@ pub struct Metrics {
     pub decode_duration_seconds: Histogram,
     pub end_to_end_latency_seconds: Histogram,
     pub insert_retries_total: IntCounterVec,
+    pub view_refusals_total: IntCounter,
     pub circuit_open: IntGauge,
     pub pulling_halted: IntGauge,
     pub in_flight_messages: IntGauge,
@@ -98,75 +100,6 @@ pub struct Metrics {
     pub cache_reads_total: IntCounterVec,
 }
 
-/// Makes metrics and registers them.
-struct Maker(Registry);
-
-impl Maker {
-    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
-        let counter = IntCounter::with_opts(Opts::new(full(name), help))?;
-        self.0.register(Box::new(counter.clone()))?;
-        Ok(counter)
-    }
-
-    fn counters(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> prometheus::Result<IntCounterVec> {
-        let counters = IntCounterVec::new(Opts::new(full(name), help), labels)?;
-        self.0.register(Box::new(counters.clone()))?;
-        Ok(counters)
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
-        let gauge = IntGauge::with_opts(Opts::new(full(name), help))?;
-        self.0.register(Box::new(gauge.clone()))?;
-        Ok(gauge)
-    }
-
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
-        let gauges = IntGaugeVec::new(Opts::new(full(name), help), labels)?;
-        self.0.register(Box::new(gauges.clone()))?;
-        Ok(gauges)
-    }
-
-    fn histograms(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-        buckets: &[f64],
-    ) -> prometheus::Result<HistogramVec> {
-        let options = HistogramOpts::new(full(name), help).buckets(buckets.to_vec());
-        let histograms = HistogramVec::new(options, labels)?;
-        self.0.register(Box::new(histograms.clone()))?;
-        Ok(histograms)
-    }
-
-    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
-        let options = HistogramOpts::new(full(name), help).buckets(buckets.to_vec());
-        let histogram = Histogram::with_opts(options)?;
-        self.0.register(Box::new(histogram.clone()))?;
-        Ok(histogram)
-    }
-
-    /// What the process is, and what it uses.
-    fn process(&self) -> prometheus::Result<()> {
-        let build = Opts::new(full("build_info"), "Always 1; the version is a label")
-            .const_label("version", env!("CARGO_PKG_VERSION"));
-        let build = IntGauge::with_opts(build)?;
-        build.set(1);
-        self.0.register(Box::new(build))?;
-        let process = prometheus::process_collector::ProcessCollector::for_self();
-        self.0.register(Box::new(process))
-    }
-}
-
-fn full(name: &str) -> String {
-    format!("risksignal_{name}")
-}
-
 #[rustfmt::skip]
 impl Metrics {
     /// All metrics, at zero.
@@ -192,7 +125,8 @@ impl Metrics {
             insert_duration_seconds: make.histogram("insert_duration_seconds", "From the first byte of a batch sent to ClickHouse's answer", SECONDS)?,
             decode_duration_seconds: make.histogram("decode_duration_seconds", "To judge and encode the messages that arrived together, at most 512", SECONDS)?,
             end_to_end_latency_seconds: make.histogram("end_to_end_latency_seconds", "From JetStream storing a signal to ClickHouse committing its row", SECONDS)?,
-            insert_retries_total: make.counters("insert_retries_total", "Failed tries of an insert, by what helps: wait, halt (the operator), bisect (a refused value), renew (it came too late)", &["remedy"])?,
+            insert_retries_total: make.counters("insert_retries_total", "Failed tries of an insert, by what helps: wait, halt (the operator), bisect (a refused value), renew (it came too late), halve (less at a time)", &["remedy"])?,
+            view_refusals_total: make.counter("view_refusals_total", "Inserts whose rows are in the table, but that a materialized view on it refused; the view lacks them")?,
             circuit_open: make.gauge("circuit_open", "1 while only one insert at a time tries whether ClickHouse is back")?,
             pulling_halted: make.gauge("pulling_halted", "1 while no signals are pulled, since ClickHouse needs the operator")?,
             in_flight_messages: make.gauge("in_flight_messages", "Messages between pull and ack in this instance, as of the last half second")?,
@@ -220,7 +154,7 @@ impl Metrics {
             cache_reads_total: make.counters("cache_reads_total", "Wallets that clients asked for, by what Redis knew: hit, or ClickHouse was asked: miss, busy (more signals than Redis keeps), stale, away", &["result"])?,
             registry: make.0,
         };
-        let remedies = [Remedy::Wait, Remedy::Halt, Remedy::Bisect, Remedy::Renew].map(remedy_name);
+        let remedies = [Remedy::Wait, Remedy::Halt, Remedy::Bisect, Remedy::Renew, Remedy::Halve].map(remedy_name);
         for (counters, labels) in [
             (&metrics.signals_dead_lettered_total, &REASONS[..]),
             (&metrics.insert_retries_total, &remedies),
@@ -396,5 +330,6 @@ fn remedy_name(remedy: Remedy) -> &'static str {
         Remedy::Halt => "halt",
         Remedy::Bisect => "bisect",
         Remedy::Renew => "renew",
+        Remedy::Halve => "halve",
     }
 }

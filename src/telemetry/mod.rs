@@ -4,6 +4,7 @@ pub mod events;
 pub mod figures;
 pub mod kinds;
 pub mod log;
+mod maker;
 pub mod metrics;
 pub mod recent;
 pub mod traces;

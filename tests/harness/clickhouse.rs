@@ -14,6 +14,7 @@ pub const PASSWORD: &str = "risksignal_dev_2026";
 pub struct ClickHouse {
     process: Mutex<Process>,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     log: PathBuf,
     port: u16,
 }
@@ -21,6 +22,11 @@ pub struct ClickHouse {
 impl ClickHouse {
     /// `options` are further arguments of `stack serve clickhouse`.
     pub fn spawn(data: PathBuf, options: &[String]) -> Self {
+        Self::spawn_in(Vec::new(), data, options)
+    }
+
+    /// As [`Self::spawn`], and `environment` is what its environment has besides.
+    pub fn spawn_in(environment: Vec<(String, String)>, data: PathBuf, options: &[String]) -> Self {
         std::fs::create_dir_all(&data).unwrap();
         let port = free_port();
         let mut arguments = vec![
@@ -30,10 +36,12 @@ impl ClickHouse {
         ];
         arguments.extend_from_slice(options);
         let log = data.join("output.log");
-        let process = Process::spawn(stack_serve(&arguments), &log);
+        let mut command = stack_serve(&arguments);
+        command.envs(environment.iter().cloned());
         Self {
-            process: Mutex::new(process),
+            process: Mutex::new(Process::spawn(command, &log)),
             arguments,
+            environment,
             log,
             port,
         }
@@ -69,7 +77,9 @@ impl ClickHouse {
 
     /// Starts it again on the same data and port.
     pub async fn restart(&self) {
-        let process = Process::spawn(stack_serve(&self.arguments), &self.log);
+        let mut command = stack_serve(&self.arguments);
+        command.envs(self.environment.iter().cloned());
+        let process = Process::spawn(command, &self.log);
         *self.process.lock().unwrap() = process;
         self.ready().await;
     }

@@ -8,6 +8,8 @@ pub mod browser;
 pub mod certificates;
 pub mod clickhouse;
 pub mod eavesdropper;
+pub mod hold_renames;
+pub mod lying_proxy;
 pub mod meddler;
 pub mod nats;
 pub mod notify_socket;
@@ -60,9 +62,19 @@ impl Stack {
 
     /// `clickhouse` are further arguments of `stack serve clickhouse`.
     pub async fn with(nats: nats::Options, clickhouse: &[String]) -> Self {
+        Self::with_clickhouse(nats, clickhouse, Vec::new()).await
+    }
+
+    /// As [`Self::with`], and `environment` is ClickHouse's.
+    pub async fn with_clickhouse(
+        nats: nats::Options,
+        clickhouse: &[String],
+        environment: Vec<(String, String)>,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let nats = Nats::spawn(dir.path().join("nats"), nats);
-        let clickhouse = ClickHouse::spawn(dir.path().join("clickhouse"), clickhouse);
+        let data = dir.path().join("clickhouse");
+        let clickhouse = ClickHouse::spawn_in(environment, data, clickhouse);
         nats.ready().await;
         clickhouse.ready().await;
         Self {

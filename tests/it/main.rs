@@ -36,6 +36,7 @@ mod outages;
 mod produce;
 mod profiles;
 mod properties;
+mod receipts;
 mod reload;
 mod schema;
 mod secrets;

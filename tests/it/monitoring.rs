@@ -17,7 +17,7 @@ use crate::harness::{Daemon, Stack, eventually};
 
 const DASHBOARDS: [&str; 2] = ["pipeline.json", "storage.json"];
 /// Every alert, as the run below has them fire.
-const ALERTS: [&str; 7] = [
+const ALERTS: [&str; 8] = [
     "JetStreamStorageFilling",
     "RiskSignalCacheStale",
     "RiskSignalDeadLettersRising",
@@ -25,6 +25,7 @@ const ALERTS: [&str; 7] = [
     "RiskSignalLagGrowing",
     "RiskSignalNoInserts",
     "RiskSignalNotReady",
+    "RiskSignalViewRefuses",
 ];
 
 fn infra(path: &str) -> PathBuf {
@@ -225,6 +226,7 @@ async fn every_panel_shows_something_and_every_alert_fires_and_resolves() {
         "RiskSignalDown",
         "RiskSignalNotReady",
         "RiskSignalNoInserts",
+        "RiskSignalViewRefuses",
     ] {
         alert(&prometheus, quiet, false).await;
     }
@@ -234,6 +236,14 @@ async fn every_panel_shows_something_and_every_alert_fires_and_resolves() {
     alert(&prometheus, "RiskSignalCacheStale", true).await;
     redis.restart().await;
     alert(&prometheus, "RiskSignalCacheStale", false).await;
+
+    stack
+        .clickhouse
+        .execute("CREATE MATERIALIZED VIEW picky ENGINE = MergeTree ORDER BY no AS SELECT throwIf(1, 'no') AS no FROM raw_signals")
+        .await;
+    alert(&prometheus, "RiskSignalViewRefuses", true).await;
+    stack.clickhouse.execute("DROP VIEW picky").await;
+    alert(&prometheus, "RiskSignalViewRefuses", false).await;
 
     let away = [
         "RiskSignalNotReady",

@@ -229,8 +229,8 @@ impl InsertTrace {
     pub fn committed(self, receipt: &Receipt) {
         let Some(insert) = &self.0 else { return };
         insert.span.span().set_attributes([
-            KeyValue::new("risksignal.insert.rows", count(receipt.rows)),
-            KeyValue::new("risksignal.insert.bytes", count(receipt.bytes)),
+            KeyValue::new("risksignal.insert.rows", count(receipt.rows())),
+            KeyValue::new("risksignal.insert.bytes", count(receipt.bytes())),
             KeyValue::new("risksignal.insert.tries", count(insert.failures + 1)),
         ]);
     }

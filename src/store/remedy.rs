@@ -1,0 +1,204 @@
+//! Remedies for ClickHouse's failures.
+
+use clickhouse::error::Error;
+
+use super::StoreError;
+use super::failure::Failure;
+
+/// What helps against a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// Time: the server is away, slow or overloaded. The same bytes are sent again.
+    Wait,
+    /// The operator: credentials, grants, the table or its columns are not right. Pulling
+    /// stops until an insert succeeds again.
+    Halt,
+    /// To leave rows out: ClickHouse refuses one or more of the values. Bisecting finds them.
+    Bisect,
+    /// To look at the leases: the block came after its deadline.
+    Renew,
+    /// To send less at a time: ClickHouse lacks the memory or the time for all of it.
+    Halve,
+}
+
+impl StoreError {
+    /// What helps. A failure that is not known to need something else waits: nothing is ever
+    /// given up because of a number that is not known.
+    pub fn remedy(&self) -> Remedy {
+        match &self.failure {
+            Failure::Exception(exception) if exception.is_deadline() => Remedy::Renew,
+            // No row is blamed for what ClickHouse may not have said.
+            Failure::Exception(exception)
+                if !exception.is_answer && REFUSES_VALUES.contains(&exception.code) =>
+            {
+                Remedy::Wait
+            }
+            Failure::Exception(_) | Failure::Client(Error::BadResponse(_)) => match self.code() {
+                Some(code) if NEEDS_OPERATOR.contains(&code) => Remedy::Halt,
+                Some(code) if REFUSES_VALUES.contains(&code) => Remedy::Bisect,
+                Some(code) if LACKS_ROOM.contains(&code) => Remedy::Halve,
+                _ => Remedy::Wait,
+            },
+            // Who says OK for ClickHouse does not mend by itself; what is away may.
+            Failure::Foreign { status, .. } if *status < 300 => Remedy::Halt,
+            Failure::Fewer { .. }
+            | Failure::Client(
+                Error::SchemaMismatch(_) | Error::InvalidParams(_) | Error::Unsupported(_),
+            ) => Remedy::Halt,
+            _ => Remedy::Wait,
+        }
+    }
+}
+
+/// The exceptions that a smaller batch may not cause.
+#[rustfmt::skip]
+const LACKS_ROOM: [u32; 2] = [
+    159, // TIMEOUT_EXCEEDED
+    241, // MEMORY_LIMIT_EXCEEDED
+];
+
+/// The exceptions that waiting does not mend.
+#[rustfmt::skip]
+const NEEDS_OPERATOR: [u32; 16] = [
+    10,  // NOT_FOUND_COLUMN_IN_BLOCK
+    16,  // NO_SUCH_COLUMN_IN_TABLE
+    36,  // BAD_ARGUMENTS
+    46,  // UNKNOWN_FUNCTION
+    47,  // UNKNOWN_IDENTIFIER
+    60,  // UNKNOWN_TABLE
+    62,  // SYNTAX_ERROR
+    81,  // UNKNOWN_DATABASE
+    115, // UNKNOWN_SETTING
+    164, // READONLY
+    192, // UNKNOWN_USER
+    193, // WRONG_PASSWORD
+    194, // REQUIRED_PASSWORD
+    452, // SETTING_CONSTRAINT_VIOLATION
+    497, // ACCESS_DENIED
+    516, // AUTHENTICATION_FAILED
+];
+
+/// Those of them that are about the table.
+#[rustfmt::skip]
+pub(super) const SCHEMA: [u32; 5] = [
+    10, // NOT_FOUND_COLUMN_IN_BLOCK
+    16, // NO_SUCH_COLUMN_IN_TABLE
+    47, // UNKNOWN_IDENTIFIER
+    60, // UNKNOWN_TABLE
+    81, // UNKNOWN_DATABASE
+];
+
+/// The exceptions that a value in a row may cause: by a constraint, a column's own type, or a
+/// materialized view. Where the table itself is at fault, its check tells before any row is
+/// left out.
+#[rustfmt::skip]
+const REFUSES_VALUES: [u32; 17] = [
+    6,   // CANNOT_PARSE_TEXT
+    26,  // CANNOT_PARSE_QUOTED_STRING
+    27,  // CANNOT_PARSE_INPUT_ASSERTION_FAILED
+    38,  // CANNOT_PARSE_DATE
+    41,  // CANNOT_PARSE_DATETIME
+    53,  // TYPE_MISMATCH
+    69,  // ARGUMENT_OUT_OF_BOUND
+    70,  // CANNOT_CONVERT_TYPE
+    72,  // CANNOT_PARSE_NUMBER
+    117, // INCORRECT_DATA
+    131, // TOO_LARGE_STRING_SIZE
+    321, // VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
+    349, // CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
+    376, // CANNOT_PARSE_UUID
+    395, // FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
+    407, // DECIMAL_OVERFLOW
+    469, // VIOLATED_CONSTRAINT
+];
+
+#[cfg(test)]
+mod tests {
+    use super::super::failure::Exception;
+    use super::super::insert::DEADLINE_OVER;
+    use super::*;
+
+    fn exception(code: u32, message: &str, is_answer: bool) -> StoreError {
+        let exception = Exception {
+            code,
+            text: format!("Code: {code}. DB::Exception: {message}"),
+            is_answer,
+        };
+        StoreError::new("test", Failure::Exception(exception), None)
+    }
+
+    #[test]
+    fn only_known_codes_need_the_operator() {
+        for (code, expected) in [
+            (60, Remedy::Halt),
+            (516, Remedy::Halt),
+            (16, Remedy::Halt),
+            (469, Remedy::Bisect),
+            (395, Remedy::Bisect),
+            (252, Remedy::Wait),  // TOO_MANY_PARTS
+            (241, Remedy::Halve), // MEMORY_LIMIT_EXCEEDED
+            (159, Remedy::Halve), // TIMEOUT_EXCEEDED
+            (202, Remedy::Wait),  // TOO_MANY_SIMULTANEOUS_QUERIES
+            (530, Remedy::Wait),
+        ] {
+            let error = exception(code, "x", true);
+            assert_eq!(error.remedy(), expected, "{error}");
+            let text = format!("Code: {code}. DB::Exception: x");
+            let by_crate = StoreError::new("test", Error::BadResponse(text), None);
+            assert_eq!(by_crate.remedy(), expected, "{by_crate}");
+        }
+        assert_eq!(exception(469, "x", false).remedy(), Remedy::Wait);
+        let foreign = |status| Failure::Foreign {
+            url: String::new(),
+            status,
+            what: "",
+        };
+        for (failure, expected) in [
+            (
+                Error::BadResponse("502 Bad Gateway".to_owned()).into(),
+                Remedy::Wait,
+            ),
+            (Error::TimedOut.into(), Remedy::Wait),
+            (Error::Network("reset".into()).into(), Remedy::Wait),
+            (foreign(200), Remedy::Halt),
+            (foreign(502), Remedy::Wait),
+            (foreign(403), Remedy::Wait),
+            (
+                Failure::Fewer {
+                    written: 1,
+                    rows: 2,
+                },
+                Remedy::Halt,
+            ),
+        ] {
+            let error = StoreError::new("test", failure, None);
+            assert_eq!(error.remedy(), expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn only_the_tables_own_word_is_the_deadline() {
+        for (code, message, expected) in [
+            (
+                395,
+                format!("{DEADLINE_OVER}: while executing"),
+                Remedy::Renew,
+            ),
+            (395, format!("{DEADLINE_OVER}. (FUNCTION"), Remedy::Renew),
+            (395, DEADLINE_OVER.to_owned(), Remedy::Renew),
+            // A constraint that quotes a payload; a view with words of its own.
+            (469, format!("{DEADLINE_OVER}: x"), Remedy::Bisect),
+            (
+                469,
+                format!("payload = '{DEADLINE_OVER}: x'"),
+                Remedy::Bisect,
+            ),
+            (395, format!("no: {DEADLINE_OVER}: x"), Remedy::Bisect),
+            (395, format!("{DEADLINE_OVER} twice"), Remedy::Bisect),
+            (241, format!("{DEADLINE_OVER}: x"), Remedy::Halve),
+        ] {
+            let error = exception(code, &message, true);
+            assert_eq!(error.remedy(), expected, "{error}");
+        }
+    }
+}
