@@ -1,18 +1,19 @@
 //! One process: what it may do with a claim, and what it concludes from an answer.
 
+mod ends;
 mod parts;
 mod work;
 
+pub use ends::{Evidence, FenceOver, WindowFull};
 pub use work::{Answer, Attempt, Found};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::flaw::{Flaw, Flaws};
 use crate::id::{Nonce, Publisher};
 use crate::log::{Log, LogError};
-use crate::record::{Block, Body, Done, Fate, Part, Proof, Record};
+use crate::record::{Block, Body, Done, Proof, Record};
 
-use parts::{Division, divide};
 use work::Work;
 
 /// One process that reads the log and works on claims.
@@ -59,44 +60,6 @@ pub enum Step {
     Split,
     /// Wait until the fence is over, look for the rows, and settle the claim.
     Settle,
-}
-
-/// The table's window has no place for another token for now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{tokens} deduplication tokens must stay in the table's window of {window}; nothing is claimed until some of their fences are over: raise the table's deduplication window, or lower batch.max_inserts_per_second"
-)]
-pub struct WindowFull {
-    /// Tokens that must stay.
-    pub tokens: usize,
-    /// Tokens that the table keeps.
-    pub window: usize,
-}
-
-/// Proof that no try of a claim can land any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FenceOver {
-    fence: i64,
-}
-
-impl FenceOver {
-    /// Judges by ClickHouse's clock: `now` is the lowest time that all live replicas answer,
-    /// `late` the longest time between ClickHouse's look at a fence and the block's commit,
-    /// with the largest step back of its clock that is tolerated. All in seconds.
-    pub fn judge(fence: i64, now: i64, late: i64) -> Option<Self> {
-        (now > fence.saturating_add(late)).then_some(Self { fence })
-    }
-}
-
-/// What was seen of a claim since its fence is over.
-#[derive(Debug, Clone, Copy)]
-pub struct Evidence<'a> {
-    /// Proof that the fence is over.
-    pub over: FenceOver,
-    /// What the table has of the claim, asked since then.
-    pub found: &'a Found,
-    /// Its messages that are neither in the stream nor stored as dead letters.
-    pub gone: &'a BTreeSet<u64>,
 }
 
 impl Instance {
@@ -256,102 +219,18 @@ impl Instance {
         if self.step(claim) != Step::Finish {
             return None;
         }
-        let is_mine = self.log.claim(claim)?.publisher == self.me;
+        let has_rows = !self.log.claim(claim)?.block.rows().is_empty();
         let work = self.works.entry(claim).or_default();
-        let proof = match work.found {
-            None if is_mine => Proof::OnlyTry,
-            _ => Proof::Counted,
+        // Of no rows all are there, whoever has tried.
+        let proof = if has_rows && work.found.is_none() {
+            Proof::OnlyTry
+        } else {
+            Proof::Counted
         };
         work.is_concluded = true;
         let done = Done { claim, proof };
         self.done.push(done);
         Some(done)
-    }
-
-    /// Splits a claim that ClickHouse refuses, when that is the next step: into halves, or a
-    /// dead letter in the place of a single row.
-    ///
-    /// # Errors
-    /// When the table's window has no place for the tokens of the parts.
-    pub fn split(
-        &mut self,
-        id: Nonce,
-        claim: Nonce,
-        fence: i64,
-        nonce: impl FnMut() -> Nonce,
-    ) -> Result<Option<Record>, WindowFull> {
-        if self.step(claim) != Step::Split {
-            return Ok(None);
-        }
-        self.room()?;
-        let Some(open) = self.log.claim(claim) else {
-            return Ok(None);
-        };
-        let division = self.division(claim);
-        let parts = divide(open.block.entries.clone(), division, fence, nonce);
-        let body = Body::Split { claim, parts };
-        Ok(Some(self.record(id, body, Some(claim))))
-    }
-
-    /// Settles a claim whose fence is over, whoever published it.
-    ///
-    /// # Errors
-    /// When the table's window has no place for the tokens of the parts.
-    pub fn settle(
-        &mut self,
-        id: Nonce,
-        claim: Nonce,
-        evidence: Evidence<'_>,
-        fence: i64,
-        nonce: impl FnMut() -> Nonce,
-    ) -> Result<Option<Record>, WindowFull> {
-        self.room()?;
-        let Some(open) = self.log.claim(claim) else {
-            return Ok(None);
-        };
-        let nothing = Work::default();
-        let work = self.works.get(&claim).unwrap_or(&nothing);
-        if work.is_concluded || work.is_open() || evidence.over.fence < open.block.fence {
-            return Ok(None);
-        }
-        let (mut left, mut lost) = (Vec::new(), Vec::new());
-        for entry in &open.block.entries {
-            let is_stored = match entry.fate {
-                Fate::Row => evidence.found.has(entry.stream_seq),
-                Fate::DeadLetter(_) => work.dead_letters.contains(&entry.stream_seq),
-            };
-            if is_stored {
-                continue;
-            }
-            if evidence.gone.contains(&entry.stream_seq) {
-                lost.push(entry.stream_seq);
-            } else {
-                left.push(*entry);
-            }
-        }
-        let parts: Vec<Part> = divide(left, self.division(claim), fence, nonce);
-        let body = Body::Settled { claim, parts, lost };
-        Ok(Some(self.record(id, body, Some(claim))))
-    }
-
-    /// How a claim is divided, by what this process has seen of it itself.
-    fn division(&self, claim: Nonce) -> Division {
-        match self.works.get(&claim) {
-            Some(work) if work.is_refused() => Division::Refused,
-            Some(work) if work.is_too_large() => Division::Halves,
-            _ => Division::Whole,
-        }
-    }
-
-    fn room(&self) -> Result<(), WindowFull> {
-        let tokens = self.log.tokens();
-        if tokens < self.window / 2 {
-            return Ok(());
-        }
-        Err(WindowFull {
-            tokens,
-            window: self.window,
-        })
     }
 
     /// Makes a record, which takes along what is done and may end a claim.
@@ -392,3 +271,6 @@ impl Instance {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
