@@ -62,8 +62,8 @@ pub enum Event {
     LoseAnswer { flight: usize },
     /// A block is lost before ClickHouse has it.
     LoseBlock { flight: usize },
-    /// A process acks a message.
-    Ack { node: usize, seq: u64 },
+    /// A process reports a sequence that the stream does not have.
+    Absent { node: usize, seq: u64 },
     /// ClickHouse's clock goes on.
     Tick,
     /// A process is killed and started again.

@@ -1,16 +1,18 @@
 //! What an event does to the world.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, Mutex};
 
+use crate::bounds::Bounds;
 use crate::events::Breach;
-use crate::world::{Bounds, CREATED, Flight, Node, World};
+use crate::world::{CREATED, Flight, Message, Node, World, position, rows};
 use claims::{
-    Answer, Block, Cause, Entry, Evidence, Fate, FenceOver, Flaw, Found, Instance, Nonce, Position,
+    Answer, Block, Cause, Entry, Evidence, Fate, FenceOver, Flaw, Found, Instance, Nonce,
     Publisher, Standing, Step,
 };
 
 /// What is explored.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Explored {
     /// The size of the world.
     pub bounds: Bounds,
@@ -20,6 +22,8 @@ pub struct Explored {
     pub breach: Option<Breach>,
     /// Whether every state is shown to have a way out.
     pub recovers: bool,
+    /// Fingerprints of states that are known to have one.
+    pub recovered: Arc<Mutex<HashSet<u64>>>,
 }
 
 impl Explored {
@@ -32,20 +36,11 @@ impl Explored {
         Instance::new(me, window).breaking(self.flaw)
     }
 
-    /// The position of a message.
-    pub fn position(seq: u64) -> Position {
-        Position {
-            stream_created_ns: CREATED,
-            stream_seq: seq,
-            published_ns: 0,
-        }
-    }
-
     /// The block of messages, with a fence that is over at the next tick.
-    pub fn block(world: &World, messages: impl Iterator<Item = u64>, given_up: bool) -> Block {
-        let entry = |seq| Entry {
+    pub fn block(world: &World, messages: impl Iterator<Item = Message>, given_up: bool) -> Block {
+        let entry = |(seq, published_ns)| Entry {
             stream_seq: seq,
-            published_ns: 0,
+            published_ns,
             fate: if given_up {
                 Fate::DeadLetter(Cause::MaxDeliveries)
             } else if world.is_invalid(seq) {
@@ -61,35 +56,30 @@ impl Explored {
         }
     }
 
-    /// Messages that a process may claim: in the stream, and free by what it has read. Acked
-    /// ones are among them, since an operator may have them delivered again.
-    pub fn free(world: &World, node: usize) -> Vec<u64> {
-        let log = world.nodes[node].instance.log();
-        let is_free = |seq: &u64| log.standing(Self::position(*seq)) == Standing::Free;
+    /// Messages that a process may claim: in the stream, and free by what it has read.
+    pub fn free(world: &World, node: usize) -> Vec<Message> {
+        let log = world.log_of(node);
+        let is_free = |message: &Message| log.standing(position(*message)) == Standing::Free;
         let has_read = log.tip().seq > 0;
-        let present = world.stream.iter().copied();
-        present.filter(|seq| has_read && is_free(seq)).collect()
-    }
-
-    /// Messages that are done by what a process has read, and not acked.
-    pub fn done(world: &World, node: usize) -> Vec<u64> {
-        let log = world.nodes[node].instance.log();
-        let is_done = |seq: &u64| log.standing(Self::position(*seq)) == Standing::Done;
-        let open = world.stream.difference(&world.acked).copied();
-        open.filter(|seq| log.tip().seq > 0 && is_done(seq))
+        let present = world
+            .stream
+            .iter()
+            .map(|(seq, published)| (*seq, *published));
+        present
+            .filter(|message| has_read && is_free(message))
             .collect()
     }
 
     /// Has a process claim a block.
     pub fn claim(&self, world: &mut World, node: usize, block: Block) -> Option<()> {
         let id = Nonce(world.fresh(node));
-        let record = world.nodes[node].instance.claim(id, block.clone()).ok()?;
-        world.nodes[node].outbox.push(record);
+        let record = world.node(node).instance.claim(id, block.clone()).ok()?;
+        world.node(node).outbox.push(Arc::new(record));
         if self.breach == Some(Breach::SendsUnread) {
             world.flights.push(Flight {
                 token: id,
                 fence: block.fence,
-                rows: block.rows(),
+                rows: rows(&block),
                 sender: None,
                 answer: None,
             });
@@ -105,26 +95,27 @@ impl Explored {
         match step {
             Step::Wait | Step::TakeOver | Step::Settle => return None,
             Step::StoreDeadLetters => {
-                for seq in block.dead_letters() {
+                for entry in block.entries.iter().filter(|one| one.fate != Fate::Row) {
+                    let message = (entry.stream_seq, entry.published_ns);
                     // A message that is gone cannot be stored; its claim is settled.
-                    if !world.stream.contains(&seq) && !world.dead_letters.contains(&seq) {
+                    if !world.has(message) && !world.dead_letters.contains(&message) {
                         return None;
                     }
-                    world.dead_letters.insert(seq);
-                    let instance = &mut world.nodes[node].instance;
-                    instance.stored_dead_letter(claim, seq);
+                    world.dead_letters.insert(message);
+                    let instance = &mut world.node(node).instance;
+                    instance.stored_dead_letter(claim, entry.stream_seq);
                 }
             }
             Step::Send => {
-                let mut rows = block.rows();
+                let mut rows = rows(&block);
                 // A block is built from its messages: from all of them or not at all.
-                if !rows.is_subset(&world.stream) {
+                if !rows.iter().all(|row| world.has(*row)) {
                     if self.breach != Some(Breach::SendsRest) {
                         return None;
                     }
-                    rows.retain(|seq| world.stream.contains(seq));
+                    rows.retain(|row| world.has(*row));
                 }
-                let attempt = world.nodes[node].instance.send(claim)?;
+                let attempt = world.node(node).instance.send(claim)?;
                 world.flights.push(Flight {
                     token: claim,
                     fence: block.fence,
@@ -135,22 +126,23 @@ impl Explored {
             }
             Step::Count => {
                 let found = Found::new(world.found(claim));
-                world.nodes[node].instance.counted(claim, found);
+                world.node(node).instance.counted(claim, found);
             }
             Step::Finish => {
-                world.nodes[node].instance.finish(claim)?;
+                world.node(node).instance.finish(claim)?;
                 if self.breach == Some(Breach::AcksUnlogged) {
-                    let sequences = block.entries.iter().map(|entry| entry.stream_seq);
-                    world.acked.extend(sequences);
+                    let entries = block.entries.iter();
+                    let messages = entries.map(|entry| (entry.stream_seq, entry.published_ns));
+                    world.acked.extend(messages);
                 }
             }
             Step::Split => {
                 let [id, one, two] = [(); 3].map(|()| Nonce(world.fresh(node)));
                 let mut nonces = [one, two].into_iter();
                 let nonce = || nonces.next().unwrap();
-                let instance = &mut world.nodes[node].instance;
+                let instance = &mut world.node(node).instance;
                 let record = instance.split(id, claim, fence, nonce).ok()??;
-                world.nodes[node].outbox.push(record);
+                world.node(node).outbox.push(Arc::new(record));
             }
         }
         Some(())
@@ -167,10 +159,9 @@ impl Explored {
         let found = Found::new(world.found(claim));
         let mut gone = BTreeSet::new();
         for entry in &open.block.entries {
-            let seq = entry.stream_seq;
-            let is_stored = world.stream.contains(&seq) || world.dead_letters.contains(&seq);
-            if !is_stored {
-                gone.insert(seq);
+            let message = (entry.stream_seq, entry.published_ns);
+            if !world.has(message) && !world.dead_letters.contains(&message) {
+                gone.insert(entry.stream_seq);
             }
         }
         let evidence = Evidence {
@@ -185,9 +176,9 @@ impl Explored {
         };
         let nonce = || nonces.next().unwrap();
         let fence = world.now + 1;
-        let instance = &mut world.nodes[node].instance;
+        let instance = &mut world.node(node).instance;
         let record = instance.settle(id, claim, evidence, fence, nonce).ok()??;
-        world.nodes[node].outbox.push(record);
+        world.node(node).outbox.push(Arc::new(record));
         Some(())
     }
 
@@ -201,9 +192,12 @@ impl Explored {
             Answer::Late
         } else if world.refuses(&rows) {
             Answer::Refused
+        } else if rows.len() > world.left.rows_max {
+            Answer::TooLarge
         } else {
             world.commit(token, &rows);
-            Answer::Committed { exact: true }
+            let exact = !world.left.has_views;
+            Answer::Committed { exact }
         };
         Self::answer(world, flight, answer);
     }
@@ -227,8 +221,8 @@ impl Explored {
             outbox: Vec::new(),
             issued: world.nodes[node].issued,
         };
-        let ended = std::mem::replace(&mut world.nodes[node], started);
-        world.limbo.extend(ended.outbox);
+        world.limbo.extend(world.nodes[node].outbox.iter().cloned());
+        world.nodes[node] = Arc::new(started);
         for flight in &mut world.flights {
             if matches!(&flight.sender, Some((sender, _)) if *sender == node) {
                 flight.sender = None;
@@ -242,9 +236,9 @@ impl Explored {
     /// Has a process read one record.
     pub fn read(world: &mut World, node: usize) -> Option<()> {
         let (seq, record) = world.next_record(node)?;
-        let record = record.clone();
+        let record = Arc::clone(record);
         let now = world.now;
-        let process = &mut world.nodes[node];
+        let process = world.node(node);
         process.outbox.retain(|mine| mine.id != record.id);
         process.instance.read(seq, &record).ok()?;
         process.instance.forget_tokens(now, 0);
@@ -253,29 +247,55 @@ impl Explored {
 
     /// Has the log store a record of an outbox.
     pub fn store(world: &mut World, node: usize, index: usize, is_answered: bool) {
-        let record = world.nodes[node].outbox[index].clone();
+        let record = Arc::clone(&world.nodes[node].outbox[index]);
         let id = record.id;
         let seq = world.append(record);
         if is_answered {
-            world.nodes[node].outbox.remove(index);
-            world.nodes[node].instance.published(id, seq);
+            world.node(node).outbox.remove(index);
+            world.node(node).instance.published(id, seq);
         }
+    }
+
+    /// Reports whether a process has done claims that no record takes along.
+    pub fn has_done(world: &World, node: usize) -> bool {
+        let mut instance = world.nodes[node].instance.clone();
+        instance.flush(Nonce(0)).is_some()
     }
 
     /// Publishes what a process has done.
     pub fn flush(world: &mut World, node: usize) -> Option<()> {
+        if !Self::has_done(world, node) {
+            return None;
+        }
         let id = Nonce(world.fresh(node));
-        let record = world.nodes[node].instance.flush(id)?;
-        world.nodes[node].outbox.push(record);
+        let record = world.node(node).instance.flush(id)?;
+        world.node(node).outbox.push(Arc::new(record));
         Some(())
+    }
+
+    /// Sequences that the stream does not have, and that are free by what a process has read.
+    pub fn absent(world: &World, node: usize) -> Vec<u64> {
+        let log = world.log_of(node);
+        let is_free = |seq: &u64| log.standing(position((*seq, 0))) == Standing::Free;
+        let gone = (1..=world.left.messages).filter(|seq| !world.stream.contains_key(seq));
+        gone.filter(|seq| log.tip().seq > 0 && is_free(seq))
+            .collect()
+    }
+
+    /// Has a process report a sequence as absent.
+    pub fn report_absent(world: &mut World, node: usize, seq: u64) {
+        let id = Nonce(world.fresh(node));
+        let record = world.node(node).instance.absent(id, CREATED, seq, seq);
+        world.node(node).outbox.push(Arc::new(record));
     }
 
     /// Lets the fences so far end. The clock is far enough then for the longest late commit,
     /// so nothing under way lands any more.
     pub fn tick(&self, world: &mut World) {
         world.now += 2;
-        for process in &mut world.nodes {
-            process.instance.forget_tokens(world.now, 0);
+        for node in 0..world.nodes.len() {
+            let now = world.now;
+            world.node(node).instance.forget_tokens(now, 0);
         }
     }
 
@@ -283,8 +303,8 @@ impl Explored {
     pub fn snapshot(world: &mut World, node: usize) {
         let id = Nonce(world.fresh(node));
         let record = world.nodes[node].instance.snapshot(id);
-        let seq = world.append(record.clone());
-        world.log = vec![record];
+        let seq = world.append(Arc::new(record));
+        world.log.drain(..world.log.len() - 1);
         world.log_first = seq;
     }
 }

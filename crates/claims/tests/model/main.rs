@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // A test stops at the first surprise.
 
+mod bounds;
 mod events;
 mod explore;
 mod happen;
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
                 flaw: None,
                 breach: None,
                 recovers: true,
+                recovered: Default::default(),
             },
             states_max,
         );
@@ -110,6 +112,7 @@ fn main() -> ExitCode {
                 flaw: rule.flaw,
                 breach: rule.breach,
                 recovers: true,
+                recovered: Default::default(),
             },
             STATES_MAX_BROKEN,
         );

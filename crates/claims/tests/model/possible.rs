@@ -1,12 +1,12 @@
 //! What may happen in a state, and what must hold in each.
 
-use claims::{Nonce, Standing, Step};
+use claims::{Standing, Step};
 use stateright::{Model, Property};
 
 use crate::events::{Breach, Event};
 use crate::explore::Explored;
 use crate::recovery;
-use crate::world::World;
+use crate::world::{World, position};
 
 impl Explored {
     fn node_events(&self, world: &World, node: usize, events: &mut Vec<Event>) {
@@ -35,15 +35,15 @@ impl Explored {
             for bits in 1..1u64 << free.len() {
                 let messages = free.iter().enumerate();
                 let messages = messages.filter(|(index, _)| bits >> index & 1 == 1);
-                let messages = messages.fold(0, |all, (_, seq)| all | 1 << (seq - 1));
+                let messages = messages.fold(0, |all, (_, (seq, _))| all | 1 << (seq - 1));
                 events.push(Event::Claim { node, messages });
             }
             if faults.any > 0 && faults.exhausted > 0 {
-                let given_up = free.iter().map(|&seq| Event::GiveUp { node, seq });
+                let given_up = free.iter().map(|&(seq, _)| Event::GiveUp { node, seq });
                 events.extend(given_up);
             }
         }
-        if process.instance.clone().flush(Nonce(0)).is_some() {
+        if Self::has_done(world, node) {
             events.push(Event::Flush { node });
         }
         for (claim, open) in process.instance.log().claims() {
@@ -62,8 +62,10 @@ impl Explored {
                 events.push(Event::Settle { node, claim });
             }
         }
-        let done = Self::done(world, node).into_iter();
-        events.extend(done.map(|seq| Event::Ack { node, seq }));
+        if process.outbox.is_empty() {
+            let absent = Self::absent(world, node).into_iter();
+            events.extend(absent.map(|seq| Event::Absent { node, seq }));
+        }
         let log = process.instance.log();
         if faults.any > 0 && faults.crashes > 0 {
             events.push(Event::Restart { node });
@@ -117,7 +119,7 @@ impl Model for Explored {
             events.push(Event::Tick);
         }
         if faults.any > 0 && faults.deletions > 0 {
-            events.extend(world.stream.iter().map(|&seq| Event::Delete { seq }));
+            events.extend(world.stream.keys().map(|&seq| Event::Delete { seq }));
         }
         if faults.any > 0 && faults.mends > 0 && world.left.refused != 0 {
             events.push(Event::Mend);
@@ -127,6 +129,7 @@ impl Model for Explored {
     fn next_state(&self, world: &World, event: Event) -> Option<World> {
         let mut next = world.clone();
         self.happen(&mut next, event)?;
+        next.order();
         Some(next)
     }
 
@@ -141,16 +144,17 @@ impl Model for Explored {
                 rows.all(|(seq, _)| !world.dead_letters.contains(seq))
             }),
             Property::always("what is acked is stored", |_, world: &World| {
-                world.acked.iter().all(|seq| world.is_stored(*seq))
+                world.acked.iter().all(|one| world.is_stored(*one))
             }),
             Property::always("what is done is stored", |_, world: &World| {
-                let is_done = |node, seq| {
+                // What is acked is done by what its process has read.
+                let is_done = |node, message| {
                     let log = world.log_of(node);
-                    log.tip().seq > 0 && log.standing(Self::position(seq)) == Standing::Done
+                    log.tip().seq > 0 && log.standing(position(message)) == Standing::Done
                 };
-                (1..=world.left.messages).all(|seq| {
+                world.messages().all(|message| {
                     let mut nodes = 0..world.nodes.len();
-                    world.is_stored(seq) || !nodes.any(|node| is_done(node, seq))
+                    world.is_stored(message) || !nodes.any(|node| is_done(node, message))
                 })
             }),
         ];

@@ -2,8 +2,8 @@
 
 use claims::Flaw;
 
+use crate::bounds::{Bounds, Faults};
 use crate::events::Breach;
-use crate::world::{Bounds, Faults};
 
 /// A world with its name.
 pub struct Scenario {
@@ -18,6 +18,8 @@ const ONE: Bounds = Bounds {
     messages: 1,
     refused: 0,
     invalid: 0,
+    rows_max: usize::MAX,
+    has_views: false,
     window: 8,
     claims: 2,
     ticks: 1,
@@ -126,6 +128,32 @@ pub fn sound() -> Vec<Scenario> {
             },
         ),
         scenario(
+            "one process, two messages that are too large together, two faults",
+            Bounds {
+                messages: 2,
+                rows_max: 1,
+                faults: EACH,
+                ..ONE
+            },
+        ),
+        scenario(
+            "one process, one message, views, two faults",
+            Bounds {
+                has_views: true,
+                faults: EACH,
+                ..ONE
+            },
+        ),
+        scenario(
+            "two processes, two messages that are too large together, two faults",
+            Bounds {
+                messages: 2,
+                rows_max: 1,
+                faults: EACH,
+                ..TWO
+            },
+        ),
+        scenario(
             "two processes, one message, two faults",
             Bounds {
                 faults: EACH,
@@ -221,6 +249,7 @@ pub fn broken() -> Vec<Broken> {
             Flaw::SnapshotWithoutDone,
             Bounds {
                 messages: 2,
+                ticks: 0,
                 faults: Faults {
                     snapshots: 1,
                     ..NONE
@@ -304,7 +333,10 @@ pub fn broken() -> Vec<Broken> {
         breach(
             Breach::SendsRest,
             Bounds {
+                nodes: 1,
                 messages: 2,
+                claims: 1,
+                ticks: 0,
                 ..with(Faults {
                     any: 2,
                     deletions: 1,
@@ -332,7 +364,19 @@ pub fn broken() -> Vec<Broken> {
                 })
             },
         ),
-        breach(Breach::AcksUnlogged, with(both)),
+        breach(
+            Breach::AcksUnlogged,
+            Bounds {
+                claims: 1,
+                ticks: 0,
+                ..with(Faults {
+                    any: 2,
+                    takeovers: 1,
+                    tokens: 1,
+                    ..NONE
+                })
+            },
+        ),
         breach(Breach::NoFence, with(crash)),
         breach(Breach::SettlesEarly, with(takeover)),
         breach(
