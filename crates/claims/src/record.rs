@@ -15,6 +15,9 @@ pub struct Record {
     pub id: Nonce,
     /// The process that published it.
     pub publisher: Publisher,
+    /// The generation of the log that it belongs to. In another one it is void: the log was
+    /// rebuilt while the record was on its way.
+    pub generation: Nonce,
     /// The last record that the publisher had read.
     pub tip: Place,
     /// Claims that are done; applied before the body.
@@ -78,6 +81,9 @@ pub enum Body {
         /// The last sequence.
         last: u64,
     },
+    /// Announces that the log lost records. Nothing behind it counts until a snapshot rebuilds
+    /// the log.
+    Lost,
     /// Stands for all records before it.
     Snapshot(Box<Snapshot>),
 }
@@ -140,12 +146,16 @@ pub struct Part {
 pub struct Snapshot {
     /// The last record that it stands for.
     pub covers: Place,
+    /// The generation of the log; `None` when the snapshot begins one, which its record names.
+    pub(crate) generation: Option<Nonce>,
     /// Floor, done and claimed sequences of each stream, by its creation.
     pub(crate) streams: BTreeMap<i64, Stream>,
     /// Claims that are open.
     pub(crate) claims: BTreeMap<Nonce, Claim>,
     /// Fences of the tokens that must not leave the window yet.
     pub(crate) tokens: BTreeMap<Nonce, i64>,
+    /// Tokens with a fence up to here are left out.
+    pub(crate) forgotten: i64,
 }
 
 impl Block {
@@ -177,6 +187,13 @@ impl Block {
     }
 }
 
+impl Part {
+    /// Its sequences.
+    pub fn sequences(&self) -> impl Iterator<Item = u64> {
+        self.entries.iter().map(|entry| entry.stream_seq)
+    }
+}
+
 impl Snapshot {
     /// The first snapshot of a stream's log: everything up to `floor` is done.
     pub fn first(stream_created_ns: i64, floor: u64) -> Self {
@@ -187,9 +204,11 @@ impl Snapshot {
         };
         Self {
             covers: Place::START,
+            generation: None,
             streams: BTreeMap::from([(stream_created_ns, stream)]),
             claims: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            forgotten: i64::MIN,
         }
     }
 }

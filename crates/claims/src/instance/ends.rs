@@ -8,16 +8,22 @@ use super::{Found, Instance, Step};
 use crate::id::Nonce;
 use crate::record::{Body, Fate, Part, Record};
 
-/// The table's window has no place for another token for now.
+/// A record that must not be published for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{tokens} deduplication tokens must stay in the table's window of {window}; nothing is claimed until some of their fences are over: raise the table's deduplication window, or lower batch.max_inserts_per_second"
-)]
-pub struct WindowFull {
-    /// Tokens that must stay.
-    pub tokens: usize,
-    /// Tokens that the table keeps.
-    pub window: usize,
+pub enum NotNow {
+    /// The table's window has no place for another token.
+    #[error(
+        "{tokens} deduplication tokens must stay in the table's window of {window}; nothing is claimed until some of their fences are over: raise the table's deduplication window, or lower batch.max_inserts_per_second"
+    )]
+    WindowFull {
+        /// Tokens that must stay.
+        tokens: usize,
+        /// Tokens that the table keeps.
+        window: usize,
+    },
+    /// The log was not checked since the connection was made.
+    #[error("the claims log was not checked since the last connect; nothing is published yet")]
+    Unchecked,
 }
 
 /// Proof that no try of a claim can land any more.
@@ -51,14 +57,15 @@ impl Instance {
     /// dead letter in the place of a single row.
     ///
     /// # Errors
-    /// When the table's window has no place for the tokens of the parts.
+    /// When the table's window has no place for the tokens of the parts, or the log was not
+    /// checked.
     pub fn split(
         &mut self,
         id: Nonce,
         claim: Nonce,
         fence: i64,
         nonce: impl FnMut() -> Nonce,
-    ) -> Result<Option<Record>, WindowFull> {
+    ) -> Result<Option<Record>, NotNow> {
         if self.step(claim) != Step::Split {
             return Ok(None);
         }
@@ -75,7 +82,8 @@ impl Instance {
     /// Settles a claim whose fence is over, whoever published it.
     ///
     /// # Errors
-    /// When the table's window has no place for the tokens of the parts.
+    /// When the table's window has no place for the tokens of the parts, or the log was not
+    /// checked.
     pub fn settle(
         &mut self,
         id: Nonce,
@@ -83,7 +91,7 @@ impl Instance {
         evidence: Evidence<'_>,
         fence: i64,
         nonce: impl FnMut() -> Nonce,
-    ) -> Result<Option<Record>, WindowFull> {
+    ) -> Result<Option<Record>, NotNow> {
         self.room()?;
         let Some(open) = self.log.claim(claim) else {
             return Ok(None);
@@ -123,14 +131,15 @@ impl Instance {
     }
 
     /// Reports whether another token may be published.
-    pub(super) fn room(&self) -> Result<(), WindowFull> {
+    pub(super) fn room(&self) -> Result<(), NotNow> {
+        if !self.is_joined {
+            return Err(NotNow::Unchecked);
+        }
         let tokens = self.log.tokens();
         if tokens < self.window / 2 {
             return Ok(());
         }
-        Err(WindowFull {
-            tokens,
-            window: self.window,
-        })
+        let window = self.window;
+        Err(NotNow::WindowFull { tokens, window })
     }
 }

@@ -4,14 +4,14 @@ mod ends;
 mod parts;
 mod work;
 
-pub use ends::{Evidence, FenceOver, WindowFull};
+pub use ends::{Evidence, FenceOver, NotNow};
 pub use work::{Answer, Attempt, Found};
 
 use std::collections::BTreeMap;
 
 use crate::flaw::{Flaw, Flaws};
 use crate::id::{Nonce, Publisher};
-use crate::log::{Log, LogError};
+use crate::log::{Log, LogError, Stored};
 use crate::record::{Block, Body, Done, Proof, Record};
 
 use work::Work;
@@ -23,10 +23,12 @@ pub struct Instance {
     log: Log,
     /// Tokens that the table keeps.
     window: usize,
+    /// Since the connection was made, the log was checked against what was read and stored.
+    is_joined: bool,
     works: BTreeMap<Nonce, Work>,
     /// Claims that are done, in no record yet.
     done: Vec<Done>,
-    /// Records that end claims, and were not read yet.
+    /// Its records that were not read yet.
     unread: Vec<Unread>,
     flaws: Flaws,
 }
@@ -70,6 +72,7 @@ impl Instance {
             me,
             log: Log::new(),
             window,
+            is_joined: false,
             works: BTreeMap::new(),
             done: Vec::new(),
             unread: Vec::new(),
@@ -90,7 +93,7 @@ impl Instance {
     pub fn hash_without_log<H: std::hash::Hasher>(&self, state: &mut H) {
         use std::hash::Hash;
         let (works, done, unread) = (&self.works, &self.done, &self.unread);
-        (self.me, self.window, works, done, unread).hash(state);
+        (self.me, self.is_joined, works, done, unread).hash(state);
     }
 
     /// What it has read.
@@ -108,6 +111,10 @@ impl Instance {
     /// # Errors
     /// When it does not follow the one before. Nothing of it counts then.
     pub fn read(&mut self, seq: u64, record: &Record) -> Result<(), LogError> {
+        let is_other = |mine: &Unread| mine.seq == Some(seq) && mine.id != record.id;
+        if self.unread.iter().any(is_other) {
+            return Err(LogError::Lost { seq });
+        }
         self.log.read(seq, record)?;
         self.settle_unread(Some(record.id));
         let log = &self.log;
@@ -118,11 +125,67 @@ impl Instance {
 
     /// Takes the log's answer that the record stands at `seq`. An answer may be lost: then the
     /// same record is published again, and a second copy changes nothing.
-    pub fn published(&mut self, id: Nonce, seq: u64) {
+    ///
+    /// # Errors
+    /// When the log lost records, since it had that place before.
+    pub fn published(&mut self, record: &Record, seq: u64) -> Result<(), LogError> {
+        if seq <= record.tip.seq {
+            return Err(LogError::Lost { seq });
+        }
+        let id = record.id;
         for unread in self.unread.iter_mut().filter(|unread| unread.id == id) {
             unread.seq = Some(seq);
         }
         self.settle_unread(None);
+        Ok(())
+    }
+
+    /// Takes note that the connection to the log broke: nothing is published, sent or stored
+    /// before [`Self::join`].
+    pub fn disconnected(&mut self) {
+        self.is_joined = false;
+    }
+
+    /// Checks, after a connection was made, that the log goes on behind what was read and has
+    /// what it has answered. `last` is its last sequence, `at_tip` its record at the tip;
+    /// `None` when that was purged.
+    ///
+    /// # Errors
+    /// When the log lost records.
+    pub fn resume(&self, last: u64, at_tip: Option<Nonce>) -> Result<(), LogError> {
+        self.log.resume(last, at_tip)?;
+        let mut answered = self.unread.iter().filter_map(|unread| unread.seq);
+        match answered.find(|seq| *seq > last) {
+            Some(seq) => Err(LogError::Lost { seq }),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks the log after [`Self::resume`], once every process had the time for that.
+    /// `stored` is what the table and the dead letters have above the floor; `last`
+    /// is the log's last sequence, asked after them. Returns whether the log was read so far.
+    ///
+    /// # Errors
+    /// When something is stored that no record names: the log lost records.
+    pub fn join(
+        &mut self,
+        stored: impl IntoIterator<Item = Stored>,
+        last: u64,
+    ) -> Result<bool, LogError> {
+        if self.log.tip().seq < last {
+            return Ok(false);
+        }
+        if let Some(other) = stored.into_iter().find(|one| !self.log.explains(one)) {
+            let stream_seq = other.position.stream_seq;
+            return Err(LogError::Unexplained { stream_seq });
+        }
+        self.is_joined = true;
+        Ok(true)
+    }
+
+    /// Reports whether the log was checked since the connection was made.
+    pub fn is_joined(&self) -> bool {
+        self.is_joined
     }
 
     /// Forgets tokens that may leave the window at `now`: see [`Log::forget_tokens`].
@@ -134,15 +197,15 @@ impl Instance {
     /// before the record was read back.
     ///
     /// # Errors
-    /// When the table's window has no place for the token.
-    pub fn claim(&mut self, id: Nonce, block: Block) -> Result<Record, WindowFull> {
+    /// When the table's window has no place for the token, or the log was not checked.
+    pub fn claim(&mut self, id: Nonce, block: Block) -> Result<Record, NotNow> {
         self.room()?;
         Ok(self.record(id, Body::Claim(block), None))
     }
 
     /// Publishes what is done, where no other record takes it along.
     pub fn flush(&mut self, id: Nonce) -> Option<Record> {
-        (!self.done.is_empty()).then(|| self.record(id, Body::Nothing, None))
+        (self.is_joined && !self.done.is_empty()).then(|| self.record(id, Body::Nothing, None))
     }
 
     /// Announces the takeover of a claim, when that is the next step.
@@ -151,13 +214,19 @@ impl Instance {
     }
 
     /// Reports sequences that the consumer never delivers.
-    pub fn absent(&mut self, id: Nonce, stream_created_ns: i64, first: u64, last: u64) -> Record {
+    pub fn absent(
+        &mut self,
+        id: Nonce,
+        stream_created_ns: i64,
+        first: u64,
+        last: u64,
+    ) -> Option<Record> {
         let body = Body::Absent {
             stream_created_ns,
             first,
             last,
         };
-        self.record(id, body, None)
+        self.is_joined.then(|| self.record(id, body, None))
     }
 
     /// A snapshot of what was read. It is published on condition that the log's last record is
@@ -166,6 +235,7 @@ impl Instance {
         Record {
             id,
             publisher: self.me,
+            generation: self.log.generation(),
             tip: self.log.tip(),
             done: Vec::new(),
             body: Body::Snapshot(Box::new(self.log.snapshot())),
@@ -174,7 +244,7 @@ impl Instance {
 
     /// What this process does next with a claim.
     pub fn step(&self, id: Nonce) -> Step {
-        let Some(claim) = self.log.claim(id) else {
+        let Some(claim) = self.log.claim(id).filter(|_| self.is_joined) else {
             return Step::Wait;
         };
         let is_mine = claim.publisher == self.me;
@@ -248,13 +318,12 @@ impl Instance {
         for claim in &ends {
             self.works.entry(*claim).or_default().is_concluded = true;
         }
-        if !ends.is_empty() {
-            let seq = None;
-            self.unread.push(Unread { id, seq, ends });
-        }
+        let seq = None;
+        self.unread.push(Unread { id, seq, ends });
         Record {
             id,
             publisher: self.me,
+            generation: self.log.generation(),
             tip: self.log.tip(),
             done,
             body,

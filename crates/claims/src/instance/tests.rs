@@ -21,6 +21,7 @@ impl Scene {
         };
         let body = Body::Snapshot(Box::new(Snapshot::first(CREATED, 0)));
         scene.other(body);
+        scene.me.join([], 1).unwrap();
         scene
     }
 
@@ -39,6 +40,7 @@ impl Scene {
         let record = Record {
             id: self.nonce(),
             publisher: OTHER,
+            generation: self.me.log().generation(),
             tip: self.me.log().tip(),
             done: Vec::new(),
             body,
@@ -80,4 +82,66 @@ fn a_claim_of_dead_letters_ends_although_a_takeover_was_announced() {
     scene.me.finish(claim).unwrap();
     scene.flush();
     assert_eq!(scene.me.log().floor(CREATED), Some(1));
+}
+
+#[test]
+fn a_record_that_the_log_answered_and_lost_is_missed() {
+    let mut scene = Scene::new();
+    let claim = scene.claim(&[Fate::Row]);
+    let over = FenceOver::judge(FENCE, FENCE + 1, 0).unwrap();
+    let evidence = Evidence {
+        over,
+        found: &Found::new([1].into()),
+        gone: &[].into(),
+    };
+    let id = scene.nonce();
+    let settled = scene.me.settle(id, claim, evidence, 200, || Nonce(9));
+    let settled = settled.unwrap().unwrap();
+    let (tip, seq) = (scene.me.log().tip(), scene.seq + 1);
+    scene.me.published(&settled, seq).unwrap();
+    // The log lost it, and has nothing at its place, or something else.
+    scene.me.disconnected();
+    let lost = Err(LogError::Lost { seq });
+    assert_eq!(scene.me.resume(scene.seq, Some(tip.id)), lost);
+    let other = Record {
+        id: Nonce(8),
+        body: Body::Nothing,
+        ..settled.clone()
+    };
+    assert_eq!(scene.me.read(seq, &other), lost);
+    assert_eq!(scene.me.read(seq, &settled), Ok(()));
+}
+
+#[test]
+fn what_no_record_explains_was_lost_with_its_record() {
+    let mut scene = Scene::new();
+    let letter = Fate::DeadLetter(Cause::Invalid);
+    let claim = scene.claim(&[Fate::Row, letter]);
+    let last = scene.seq;
+    let mut explains = |stream_seq, claim| {
+        let position = crate::id::Position {
+            stream_created_ns: CREATED,
+            stream_seq,
+            published_ns: 0,
+        };
+        let stored = Stored { position, claim };
+        scene.me.join([stored], last).is_ok()
+    };
+    assert!(explains(1, Some(claim)) && explains(2, None));
+    // A row of a claim that was lost, and named a message that is in another claim now.
+    assert!(!explains(1, Some(Nonce(9))) && !explains(1, None));
+    assert!(!explains(2, Some(claim)) && !explains(3, None));
+}
+
+#[test]
+fn nothing_is_done_before_the_log_was_checked() {
+    let mut scene = Scene::new();
+    let claim = scene.claim(&[Fate::Row]);
+    scene.me.disconnected();
+    assert_eq!(scene.me.step(claim), Step::Wait);
+    assert!(scene.me.send(claim).is_none());
+    assert_eq!(scene.me.join([], scene.seq + 1), Ok(false));
+    assert_eq!(scene.me.step(claim), Step::Wait);
+    assert_eq!(scene.me.join([], scene.seq), Ok(true));
+    assert_eq!(scene.me.step(claim), Step::Send);
 }

@@ -1,17 +1,22 @@
 //! The log as every instance reads it: a fold over its records.
 
+mod claim;
+mod error;
+mod rebuild;
 mod stream;
 
+pub use claim::{Claim, Stored};
+pub use error::LogError;
+pub use rebuild::{AllFencesOver, Rebuild};
 pub use stream::Stream;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rangemap::{RangeInclusiveMap, RangeInclusiveSet};
-use serde::{Deserialize, Serialize};
 
 use crate::flaw::{Flaw, Flaws};
 use crate::id::{Nonce, Place, Position, Publisher};
-use crate::record::{Block, Body, Done, Entry, Part, Proof, Record, Snapshot};
+use crate::record::{Block, Body, Done, Entry, Fate, Part, Proof, Record, Snapshot};
 
 /// Places that a reader remembers, to find a record of a publisher that had read another log.
 const RECENT_PLACES_MAX: usize = 1024;
@@ -20,22 +25,15 @@ const RECENT_PLACES_MAX: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Log {
     tip: Place,
+    /// The snapshot that the log began with, or was rebuilt with.
+    generation: Nonce,
     recent: VecDeque<Place>,
     streams: BTreeMap<i64, Stream>,
     claims: BTreeMap<Nonce, Claim>,
     tokens: BTreeMap<Nonce, i64>,
+    /// Tokens with a fence up to here are forgotten.
+    forgotten: i64,
     flaws: Flaws,
-}
-
-/// An open claim.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Claim {
-    /// The process that may send it without an announcement.
-    pub publisher: Publisher,
-    /// The processes that have announced that they send it, too.
-    pub takers: BTreeSet<Publisher>,
-    /// The block, without what earlier records own.
-    pub block: Block,
 }
 
 /// What the log says of a message.
@@ -51,48 +49,17 @@ pub enum Standing {
     Other,
 }
 
-/// A log that cannot be read on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum LogError {
-    /// Records were purged before they were read.
-    #[error(
-        "the claims log goes on at {found} behind {read}; read it again from its newest snapshot"
-    )]
-    Gap {
-        /// The last record that was read.
-        read: u64,
-        /// The record that came.
-        found: u64,
-    },
-    /// The log lost its tail: other records stand at places that were read before.
-    #[error(
-        "the claims log went back: it has another record at {seq} than the one that was read there"
-    )]
-    Lost {
-        /// The place.
-        seq: u64,
-    },
-    /// A snapshot does not stand for the records before it.
-    #[error(
-        "the snapshot at {seq} of the claims log covers {covers} only; stop every daemon and restore the log"
-    )]
-    Misplaced {
-        /// The snapshot's place.
-        seq: u64,
-        /// The last record that it covers.
-        covers: u64,
-    },
-}
-
 impl Log {
     /// A log of which nothing was read.
     pub fn new() -> Self {
         Self {
             tip: Place::START,
+            generation: Nonce(0),
             recent: VecDeque::new(),
             streams: BTreeMap::new(),
             claims: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            forgotten: i64::MIN,
             flaws: Flaws::default(),
         }
     }
@@ -107,6 +74,11 @@ impl Log {
     /// The last record that was read.
     pub fn tip(&self) -> Place {
         self.tip
+    }
+
+    /// The snapshot that the log began with, or was rebuilt with.
+    pub fn generation(&self) -> Nonce {
+        self.generation
     }
 
     /// An open claim.
@@ -132,8 +104,8 @@ impl Log {
     /// Forgets the tokens whose fence and longest late commit are over at `now`, in
     /// ClickHouse's seconds; `late` is the longest late commit.
     pub fn forget_tokens(&mut self, now: i64, late: i64) {
-        self.tokens
-            .retain(|_, fence| fence.saturating_add(late) > now);
+        self.forgotten = self.forgotten.max(now.saturating_sub(late));
+        self.tokens.retain(|_, fence| *fence > self.forgotten);
     }
 
     /// What the log says of a message.
@@ -154,6 +126,21 @@ impl Log {
         }
     }
 
+    /// Reports whether a record says why something is stored. No row is stored but under the
+    /// claim that its message is in, and no dead letter for a row.
+    pub fn explains(&self, stored: &Stored) -> bool {
+        let Standing::Claimed(claim) = self.standing(stored.position) else {
+            return self.standing(stored.position) == Standing::Done;
+        };
+        let block = self.claims.get(&claim).map(|claim| &claim.block);
+        let entry = block.and_then(|block| block.entry(stored.position.stream_seq));
+        let is_row = entry.is_some_and(|entry| entry.fate == Fate::Row);
+        match stored.claim {
+            Some(stored) => is_row && stored == claim,
+            None => !is_row,
+        }
+    }
+
     /// Reads the record at `seq`.
     ///
     /// # Errors
@@ -171,16 +158,32 @@ impl Log {
                 found: seq,
             });
         }
-        if !self.may_have_read(record.tip) {
-            return Err(LogError::Lost {
-                seq: record.tip.seq,
-            });
+        if record.generation == self.generation {
+            self.check(seq, record)?;
+            self.apply(record);
         }
+        self.advance(Place { seq, id: record.id });
+        Ok(())
+    }
+
+    /// Checks a record of this generation for signs that the log lost records.
+    fn check(&self, seq: u64, record: &Record) -> Result<(), LogError> {
+        if record.body == Body::Lost {
+            return Err(LogError::Announced { seq });
+        }
+        if !self.may_have_read(record.tip) {
+            let seq = record.tip.seq;
+            return Err(LogError::Lost { seq });
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, record: &Record) {
         for done in &record.done {
             self.done(*done, record.publisher);
         }
         match &record.body {
-            Body::Nothing | Body::Snapshot(_) => {}
+            Body::Nothing | Body::Lost | Body::Snapshot(_) => {}
             Body::Claim(block) => self.open(record.id, record.publisher, block),
             Body::Takeover(claim) => {
                 if let Some(claim) = self.claims.get_mut(claim) {
@@ -201,8 +204,6 @@ impl Log {
             }
             Body::Absent { .. } => {}
         }
-        self.advance(Place { seq, id: record.id });
-        Ok(())
     }
 
     /// What all records so far amount to.
@@ -215,9 +216,11 @@ impl Log {
         }
         Snapshot {
             covers: self.tip,
+            generation: Some(self.generation),
             streams,
             claims: self.claims.clone(),
             tokens: self.tokens.clone(),
+            forgotten: self.forgotten,
         }
     }
 
@@ -230,14 +233,34 @@ impl Log {
                 covers: snapshot.covers.seq,
             });
         }
-        if snapshot.covers.seq == self.tip.seq && snapshot.covers.id != self.tip.id {
+        let generation = snapshot.generation.unwrap_or(id);
+        if self.tip != Place::START && generation != self.generation {
+            return Err(LogError::Renewed { seq });
+        }
+        // A token that must stay in the window is in every later snapshot.
+        let is_kept = |(token, fence): (&Nonce, &i64)| {
+            *fence <= snapshot.forgotten || snapshot.tokens.contains_key(token)
+        };
+        let is_other = snapshot.covers.seq == self.tip.seq && snapshot.covers.id != self.tip.id;
+        if is_other || !self.tokens.iter().all(is_kept) {
             return Err(LogError::Lost { seq: self.tip.seq });
         }
+        self.generation = generation;
+        self.forgotten = self.forgotten.max(snapshot.forgotten);
         self.streams = snapshot.streams.clone();
         self.claims = snapshot.claims.clone();
         self.tokens = snapshot.tokens.clone();
         self.advance(Place { seq, id });
         Ok(())
+    }
+
+    /// Checks that the log goes on behind the tip: see [`crate::Instance::resume`].
+    pub(crate) fn resume(&self, last: u64, at_tip: Option<Nonce>) -> Result<(), LogError> {
+        let seq = self.tip.seq;
+        if seq == 0 || last >= seq && at_tip.is_none_or(|id| id == self.tip.id) {
+            return Ok(());
+        }
+        Err(LogError::Lost { seq })
     }
 
     fn advance(&mut self, tip: Place) {
@@ -291,9 +314,7 @@ impl Log {
         if block.entries.is_empty() {
             return;
         }
-        if !block.rows().is_empty() {
-            self.tokens.insert(id, block.fence);
-        }
+        self.tokens.insert(id, block.fence);
         let sequences = block.entries.iter().map(|entry| entry.stream_seq);
         self.stream(block.stream_created_ns).open(sequences, id);
         let claim = Claim {
@@ -324,7 +345,7 @@ impl Log {
             return;
         };
         let is_only = claim.publisher == publisher && claim.takers.is_empty();
-        let is_whole = left(claim, parts, &[]).is_some_and(|left| left.is_empty());
+        let is_whole = claim.left(parts, &[]).is_some_and(|left| left.is_empty());
         if is_whole && (is_only || self.flaws.has(Flaw::SplitsAnnounced)) {
             self.replace(id, publisher, parts);
         }
@@ -334,7 +355,7 @@ impl Log {
         let Some(claim) = self.claims.get(&id) else {
             return;
         };
-        if left(claim, parts, lost).is_some() {
+        if claim.left(parts, lost).is_some() {
             self.replace(id, publisher, parts);
         }
     }
@@ -345,7 +366,7 @@ impl Log {
             return;
         };
         let stream_created_ns = claim.block.stream_created_ns;
-        let sequences: BTreeSet<u64> = parts.iter().flat_map(sequences).collect();
+        let sequences: BTreeSet<u64> = parts.iter().flat_map(Part::sequences).collect();
         let all = claim.block.entries.iter().map(|entry| entry.stream_seq);
         let done = all.filter(|seq| !sequences.contains(seq));
         self.stream(stream_created_ns).finish(done);
@@ -364,23 +385,6 @@ impl Default for Log {
     fn default() -> Self {
         Self::new()
     }
-}
-
-fn sequences(part: &Part) -> impl Iterator<Item = u64> {
-    part.entries.iter().map(|entry| entry.stream_seq)
-}
-
-/// The sequences of a claim that are in no part and not lost; `None` when parts or losses name
-/// anything that is not the claim's, or twice.
-fn left(claim: &Claim, parts: &[Part], lost: &[u64]) -> Option<BTreeSet<u64>> {
-    let mut left: BTreeSet<u64> = claim.block.entries.iter().map(|e| e.stream_seq).collect();
-    let named = parts.iter().flat_map(sequences).chain(lost.iter().copied());
-    for seq in named {
-        if !left.remove(&seq) {
-            return None;
-        }
-    }
-    Some(left)
 }
 
 #[cfg(test)]

@@ -46,6 +46,13 @@ impl Stream {
         self.raise();
     }
 
+    /// Counts what is done in another reading of the stream as done.
+    pub fn merge(&mut self, other: &Self) {
+        self.floor = self.floor.max(other.floor);
+        self.done.extend(other.done.iter().cloned());
+        self.raise();
+    }
+
     /// Counts free sequences of a range as done.
     pub fn finish_free(&mut self, range: RangeInclusive<u64>) {
         let free: Vec<_> = self.open.gaps(&range).collect();

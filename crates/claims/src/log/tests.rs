@@ -58,6 +58,7 @@ fn records() -> impl Strategy<Value = Vec<Record>> {
     let record = (nonce(), 1u128..4, done, body()).prop_map(|(id, publisher, done, body)| Record {
         id,
         publisher: Publisher(publisher),
+        generation: Nonce(0),
         tip: Place::START,
         done,
         body,
@@ -134,6 +135,7 @@ proptest! {
         let snapshot = Record {
             id: Nonce(99),
             publisher: Publisher(9),
+            generation: Nonce(0),
             tip: whole.tip(),
             done: Vec::new(),
             body: Body::Snapshot(Box::new(whole.snapshot())),
@@ -172,6 +174,7 @@ proptest! {
         stored.push(Record {
             id: Nonce(u128::MAX),
             publisher: Publisher(1),
+            generation: Nonce(0),
             tip: log.tip(),
             done: Vec::new(),
             body: Body::Snapshot(Box::new(log.snapshot())),
@@ -196,6 +199,7 @@ fn a_log_that_goes_on_elsewhere_is_noticed() {
     let record = |id, tip| Record {
         id: Nonce(id),
         publisher: Publisher(1),
+        generation: Nonce(0),
         tip,
         done: Vec::new(),
         body: Body::Nothing,
@@ -212,4 +216,107 @@ fn a_log_that_goes_on_elsewhere_is_noticed() {
         Err(LogError::Gap { read: 1, found: 3 })
     );
     assert_eq!(read(2, at(1, 5)), Ok(()));
+}
+
+/// Reads a snapshot, a claim of a message, and another record.
+fn three(ids: [u128; 3]) -> (Log, Vec<Record>) {
+    let entry = Entry {
+        stream_seq: 3,
+        published_ns: 0,
+        fate: Fate::Row,
+    };
+    let block = Block {
+        stream_created_ns: CREATED,
+        fence: 100,
+        entries: vec![entry],
+    };
+    let first = Snapshot::first(CREATED, 2);
+    let bodies = [
+        Body::Snapshot(Box::new(first)),
+        Body::Claim(block),
+        Body::Nothing,
+    ];
+    let mut log = Log::new();
+    let mut records = Vec::new();
+    for ((seq, id), body) in (1..).zip(ids).zip(bodies) {
+        let record = Record {
+            id: Nonce(id),
+            publisher: Publisher(1),
+            generation: Nonce(ids[0]),
+            tip: log.tip(),
+            done: Vec::new(),
+            body,
+        };
+        log.read(seq, &record).unwrap();
+        records.push(record);
+    }
+    (log, records)
+}
+
+#[test]
+fn a_reader_that_a_purge_left_behind_notices_that_its_claim_was_lost() {
+    let (ours, _) = three([1, 2, 3]);
+    let snapshot = |log: &Log| Record {
+        id: Nonce(9),
+        publisher: Publisher(1),
+        generation: Nonce(1),
+        tip: log.tip(),
+        done: Vec::new(),
+        body: Body::Snapshot(Box::new(log.snapshot())),
+    };
+    // The log lost the claim, and went on to a snapshot behind it.
+    let (other, records) = three([1, 4, 5]);
+    let mut behind = Log::new();
+    behind.read(1, &records[0]).unwrap();
+    behind.read(2, &three([1, 2, 3]).1[1]).unwrap();
+    assert_eq!(
+        behind.clone().read(4, &snapshot(&other)),
+        Err(LogError::Lost { seq: 2 })
+    );
+    assert_eq!(behind.clone().read(4, &snapshot(&ours)), Ok(()));
+    // A claim whose fence is over is in no snapshot, and nothing of it can land.
+    let mut later = ours.clone();
+    later.forget_tokens(100, 0);
+    assert_eq!(behind.read(4, &snapshot(&later)), Ok(()));
+}
+
+#[test]
+fn a_rebuilt_log_has_what_is_stored_and_nothing_of_its_earlier_generation() {
+    let (known, records) = three([1, 2, 3]);
+    let mut rebuild = Rebuild::new(known.clone());
+    rebuild.read(1, &records[0]).unwrap();
+    // The claim's fence is the last one, although the longest from now is over.
+    assert!(rebuild.fences_over(0, 50, 105, 5).is_none());
+    let over = rebuild.fences_over(0, 50, 106, 5).unwrap();
+    let stored = Position {
+        stream_created_ns: CREATED,
+        stream_seq: 5,
+        published_ns: 0,
+    };
+    let claim = None;
+    let position = stored;
+    let record = rebuild.record(Nonce(7), Publisher(2), over, [Stored { position, claim }]);
+    assert_eq!(
+        known.clone().read(4, &record),
+        Err(LogError::Misplaced { seq: 4, covers: 1 })
+    );
+    let mut log = Log::new();
+    log.read(2, &record).unwrap();
+    assert_eq!(
+        standings(&log)[4..10],
+        [
+            Standing::Free,
+            Standing::Free,
+            Standing::Free,
+            Standing::Free,
+            Standing::Done,
+            Standing::Done
+        ]
+    );
+    // A record that was on its way meanwhile is void.
+    let before = standings(&log);
+    log.read(3, &records[1]).unwrap();
+    assert_eq!(standings(&log), before);
+    let other = Rebuild::new(known).read(2, &record);
+    assert_eq!(other, Err(LogError::Renewed { seq: 2 }));
 }

@@ -48,6 +48,8 @@ pub struct Faults {
     pub mends: u8,
     /// A materialized view refuses a block that the table has taken.
     pub views: u8,
+    /// The log loses its last records.
+    pub log_backs: u8,
     /// JetStream gives up on a message: it is claimed as a dead letter.
     pub exhausted: u8,
 }

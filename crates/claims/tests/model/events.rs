@@ -23,6 +23,12 @@ pub enum Breach {
     SettlesEarly,
     /// What is left of a settled claim is sent under its old token.
     SettlesSameToken,
+    /// The table is asked before the fences of all claims, known and lost, are over.
+    RebuildsEarly,
+    /// A process goes on after the log lost records, without a check.
+    GoesOnUnchecked,
+    /// The token of a claim is its place in the log.
+    TokenByPlace,
 }
 
 /// One thing that may happen. Numbers are places in the world's lists.
@@ -74,4 +80,12 @@ pub enum Event {
     Delete { seq: u64 },
     /// An operator lifts what ClickHouse refuses.
     Mend,
+    /// The log loses its last records, and every connection breaks.
+    LogBack { kept: usize },
+    /// A process connects again and looks whether the log goes on behind what it has read.
+    Resume { node: usize },
+    /// A process reads to the end, and checks what is stored.
+    Join { node: usize },
+    /// A process rebuilds the log.
+    Rebuild { node: usize },
 }

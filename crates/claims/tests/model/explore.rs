@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use crate::bounds::Bounds;
 use crate::events::Breach;
-use crate::world::{CREATED, Flight, Message, Node, World, position, rows};
+use crate::world::{CREATED, Flight, Link, Message, Node, World, position, rows};
 use claims::{
-    Answer, Block, Cause, Entry, Evidence, Fate, FenceOver, Flaw, Found, Instance, Nonce,
+    Answer, Block, Body, Cause, Entry, Evidence, Fate, FenceOver, Flaw, Found, Instance, Nonce,
     Publisher, Standing, Step,
 };
 
@@ -33,7 +33,9 @@ impl Explored {
             Some(Breach::OverrunsWindow) => usize::MAX,
             _ => self.bounds.window,
         };
-        Instance::new(me, window).breaking(self.flaw)
+        let mut instance = Instance::new(me, window).breaking(self.flaw);
+        instance.join([], 0).unwrap();
+        instance
     }
 
     /// The block of messages, with a fence that is over at the next tick.
@@ -77,7 +79,7 @@ impl Explored {
         world.node(node).outbox.push(Arc::new(record));
         if self.breach == Some(Breach::SendsUnread) {
             world.flights.push(Flight {
-                token: id,
+                claim: id,
                 fence: block.fence,
                 rows: rows(&block),
                 sender: None,
@@ -117,7 +119,7 @@ impl Explored {
                 }
                 let attempt = world.node(node).instance.send(claim)?;
                 world.flights.push(Flight {
-                    token: claim,
+                    claim,
                     fence: block.fence,
                     rows,
                     sender: Some((node, attempt)),
@@ -185,7 +187,7 @@ impl Explored {
     /// Has ClickHouse judge a block.
     pub fn judge(&self, world: &mut World, flight: usize) {
         let Flight {
-            token, fence, rows, ..
+            claim, fence, rows, ..
         } = world.flights[flight].clone();
         let is_late = world.now >= fence && self.breach != Some(Breach::NoFence);
         let answer = if is_late {
@@ -195,7 +197,7 @@ impl Explored {
         } else if rows.len() > world.left.rows_max {
             Answer::TooLarge
         } else {
-            world.commit(token, &rows);
+            world.commit(claim, &rows);
             let exact = !world.left.has_views;
             Answer::Committed { exact }
         };
@@ -219,10 +221,16 @@ impl Explored {
         let started = Node {
             instance: self.instance(me),
             outbox: Vec::new(),
+            link: Link::Joined,
             issued: world.nodes[node].issued,
         };
         world.limbo.extend(world.nodes[node].outbox.iter().cloned());
         world.nodes[node] = Arc::new(started);
+        if world.log_went_back && self.breach != Some(Breach::GoesOnUnchecked) {
+            let process = world.node(node);
+            process.link = Link::Broken;
+            process.instance.disconnected();
+        }
         for flight in &mut world.flights {
             if matches!(&flight.sender, Some((sender, _)) if *sender == node) {
                 flight.sender = None;
@@ -234,25 +242,34 @@ impl Explored {
     }
 
     /// Has a process read one record.
-    pub fn read(world: &mut World, node: usize) -> Option<()> {
+    pub fn read(&self, world: &mut World, node: usize) -> Option<()> {
         let (seq, record) = world.next_record(node)?;
         let record = Arc::clone(record);
         let now = world.now;
         let process = world.node(node);
         process.outbox.retain(|mine| mine.id != record.id);
-        process.instance.read(seq, &record).ok()?;
+        if let Err(error) = process.instance.read(seq, &record) {
+            self.fail(world, node, error);
+            return Some(());
+        }
         process.instance.forget_tokens(now, 0);
         Some(())
     }
 
     /// Has the log store a record of an outbox.
-    pub fn store(world: &mut World, node: usize, index: usize, is_answered: bool) {
+    pub fn store(&self, world: &mut World, node: usize, index: usize, is_answered: bool) {
         let record = Arc::clone(&world.nodes[node].outbox[index]);
-        let id = record.id;
-        let seq = world.append(record);
+        let seq = world.append(Arc::clone(&record));
+        if self.breach == Some(Breach::TokenByPlace) && matches!(record.body, Body::Claim(_)) {
+            let token = Nonce(u128::from(seq));
+            world.places.entry(record.id).or_insert(token);
+        }
         if is_answered {
-            world.node(node).outbox.remove(index);
-            world.node(node).instance.published(id, seq);
+            let process = world.node(node);
+            process.outbox.remove(index);
+            if let Err(error) = process.instance.published(&record, seq) {
+                self.fail(world, node, error);
+            }
         }
     }
 
@@ -285,7 +302,8 @@ impl Explored {
     /// Has a process report a sequence as absent.
     pub fn report_absent(world: &mut World, node: usize, seq: u64) {
         let id = Nonce(world.fresh(node));
-        let record = world.node(node).instance.absent(id, CREATED, seq, seq);
+        let instance = &mut world.node(node).instance;
+        let record = instance.absent(id, CREATED, seq, seq).unwrap();
         world.node(node).outbox.push(Arc::new(record));
     }
 

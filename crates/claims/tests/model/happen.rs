@@ -46,7 +46,7 @@ impl Explored {
                 if !is_answered {
                     spend(world, |faults| &mut faults.repeats);
                 }
-                Self::store(world, node, index, is_answered);
+                self.store(world, node, index, is_answered);
                 Some(())
             }
             Event::StoreLate { index } => {
@@ -54,7 +54,7 @@ impl Explored {
                 world.append(record);
                 Some(())
             }
-            Event::Read { node } => Self::read(world, node),
+            Event::Read { node } => self.read(world, node),
             Event::Step { node, claim } => {
                 if self.breach == Some(Breach::SendsUnannounced)
                     && world.nodes[node].instance.step(claim) == Step::TakeOver
@@ -87,7 +87,8 @@ impl Explored {
             }
             Event::KeepToken { flight } => {
                 spend(world, |faults| &mut faults.tokens);
-                let Flight { token, fence, .. } = world.flights[flight];
+                let Flight { claim, fence, .. } = world.flights[flight];
+                let token = world.token(claim);
                 if world.now >= fence || world.tokens.contains(&token) {
                     return None;
                 }
@@ -145,6 +146,17 @@ impl Explored {
                 world.left.refused = 0;
                 Some(())
             }
+            Event::LogBack { kept } => {
+                spend(world, |faults| &mut faults.log_backs);
+                self.lose(world, kept);
+                Some(())
+            }
+            Event::Resume { node } => {
+                self.resume(world, node);
+                Some(())
+            }
+            Event::Join { node } => self.join(world, node),
+            Event::Rebuild { node } => self.rebuild(world, node),
         }
     }
 }
@@ -162,7 +174,7 @@ fn send_unannounced(world: &mut World, node: usize, claim: Nonce) -> Option<()> 
         return None;
     }
     world.flights.push(Flight {
-        token: claim,
+        claim,
         fence: block.fence,
         rows: rows(&block),
         sender: None,

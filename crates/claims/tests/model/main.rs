@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used)] // A test stops at the first surprise.
 
 mod bounds;
+mod broken;
 mod events;
 mod explore;
 mod happen;
+mod loss;
 mod possible;
 mod recovery;
 mod scenarios;
@@ -17,8 +19,9 @@ use std::time::Instant;
 
 use stateright::{Checker, Model};
 
+use broken::broken;
 use explore::Explored;
-use scenarios::{broken, sound};
+use scenarios::sound;
 
 /// States of each sound world that the test of every day explores.
 const STATES_MAX: usize = 60_000;

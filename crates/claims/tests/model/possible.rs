@@ -6,12 +6,23 @@ use stateright::{Model, Property};
 use crate::events::{Breach, Event};
 use crate::explore::Explored;
 use crate::recovery;
-use crate::world::{World, position};
+use crate::world::{Link, World, position};
 
 impl Explored {
     fn node_events(&self, world: &World, node: usize, events: &mut Vec<Event>) {
         let faults = &world.left.faults;
         let process = &world.nodes[node];
+        if faults.any > 0 && faults.crashes > 0 && Self::may_end(world, node) {
+            events.push(Event::Restart { node });
+        }
+        match process.link {
+            Link::Joined => {}
+            Link::Broken => return events.push(Event::Resume { node }),
+            Link::Resumed => return events.push(Event::Join { node }),
+            Link::Lost(_) => {
+                return events.extend([Event::Join { node }, Event::Rebuild { node }]);
+            }
+        }
         if world.next_record(node).is_some() {
             events.push(Event::Read { node });
         }
@@ -67,9 +78,6 @@ impl Explored {
             events.extend(absent.map(|seq| Event::Absent { node, seq }));
         }
         let log = process.instance.log();
-        if faults.any > 0 && faults.crashes > 0 {
-            events.push(Event::Restart { node });
-        }
         if faults.snapshots > 0 && log.tip().seq == world.log_last() && world.log.len() > 1 {
             events.push(Event::Snapshot { node });
         }
@@ -112,6 +120,14 @@ impl Model for Explored {
         let faults = &world.left.faults;
         for node in 0..world.nodes.len() {
             self.node_events(world, node, events);
+        }
+        // Nobody goes on before all have looked whether the log does.
+        if world.nodes.iter().any(|node| node.link == Link::Broken) {
+            events.retain(|event| matches!(event, Event::Resume { .. } | Event::Restart { .. }));
+        }
+        if faults.any > 0 && faults.log_backs > 0 {
+            let kept = (1..world.log.len()).filter(|kept| Self::may_lose(world, *kept));
+            events.extend(kept.map(|kept| Event::LogBack { kept }));
         }
         events.extend((0..world.limbo.len()).map(|index| Event::StoreLate { index }));
         Self::flight_events(world, events);

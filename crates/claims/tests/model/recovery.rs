@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use claims::{Nonce, Standing, Step};
 
 use crate::explore::Explored;
-use crate::world::{World, position};
+use crate::world::{Link, World, position};
 
 /// Steps after which a state counts as a dead end.
 const STEPS_MAX: usize = 150;
@@ -91,11 +91,22 @@ fn is_done(world: &World) -> bool {
 
 /// Does the next thing that one process can do; `None` when it waits for time.
 fn advance(model: &Explored, world: &mut World) -> Option<()> {
+    match world.nodes[0].link {
+        Link::Joined => {}
+        Link::Broken => {
+            model.resume(world, 0);
+            return Some(());
+        }
+        Link::Resumed => return model.join(world, 0),
+        Link::Lost(_) => {
+            return model.join(world, 0).or_else(|| model.rebuild(world, 0));
+        }
+    }
     if world.next_record(0).is_some() {
-        return Explored::read(world, 0);
+        return model.read(world, 0);
     }
     if !world.nodes[0].outbox.is_empty() {
-        Explored::store(world, 0, 0, true);
+        model.store(world, 0, 0, true);
         return Some(());
     }
     while let Some(answer) = world.flights.first().map(|flight| flight.answer) {

@@ -1,9 +1,6 @@
-//! The worlds that are explored, and for each broken rule one that shows why it is needed.
-
-use claims::Flaw;
+//! The worlds in which every property must hold.
 
 use crate::bounds::{Bounds, Faults};
-use crate::events::Breach;
 
 /// A world with its name.
 pub struct Scenario {
@@ -13,7 +10,8 @@ pub struct Scenario {
     pub bounds: Bounds,
 }
 
-const ONE: Bounds = Bounds {
+/// One process and one message, and nothing goes wrong.
+pub const ONE: Bounds = Bounds {
     nodes: 1,
     messages: 1,
     refused: 0,
@@ -26,7 +24,8 @@ const ONE: Bounds = Bounds {
     faults: NONE,
 };
 
-const NONE: Faults = Faults {
+/// No faults.
+pub const NONE: Faults = Faults {
     any: 0,
     crashes: 0,
     answers: 0,
@@ -37,6 +36,7 @@ const NONE: Faults = Faults {
     deletions: 0,
     mends: 0,
     views: 0,
+    log_backs: 0,
     exhausted: 0,
 };
 
@@ -52,10 +52,22 @@ const EACH: Faults = Faults {
     deletions: 1,
     mends: 1,
     views: 1,
+    log_backs: 0,
     exhausted: 1,
 };
 
-const TWO: Bounds = Bounds { nodes: 2, ..ONE };
+/// A log that loses records, and one more fault.
+const BACK: Faults = Faults {
+    any: 2,
+    log_backs: 1,
+    deletions: 0,
+    exhausted: 0,
+    views: 0,
+    ..EACH
+};
+
+/// Two processes.
+pub const TWO: Bounds = Bounds { nodes: 2, ..ONE };
 
 /// The worlds in which every property must hold.
 pub fn sound() -> Vec<Scenario> {
@@ -187,205 +199,43 @@ pub fn sound() -> Vec<Scenario> {
             },
         ),
         scenario(
+            "one process, one message, a log that loses records",
+            Bounds {
+                faults: BACK,
+                ..ONE
+            },
+        ),
+        scenario(
+            "one process, one refused message, a log that loses records",
+            Bounds {
+                refused: 1,
+                faults: BACK,
+                ..ONE
+            },
+        ),
+        scenario(
+            "two processes, one message, a log that loses records",
+            Bounds {
+                faults: BACK,
+                ..TWO
+            },
+        ),
+        scenario(
+            "two processes, two messages, one refused, a log that loses records",
+            Bounds {
+                messages: 2,
+                refused: 0b10,
+                faults: BACK,
+                ..TWO
+            },
+        ),
+        scenario(
             "three processes, one message, two faults",
             Bounds {
                 nodes: 3,
                 faults: EACH,
                 ..ONE
             },
-        ),
-    ]
-}
-
-/// A rule, and the world that shows why it is needed.
-pub struct Broken {
-    /// The rule of the log or the process.
-    pub flaw: Option<Flaw>,
-    /// The rule of the surroundings.
-    pub breach: Option<Breach>,
-    /// The world.
-    pub bounds: Bounds,
-}
-
-/// Every rule that can be broken.
-pub fn broken() -> Vec<Broken> {
-    let flaw = |flaw, bounds| Broken {
-        flaw: Some(flaw),
-        breach: None,
-        bounds,
-    };
-    let breach = |breach, bounds| Broken {
-        flaw: None,
-        breach: Some(breach),
-        bounds,
-    };
-    let with = |faults| Bounds { faults, ..TWO };
-    let refused = |faults| Bounds {
-        refused: 1,
-        faults,
-        ..TWO
-    };
-    let takeover = Faults {
-        any: 1,
-        takeovers: 1,
-        ..NONE
-    };
-    let crash = Faults {
-        any: 1,
-        crashes: 1,
-        ..NONE
-    };
-    let both = Faults {
-        any: 2,
-        crashes: 1,
-        takeovers: 1,
-        answers: 1,
-        tokens: 1,
-        mends: 1,
-        ..NONE
-    };
-    vec![
-        flaw(
-            Flaw::SnapshotWithoutDone,
-            Bounds {
-                messages: 2,
-                ticks: 0,
-                faults: Faults {
-                    snapshots: 1,
-                    ..NONE
-                },
-                ..TWO
-            },
-        ),
-        flaw(Flaw::LastClaimWins, with(NONE)),
-        flaw(
-            Flaw::SplitsUnanswered,
-            refused(Faults {
-                any: 2,
-                mends: 1,
-                answers: 1,
-                ..NONE
-            }),
-        ),
-        flaw(
-            Flaw::SplitsUncounted,
-            with(Faults {
-                any: 1,
-                views: 1,
-                ..NONE
-            }),
-        ),
-        flaw(
-            Flaw::SplitsAnnounced,
-            refused(Faults {
-                any: 2,
-                takeovers: 1,
-                mends: 1,
-                ..NONE
-            }),
-        ),
-        flaw(
-            Flaw::SendsAfterSplit,
-            refused(Faults {
-                any: 1,
-                mends: 1,
-                ..NONE
-            }),
-        ),
-        flaw(
-            Flaw::OnlyTryAnnounced,
-            with(Faults {
-                any: 2,
-                takeovers: 1,
-                tokens: 1,
-                ..NONE
-            }),
-        ),
-        flaw(
-            Flaw::RetryUncounted,
-            with(Faults {
-                any: 1,
-                tokens: 1,
-                ..NONE
-            }),
-        ),
-        flaw(
-            Flaw::SplitsLate,
-            Bounds {
-                refused: 0,
-                ..with(Faults {
-                    any: 2,
-                    answers: 1,
-                    crashes: 1,
-                    ..NONE
-                })
-            },
-        ),
-        breach(Breach::SendsUnread, with(NONE)),
-        breach(
-            Breach::SendsUnannounced,
-            refused(Faults {
-                any: 1,
-                mends: 1,
-                ..NONE
-            }),
-        ),
-        breach(
-            Breach::SendsRest,
-            Bounds {
-                nodes: 1,
-                messages: 2,
-                claims: 1,
-                ticks: 0,
-                ..with(Faults {
-                    any: 2,
-                    deletions: 1,
-                    answers: 1,
-                    ..NONE
-                })
-            },
-        ),
-        breach(
-            Breach::RestartIsPublisher,
-            Bounds {
-                nodes: 1,
-                ..with(both)
-            },
-        ),
-        breach(
-            Breach::OverrunsWindow,
-            Bounds {
-                messages: 2,
-                window: 1,
-                ..with(Faults {
-                    any: 1,
-                    answers: 1,
-                    ..NONE
-                })
-            },
-        ),
-        breach(
-            Breach::AcksUnlogged,
-            Bounds {
-                claims: 1,
-                ticks: 0,
-                ..with(Faults {
-                    any: 2,
-                    takeovers: 1,
-                    tokens: 1,
-                    ..NONE
-                })
-            },
-        ),
-        breach(Breach::NoFence, with(crash)),
-        breach(Breach::SettlesEarly, with(takeover)),
-        breach(
-            Breach::SettlesSameToken,
-            with(Faults {
-                any: 1,
-                tokens: 1,
-                ..NONE
-            }),
         ),
     ]
 }

@@ -39,15 +39,30 @@ pub struct Node {
     pub instance: Instance,
     /// Records that the log has not answered.
     pub outbox: Vec<Arc<Record>>,
+    /// Its connection to the log.
+    pub link: Link,
     /// Nonces and publishers that were issued to it and to those before it.
     pub issued: u32,
+}
+
+/// The connection of a process to the log, since the log may have lost records.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Link {
+    /// It reads and publishes.
+    Joined,
+    /// It broke.
+    Broken,
+    /// It was made again, and the log goes on behind what was read.
+    Resumed,
+    /// The log lost records: what the process had read, and since when that is announced.
+    Lost(Box<(Log, i64)>),
 }
 
 /// A try of a block on its way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Flight {
-    /// Deduplication token.
-    pub token: Nonce,
+    /// The claim.
+    pub claim: Nonce,
     /// ClickHouse's time from which it refuses the block.
     pub fence: i64,
     /// The rows.
@@ -87,6 +102,10 @@ pub struct World {
     pub lost: BTreeSet<u64>,
     /// Sequences that were recorded as absent.
     pub absent: BTreeSet<u64>,
+    /// Whether the log has lost records.
+    pub log_went_back: bool,
+    /// Places of claims, for a rule that is broken by them.
+    pub places: BTreeMap<Nonce, Nonce>,
     /// ClickHouse's clock.
     pub now: i64,
 }
@@ -97,6 +116,7 @@ impl World {
         let first = Record {
             id: Nonce(1),
             publisher: Publisher(0),
+            generation: Nonce(1),
             tip: claims::Place::START,
             done: Vec::new(),
             body: Body::Snapshot(Box::new(Snapshot::first(CREATED, 0))),
@@ -115,12 +135,15 @@ impl World {
             acked: BTreeSet::new(),
             lost: BTreeSet::new(),
             absent: BTreeSet::new(),
+            log_went_back: false,
+            places: BTreeMap::new(),
             now: 0,
         };
         for node in 0..bounds.nodes {
             world.nodes.push(Arc::new(Node {
                 instance: instance(Publisher(number(node, 0))),
                 outbox: Vec::new(),
+                link: Link::Joined,
                 issued: 1,
             }));
         }
@@ -213,13 +236,19 @@ impl World {
         of_claim.map(|((seq, _), _)| *seq).collect()
     }
 
+    /// The deduplication token of a claim's block.
+    pub fn token(&self, claim: Nonce) -> Nonce {
+        self.places.get(&claim).copied().unwrap_or(claim)
+    }
+
     /// Inserts a block, as a table with a window of tokens does.
-    pub fn commit(&mut self, token: Nonce, rows: &[Message]) {
+    pub fn commit(&mut self, claim: Nonce, rows: &[Message]) {
+        let token = self.token(claim);
         if self.tokens.contains(&token) {
             return;
         }
         self.keep(token);
-        self.rows.extend(rows.iter().map(|row| (*row, token)));
+        self.rows.extend(rows.iter().map(|row| (*row, claim)));
         self.rows.sort_unstable();
     }
 
@@ -235,7 +264,7 @@ impl World {
     pub fn order(&mut self) {
         let key = |flight: &Flight| {
             let sender = flight.sender.as_ref().map(|(node, _)| *node);
-            (flight.token, sender, flight.answer.is_some())
+            (flight.claim, sender, flight.answer.is_some())
         };
         self.flights.sort_by_key(key);
         self.limbo.sort_by_key(|record| record.id);
@@ -250,11 +279,12 @@ impl Hash for World {
         for node in &self.nodes {
             let log = node.instance.log();
             log.tip().hash(state);
-            if log.tip().seq < self.log_first {
+            if self.log_went_back || log.tip().seq < self.log_first {
                 log.hash(state);
             }
             node.instance.hash_without_log(state);
             node.outbox.hash(state);
+            node.link.hash(state);
             node.issued.hash(state);
         }
         self.limbo.hash(state);
@@ -268,6 +298,8 @@ impl Hash for World {
         self.acked.hash(state);
         self.lost.hash(state);
         self.absent.hash(state);
+        self.log_went_back.hash(state);
+        self.places.hash(state);
         self.now.hash(state);
     }
 }
