@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rangemap::RangeInclusiveSet;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Nonce, Place, Publisher};
+use crate::id::{Nonce, Place, Position, Publisher};
 use crate::log::{Claim, Stream};
 
 /// One record.
@@ -81,6 +80,13 @@ pub enum Body {
         /// The last sequence.
         last: u64,
     },
+    /// Says that the stream went back, and has other messages above this one, which is the last
+    /// that is stored as it is. It is a barrier as [`Body::Connected`] is.
+    Rewound(Position),
+    /// Says that its publisher made a connection, and checks now whether the stream went back.
+    /// A barrier: claims, absences and rewindings whose publisher had not read it are void, as
+    /// they may be on their way since before that.
+    Connected,
     /// Announces that the log lost records. Nothing behind it counts until a snapshot rebuilds
     /// the log.
     Lost,
@@ -148,6 +154,8 @@ pub struct Snapshot {
     pub covers: Place,
     /// The generation of the log; `None` when the snapshot begins one, which its record names.
     pub(crate) generation: Option<Nonce>,
+    /// The place of the last record behind which claims must have been made.
+    pub(crate) barrier: u64,
     /// Floor, done and claimed sequences of each stream, by its creation.
     pub(crate) streams: BTreeMap<i64, Stream>,
     /// Claims that are open.
@@ -197,15 +205,11 @@ impl Part {
 impl Snapshot {
     /// The first snapshot of a stream's log: everything up to `floor` is done.
     pub fn first(stream_created_ns: i64, floor: u64) -> Self {
-        let stream = Stream {
-            floor,
-            done: RangeInclusiveSet::new(),
-            open: rangemap::RangeInclusiveMap::new(),
-        };
         Self {
             covers: Place::START,
             generation: None,
-            streams: BTreeMap::from([(stream_created_ns, stream)]),
+            barrier: 0,
+            streams: BTreeMap::from([(stream_created_ns, Stream::new(floor))]),
             claims: BTreeMap::new(),
             tokens: BTreeMap::new(),
             forgotten: i64::MIN,

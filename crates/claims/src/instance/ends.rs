@@ -24,6 +24,9 @@ pub enum NotNow {
     /// The log was not checked since the connection was made.
     #[error("the claims log was not checked since the last connect; nothing is published yet")]
     Unchecked,
+    /// The stream went back.
+    #[error("the stream went back; nothing of it is claimed before the claims log is rewound")]
+    WentBack,
 }
 
 /// Proof that no try of a claim can land any more.

@@ -1,5 +1,6 @@
 //! One process: what it may do with a claim, and what it concludes from an answer.
 
+mod checks;
 mod ends;
 mod parts;
 mod work;
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 
 use crate::flaw::{Flaw, Flaws};
 use crate::id::{Nonce, Publisher};
-use crate::log::{Log, LogError, Stored};
+use crate::log::{Log, LogError};
 use crate::record::{Block, Body, Done, Proof, Record};
 
 use work::Work;
@@ -25,6 +26,10 @@ pub struct Instance {
     window: usize,
     /// Since the connection was made, the log was checked against what was read and stored.
     is_joined: bool,
+    /// Its record that says that the connection was made; `None` once that was read.
+    connected: Option<Nonce>,
+    /// Streams that went back, and the place that they were rewound at before that.
+    went_back: BTreeMap<i64, u64>,
     works: BTreeMap<Nonce, Work>,
     /// Claims that are done, in no record yet.
     done: Vec<Done>,
@@ -73,6 +78,8 @@ impl Instance {
             log: Log::new(),
             window,
             is_joined: false,
+            connected: Some(Nonce(0)),
+            went_back: BTreeMap::new(),
             works: BTreeMap::new(),
             done: Vec::new(),
             unread: Vec::new(),
@@ -88,12 +95,21 @@ impl Instance {
         self
     }
 
+    /// The same, joined already.
+    #[cfg(feature = "flaws")]
+    pub fn joined(mut self) -> Self {
+        self.connected = None;
+        self.is_joined = true;
+        self
+    }
+
     /// Hashes all but what it has read, which the model knows by the tip.
     #[cfg(feature = "flaws")]
     pub fn hash_without_log<H: std::hash::Hasher>(&self, state: &mut H) {
         use std::hash::Hash;
         let (works, done, unread) = (&self.works, &self.done, &self.unread);
-        (self.me, self.is_joined, works, done, unread).hash(state);
+        let link = (self.is_joined, self.connected, &self.went_back);
+        (self.me, link, works, done, unread).hash(state);
     }
 
     /// What it has read.
@@ -117,7 +133,10 @@ impl Instance {
         }
         self.log.read(seq, record)?;
         self.settle_unread(Some(record.id));
+        self.connected.take_if(|id| *id == record.id);
         let log = &self.log;
+        self.went_back
+            .retain(|stream, rewound| log.rewound(*stream) <= *rewound);
         self.works.retain(|claim, _| log.claim(*claim).is_some());
         self.done.retain(|done| log.claim(done.claim).is_some());
         Ok(())
@@ -140,54 +159,6 @@ impl Instance {
         Ok(())
     }
 
-    /// Takes note that the connection to the log broke: nothing is published, sent or stored
-    /// before [`Self::join`].
-    pub fn disconnected(&mut self) {
-        self.is_joined = false;
-    }
-
-    /// Checks, after a connection was made, that the log goes on behind what was read and has
-    /// what it has answered. `last` is its last sequence, `at_tip` its record at the tip;
-    /// `None` when that was purged.
-    ///
-    /// # Errors
-    /// When the log lost records.
-    pub fn resume(&self, last: u64, at_tip: Option<Nonce>) -> Result<(), LogError> {
-        self.log.resume(last, at_tip)?;
-        let mut answered = self.unread.iter().filter_map(|unread| unread.seq);
-        match answered.find(|seq| *seq > last) {
-            Some(seq) => Err(LogError::Lost { seq }),
-            None => Ok(()),
-        }
-    }
-
-    /// Checks the log after [`Self::resume`], once every process had the time for that.
-    /// `stored` is what the table and the dead letters have above the floor; `last`
-    /// is the log's last sequence, asked after them. Returns whether the log was read so far.
-    ///
-    /// # Errors
-    /// When something is stored that no record names: the log lost records.
-    pub fn join(
-        &mut self,
-        stored: impl IntoIterator<Item = Stored>,
-        last: u64,
-    ) -> Result<bool, LogError> {
-        if self.log.tip().seq < last {
-            return Ok(false);
-        }
-        if let Some(other) = stored.into_iter().find(|one| !self.log.explains(one)) {
-            let stream_seq = other.position.stream_seq;
-            return Err(LogError::Unexplained { stream_seq });
-        }
-        self.is_joined = true;
-        Ok(true)
-    }
-
-    /// Reports whether the log was checked since the connection was made.
-    pub fn is_joined(&self) -> bool {
-        self.is_joined
-    }
-
     /// Forgets tokens that may leave the window at `now`: see [`Log::forget_tokens`].
     pub fn forget_tokens(&mut self, now: i64, late: i64) {
         self.log.forget_tokens(now, late);
@@ -200,6 +171,9 @@ impl Instance {
     /// When the table's window has no place for the token, or the log was not checked.
     pub fn claim(&mut self, id: Nonce, block: Block) -> Result<Record, NotNow> {
         self.room()?;
+        if self.went_back.contains_key(&block.stream_created_ns) {
+            return Err(NotNow::WentBack);
+        }
         Ok(self.record(id, Body::Claim(block), None))
     }
 
@@ -226,7 +200,8 @@ impl Instance {
             first,
             last,
         };
-        self.is_joined.then(|| self.record(id, body, None))
+        let is_sure = self.is_joined && !self.went_back.contains_key(&stream_created_ns);
+        is_sure.then(|| self.record(id, body, None))
     }
 
     /// A snapshot of what was read. It is published on condition that the log's last record is

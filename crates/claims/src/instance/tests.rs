@@ -1,4 +1,5 @@
 use super::*;
+use crate::log::Stored;
 use crate::record::{Cause, Entry, Fate, Snapshot};
 
 const CREATED: i64 = 7;
@@ -21,8 +22,15 @@ impl Scene {
         };
         let body = Body::Snapshot(Box::new(Snapshot::first(CREATED, 0)));
         scene.other(body);
-        scene.me.join([], 1).unwrap();
+        scene.connect();
         scene
+    }
+
+    fn connect(&mut self) {
+        let id = self.nonce();
+        let record = self.me.connect(id);
+        self.append(&record);
+        assert_eq!(self.me.join([], self.seq), Ok(true));
     }
 
     fn nonce(&mut self) -> Nonce {
@@ -140,8 +148,8 @@ fn nothing_is_done_before_the_log_was_checked() {
     scene.me.disconnected();
     assert_eq!(scene.me.step(claim), Step::Wait);
     assert!(scene.me.send(claim).is_none());
-    assert_eq!(scene.me.join([], scene.seq + 1), Ok(false));
+    assert_eq!(scene.me.join([], scene.seq), Ok(false));
     assert_eq!(scene.me.step(claim), Step::Wait);
-    assert_eq!(scene.me.join([], scene.seq), Ok(true));
+    scene.connect();
     assert_eq!(scene.me.step(claim), Step::Send);
 }

@@ -2,6 +2,7 @@
 
 mod claim;
 mod error;
+mod reading;
 mod rebuild;
 mod stream;
 
@@ -12,14 +13,9 @@ pub use stream::Stream;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use rangemap::{RangeInclusiveMap, RangeInclusiveSet};
-
 use crate::flaw::{Flaw, Flaws};
 use crate::id::{Nonce, Place, Position, Publisher};
-use crate::record::{Block, Body, Done, Entry, Fate, Part, Proof, Record, Snapshot};
-
-/// Places that a reader remembers, to find a record of a publisher that had read another log.
-const RECENT_PLACES_MAX: usize = 1024;
+use crate::record::{Block, Body, Done, Entry, Fate, Part, Proof, Record};
 
 /// What the records up to a place amount to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -33,6 +29,8 @@ pub struct Log {
     tokens: BTreeMap<Nonce, i64>,
     /// Tokens with a fence up to here are forgotten.
     forgotten: i64,
+    /// The place of the last record behind which claims must have been made.
+    barrier: u64,
     flaws: Flaws,
 }
 
@@ -60,6 +58,7 @@ impl Log {
             claims: BTreeMap::new(),
             tokens: BTreeMap::new(),
             forgotten: i64::MIN,
+            barrier: 0,
             flaws: Flaws::default(),
         }
     }
@@ -94,6 +93,30 @@ impl Log {
     /// The sequence up to which everything of a stream is done.
     pub fn floor(&self, stream_created_ns: i64) -> Option<u64> {
         Some(self.streams.get(&stream_created_ns)?.floor)
+    }
+
+    /// Messages by which a stream that went back is noticed: when the connection was made, each
+    /// must be in the stream with its publish time, or deleted from it. They are the newest
+    /// claimed message, and that of each open claim.
+    pub fn witnesses(&self, stream_created_ns: i64) -> BTreeSet<Position> {
+        let stream = self.streams.get(&stream_created_ns);
+        let newest = stream.into_iter().flat_map(|stream| &stream.witnesses);
+        let blocks = self.claims.values().map(|claim| &claim.block);
+        let blocks = blocks.filter(|block| block.stream_created_ns == stream_created_ns);
+        let open = blocks.filter_map(|block| block.entries.last());
+        let open = open.map(|entry| (entry.stream_seq, entry.published_ns));
+        let position = |(stream_seq, published_ns)| Position {
+            stream_created_ns,
+            stream_seq,
+            published_ns,
+        };
+        newest.copied().chain(open).map(position).collect()
+    }
+
+    /// The place of the record that rewound a stream the last time; 0 when there is none.
+    pub fn rewound(&self, stream_created_ns: i64) -> u64 {
+        let stream = self.streams.get(&stream_created_ns);
+        stream.map_or(0, |stream| stream.rewound)
     }
 
     /// Tokens that must not leave the window yet.
@@ -160,31 +183,19 @@ impl Log {
         }
         if record.generation == self.generation {
             self.check(seq, record)?;
-            self.apply(record);
+            self.apply(seq, record);
         }
         self.advance(Place { seq, id: record.id });
         Ok(())
     }
 
-    /// Checks a record of this generation for signs that the log lost records.
-    fn check(&self, seq: u64, record: &Record) -> Result<(), LogError> {
-        if record.body == Body::Lost {
-            return Err(LogError::Announced { seq });
-        }
-        if !self.may_have_read(record.tip) {
-            let seq = record.tip.seq;
-            return Err(LogError::Lost { seq });
-        }
-        Ok(())
-    }
-
-    fn apply(&mut self, record: &Record) {
+    fn apply(&mut self, seq: u64, record: &Record) {
         for done in &record.done {
             self.done(*done, record.publisher);
         }
         match &record.body {
             Body::Nothing | Body::Lost | Body::Snapshot(_) => {}
-            Body::Claim(block) => self.open(record.id, record.publisher, block),
+            Body::Claim(block) => self.open(record, block),
             Body::Takeover(claim) => {
                 if let Some(claim) = self.claims.get_mut(claim) {
                     claim.takers.insert(record.publisher);
@@ -199,101 +210,37 @@ impl Log {
                 first,
                 last,
             } if first <= last => {
+                let is_stale = self.is_stale(record);
                 let stream = self.stream(*stream_created_ns);
-                stream.finish_free(*first..=*last);
+                if !is_stale {
+                    stream.finish_free(*first..=*last);
+                }
             }
             Body::Absent { .. } => {}
-        }
-    }
-
-    /// What all records so far amount to.
-    pub fn snapshot(&self) -> Snapshot {
-        let mut streams = self.streams.clone();
-        if self.flaws.has(Flaw::SnapshotWithoutDone) {
-            for stream in streams.values_mut() {
-                stream.done = RangeInclusiveSet::new();
+            Body::Rewound(to) if !self.is_stale(record) => {
+                let stream = self.stream(to.stream_created_ns);
+                stream.rewind(to.stream_seq, to.published_ns, seq);
+                self.barrier = seq;
             }
-        }
-        Snapshot {
-            covers: self.tip,
-            generation: Some(self.generation),
-            streams,
-            claims: self.claims.clone(),
-            tokens: self.tokens.clone(),
-            forgotten: self.forgotten,
+            Body::Rewound(_) => {}
+            Body::Connected => self.barrier = seq,
         }
     }
 
-    /// Begins at a snapshot. A reader that has read all before it has the same already.
-    fn begin(&mut self, seq: u64, id: Nonce, snapshot: &Snapshot) -> Result<(), LogError> {
-        let is_placed = snapshot.covers.seq.checked_add(1) == Some(seq);
-        if !is_placed {
-            return Err(LogError::Misplaced {
-                seq,
-                covers: snapshot.covers.seq,
-            });
-        }
-        let generation = snapshot.generation.unwrap_or(id);
-        if self.tip != Place::START && generation != self.generation {
-            return Err(LogError::Renewed { seq });
-        }
-        // A token that must stay in the window is in every later snapshot.
-        let is_kept = |(token, fence): (&Nonce, &i64)| {
-            *fence <= snapshot.forgotten || snapshot.tokens.contains_key(token)
-        };
-        let is_other = snapshot.covers.seq == self.tip.seq && snapshot.covers.id != self.tip.id;
-        if is_other || !self.tokens.iter().all(is_kept) {
-            return Err(LogError::Lost { seq: self.tip.seq });
-        }
-        self.generation = generation;
-        self.forgotten = self.forgotten.max(snapshot.forgotten);
-        self.streams = snapshot.streams.clone();
-        self.claims = snapshot.claims.clone();
-        self.tokens = snapshot.tokens.clone();
-        self.advance(Place { seq, id });
-        Ok(())
-    }
-
-    /// Checks that the log goes on behind the tip: see [`crate::Instance::resume`].
-    pub(crate) fn resume(&self, last: u64, at_tip: Option<Nonce>) -> Result<(), LogError> {
-        let seq = self.tip.seq;
-        if seq == 0 || last >= seq && at_tip.is_none_or(|id| id == self.tip.id) {
-            return Ok(());
-        }
-        Err(LogError::Lost { seq })
-    }
-
-    fn advance(&mut self, tip: Place) {
-        self.tip = tip;
-        self.recent.push_back(tip);
-        if self.recent.len() > RECENT_PLACES_MAX {
-            self.recent.pop_front();
-        }
-    }
-
-    /// Reports whether a publisher may have read `place` in this log. A place that was
-    /// forgotten counts as read: another reader, or the publisher itself, finds it out.
-    fn may_have_read(&self, place: Place) -> bool {
-        let known = self.recent.iter().find(|known| known.seq == place.seq);
-        match known {
-            Some(known) => known.id == place.id,
-            None => place.seq < self.tip.seq || place == self.tip,
-        }
+    /// Reports whether a record may be about a stream that went back meanwhile.
+    fn is_stale(&self, record: &Record) -> bool {
+        record.tip.seq < self.barrier && !self.flaws.has(Flaw::ClaimsUnchecked)
     }
 
     fn stream(&mut self, stream_created_ns: i64) -> &mut Stream {
         self.streams
             .entry(stream_created_ns)
-            .or_insert_with(|| Stream {
-                floor: 0,
-                done: RangeInclusiveSet::new(),
-                open: RangeInclusiveMap::new(),
-            })
+            .or_insert_with(|| Stream::new(0))
     }
 
     /// Opens a claim on what no earlier record owns.
-    fn open(&mut self, id: Nonce, publisher: Publisher, block: &Block) {
-        if !block.is_sorted() {
+    fn open(&mut self, record: &Record, block: &Block) {
+        if !block.is_sorted() || self.is_stale(record) {
             return;
         }
         let last_wins = self.flaws.has(Flaw::LastClaimWins);
@@ -303,11 +250,14 @@ impl Log {
                 || !stream.is_done(entry.stream_seq) && stream.claim(entry.stream_seq).is_none()
         };
         let entries: Vec<Entry> = block.entries.iter().filter(is_free).copied().collect();
+        if let Some(last) = entries.last() {
+            stream.claimed(last.stream_seq, last.published_ns);
+        }
         let block = Block {
             entries,
             ..block.clone()
         };
-        self.insert(id, publisher, block);
+        self.insert(record.id, record.publisher, block);
     }
 
     fn insert(&mut self, id: Nonce, publisher: Publisher, block: Block) {

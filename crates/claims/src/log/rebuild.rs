@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Log, LogError, Stored};
-use crate::id::{Nonce, Place, Publisher};
+use crate::id::{Nonce, Place, Position, Publisher};
 use crate::record::{Body, Record, Snapshot};
 
 /// What a process knows of a log that lost records, and what the log still has.
@@ -94,9 +94,18 @@ impl Rebuild {
                 all.stream(*created).merge(stream);
             }
         }
+        let mut last = BTreeMap::new();
         for Stored { position, .. } in stored {
             let stream = all.stream(position.stream_created_ns);
             stream.finish(std::iter::once(position.stream_seq));
+            last.entry(position.stream_created_ns)
+                .and_modify(|last: &mut Position| *last = position.max(*last))
+                .or_insert(position);
+        }
+        for position in last.into_values() {
+            let stream = all.stream(position.stream_created_ns);
+            let witness = (position.stream_seq, position.published_ns);
+            stream.witnesses.insert(witness);
         }
         let covers = self.remaining.tip();
         Record {
@@ -108,6 +117,7 @@ impl Rebuild {
             body: Body::Snapshot(Box::new(Snapshot {
                 covers,
                 generation: None,
+                barrier: 0,
                 streams: all.streams,
                 claims: BTreeMap::new(),
                 tokens: BTreeMap::new(),

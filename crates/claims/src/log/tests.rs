@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::record::{Cause, Fate};
+use crate::record::{Cause, Fate, Snapshot};
 
 const CREATED: i64 = 7;
 
@@ -319,4 +319,55 @@ fn a_rebuilt_log_has_what_is_stored_and_nothing_of_its_earlier_generation() {
     assert_eq!(standings(&log), before);
     let other = Rebuild::new(known).read(2, &record);
     assert_eq!(other, Err(LogError::Renewed { seq: 2 }));
+}
+
+#[test]
+fn claims_from_before_a_connection_was_made_are_void() {
+    let (mut log, records) = three([1, 2, 3]);
+    let claim = |id, tip, stream_seq| {
+        let Body::Claim(mut block) = records[1].body.clone() else {
+            unreachable!()
+        };
+        block.entries[0].stream_seq = stream_seq;
+        Record {
+            id: Nonce(id),
+            tip,
+            body: Body::Claim(block),
+            ..records[1].clone()
+        }
+    };
+    let before = log.tip();
+    let connected = Record {
+        id: Nonce(4),
+        tip: before,
+        body: Body::Connected,
+        ..records[1].clone()
+    };
+    log.read(4, &connected).unwrap();
+    log.read(5, &claim(5, before, 8)).unwrap();
+    assert_eq!(standings(&log)[14], Standing::Free);
+    let begun = Record {
+        id: Nonce(6),
+        tip: log.tip(),
+        body: Body::Snapshot(Box::new(log.snapshot())),
+        ..records[1].clone()
+    };
+    let mut late = Log::new();
+    late.read(6, &begun).unwrap();
+    for log in [&mut log, &mut late] {
+        if log.tip().seq == 5 {
+            log.read(6, &begun).unwrap();
+        }
+        log.read(7, &claim(7, before, 8)).unwrap();
+        assert_eq!(standings(log)[14], Standing::Free);
+        log.read(8, &claim(8, connected_place(), 8)).unwrap();
+        assert_eq!(standings(log)[14], Standing::Claimed(Nonce(8)));
+    }
+}
+
+fn connected_place() -> Place {
+    Place {
+        seq: 4,
+        id: Nonce(4),
+    }
 }

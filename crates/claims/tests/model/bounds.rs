@@ -50,6 +50,8 @@ pub struct Faults {
     pub views: u8,
     /// The log loses its last records.
     pub log_backs: u8,
+    /// The stream loses its last messages, and goes on with others.
+    pub stream_backs: u8,
     /// JetStream gives up on a message: it is claimed as a dead letter.
     pub exhausted: u8,
 }

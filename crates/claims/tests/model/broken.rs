@@ -188,6 +188,33 @@ pub fn broken() -> Vec<Broken> {
         ),
         breach(Breach::NoFence, with(crash)),
         breach(Breach::SettlesEarly, with(takeover)),
+        flaw(
+            Flaw::ClaimsUnchecked,
+            with(Faults {
+                any: 1,
+                stream_backs: 1,
+                ..NONE
+            }),
+        ),
+        breach(
+            Breach::StaysUnrewound,
+            with(Faults {
+                any: 1,
+                stream_backs: 1,
+                ..NONE
+            }),
+        ),
+        breach(
+            Breach::RewindsTooFar,
+            Bounds {
+                messages: 2,
+                ..with(Faults {
+                    any: 1,
+                    stream_backs: 1,
+                    ..NONE
+                })
+            },
+        ),
         breach(
             Breach::RebuildsEarly,
             with(Faults {

@@ -27,7 +27,11 @@ pub enum Breach {
     RebuildsEarly,
     /// A process goes on after the log lost records, without a check.
     GoesOnUnchecked,
-    /// The token of a claim is its place in the log.
+    /// What is done stays done although the stream went back.
+    StaysUnrewound,
+    /// The stream is rewound further than to the last message that is stored.
+    RewindsTooFar,
+    /// The token of a claim is its place among the claims in the log.
     TokenByPlace,
 }
 
@@ -86,6 +90,12 @@ pub enum Event {
     Resume { node: usize },
     /// A process reads to the end, and checks what is stored.
     Join { node: usize },
+    /// The stream loses its last messages, and every connection breaks.
+    StreamBack { kept: u64 },
+    /// Another message is published in the place of one that the stream lost.
+    Publish,
+    /// A process publishes how far the stream went back.
+    Rewind { node: usize },
     /// A process rebuilds the log.
     Rebuild { node: usize },
 }

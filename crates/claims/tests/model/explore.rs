@@ -33,9 +33,8 @@ impl Explored {
             Some(Breach::OverrunsWindow) => usize::MAX,
             _ => self.bounds.window,
         };
-        let mut instance = Instance::new(me, window).breaking(self.flaw);
-        instance.join([], 0).unwrap();
-        instance
+        let instance = Instance::new(me, window).breaking(self.flaw);
+        instance.joined()
     }
 
     /// The block of messages, with a fence that is over at the next tick.
@@ -60,9 +59,9 @@ impl Explored {
 
     /// Messages that a process may claim: in the stream, and free by what it has read.
     pub fn free(world: &World, node: usize) -> Vec<Message> {
-        let log = world.log_of(node);
-        let is_free = |message: &Message| log.standing(position(*message)) == Standing::Free;
-        let has_read = log.tip().seq > 0;
+        let instance = &world.nodes[node].instance;
+        let is_free = |one: &Message| instance.standing(position(*one)) == Standing::Free;
+        let has_read = instance.log().tip().seq > 0;
         let present = world
             .stream
             .iter()
@@ -230,6 +229,10 @@ impl Explored {
             let process = world.node(node);
             process.link = Link::Broken;
             process.instance.disconnected();
+        } else if world.stream_backs > 0 && self.breach != Some(Breach::StaysUnrewound) {
+            let process = world.node(node);
+            process.link = Link::Resumed;
+            process.instance.disconnected();
         }
         for flight in &mut world.flights {
             if matches!(&flight.sender, Some((sender, _)) if *sender == node) {
@@ -261,7 +264,8 @@ impl Explored {
         let record = Arc::clone(&world.nodes[node].outbox[index]);
         let seq = world.append(Arc::clone(&record));
         if self.breach == Some(Breach::TokenByPlace) && matches!(record.body, Body::Claim(_)) {
-            let token = Nonce(u128::from(seq));
+            let is_claim = |one: &&Arc<claims::Record>| matches!(one.body, Body::Claim(_));
+            let token = Nonce(world.log.iter().filter(is_claim).count() as u128);
             world.places.entry(record.id).or_insert(token);
         }
         if is_answered {
@@ -292,10 +296,10 @@ impl Explored {
 
     /// Sequences that the stream does not have, and that are free by what a process has read.
     pub fn absent(world: &World, node: usize) -> Vec<u64> {
-        let log = world.log_of(node);
-        let is_free = |seq: &u64| log.standing(position((*seq, 0))) == Standing::Free;
-        let gone = (1..=world.left.messages).filter(|seq| !world.stream.contains_key(seq));
-        gone.filter(|seq| log.tip().seq > 0 && is_free(seq))
+        let instance = &world.nodes[node].instance;
+        let is_free = |seq: &u64| instance.standing(position((*seq, 0))) == Standing::Free;
+        let gone = (1..=world.stream_last).filter(|seq| !world.stream.contains_key(seq));
+        gone.filter(|seq| instance.log().tip().seq > 0 && is_free(seq))
             .collect()
     }
 

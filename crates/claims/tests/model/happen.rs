@@ -138,7 +138,8 @@ impl Explored {
             }
             Event::Delete { seq } => {
                 spend(world, |faults| &mut faults.deletions);
-                world.stream.remove(&seq);
+                let published = world.stream.remove(&seq)?;
+                world.deleted.insert((seq, published));
                 Some(())
             }
             Event::Mend => {
@@ -156,6 +157,18 @@ impl Explored {
                 Some(())
             }
             Event::Join { node } => self.join(world, node),
+            Event::StreamBack { kept } => {
+                spend(world, |faults| &mut faults.stream_backs);
+                self.stream_back(world, kept);
+                Some(())
+            }
+            Event::Publish => {
+                world.stream_last += 1;
+                let message = (world.stream_last, world.stream_backs);
+                world.stream.extend([message]);
+                Some(())
+            }
+            Event::Rewind { node } => self.rewind(world, node),
             Event::Rebuild { node } => self.rebuild(world, node),
         }
     }

@@ -72,6 +72,16 @@ impl Explored {
             world.node(node).link = Link::Resumed;
         }
         let stored = stored(world);
+        // It knows the generation once it has read a record.
+        while world.next_record(node).is_some() {
+            self.read(world, node);
+            if matches!(world.nodes[node].link, Link::Lost(_)) {
+                return Some(());
+            }
+        }
+        let id = Nonce(world.fresh(node));
+        let connected = world.node(node).instance.connect(id);
+        world.append(Arc::new(connected));
         while world.next_record(node).is_some() {
             self.read(world, node);
             if matches!(world.nodes[node].link, Link::Lost(_)) {
@@ -85,7 +95,10 @@ impl Explored {
             .filter(|one| one.position.stream_seq > floor);
         let result = world.node(node).instance.join(stored, last);
         match result {
-            Ok(_) => world.node(node).link = Link::Joined,
+            Ok(_) => {
+                world.node(node).link = Link::Joined;
+                Self::check_stream(world, node);
+            }
             Err(error) => self.fail(world, node, error),
         }
         Some(())

@@ -74,6 +74,9 @@ impl Explored {
             }
         }
         if process.outbox.is_empty() {
+            if self.may_rewind(world, node) {
+                events.push(Event::Rewind { node });
+            }
             let absent = Self::absent(world, node).into_iter();
             events.extend(absent.map(|seq| Event::Absent { node, seq }));
         }
@@ -125,6 +128,12 @@ impl Model for Explored {
         if world.nodes.iter().any(|node| node.link == Link::Broken) {
             events.retain(|event| matches!(event, Event::Resume { .. } | Event::Restart { .. }));
         }
+        if world.stream_last < world.left.messages {
+            events.push(Event::Publish);
+        }
+        if faults.any > 0 && faults.stream_backs > 0 {
+            events.extend((0..world.stream_last).map(|kept| Event::StreamBack { kept }));
+        }
         if faults.any > 0 && faults.log_backs > 0 {
             let kept = (1..world.log.len()).filter(|kept| Self::may_lose(world, *kept));
             events.extend(kept.map(|kept| Event::LogBack { kept }));
@@ -164,9 +173,10 @@ impl Model for Explored {
             }),
             Property::always("what is done is stored", |_, world: &World| {
                 // What is acked is done by what its process has read.
-                let is_done = |node, message| {
-                    let log = world.log_of(node);
-                    log.tip().seq > 0 && log.standing(position(message)) == Standing::Done
+                let is_done = |node: usize, message| {
+                    let instance = &world.nodes[node].instance;
+                    let has_read = instance.log().tip().seq > 0;
+                    has_read && instance.standing(position(message)) == Standing::Done
                 };
                 world.messages().all(|message| {
                     let mut nodes = 0..world.nodes.len();

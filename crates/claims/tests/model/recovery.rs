@@ -77,14 +77,15 @@ fn run(model: &Explored, world: &mut World) -> bool {
 
 /// Reports whether every message is done and stored, and nothing is left to do.
 fn is_done(world: &World) -> bool {
-    let log = world.log_of(0);
+    let instance = &world.nodes[0].instance;
+    let log = instance.log();
     let is_done = |(seq, published): (&u64, &i64)| {
         let message = (*seq, *published);
-        log.standing(position(message)) == Standing::Done && world.is_stored(message)
+        instance.standing(position(message)) == Standing::Done && world.is_stored(message)
     };
     log.tip().seq == world.log_last()
         && log.claims().next().is_none()
-        && log.floor(crate::world::CREATED) >= Some(world.left.messages)
+        && log.floor(crate::world::CREATED) >= Some(world.stream_last)
         && world.stream.iter().all(is_done)
         && world.is_exact()
 }
@@ -121,6 +122,9 @@ fn advance(model: &Explored, world: &mut World) -> Option<()> {
         }
     }
     if Explored::flush(world, 0).is_some() {
+        return Some(());
+    }
+    if model.may_rewind(world, 0) && model.rewind(world, 0).is_some() {
         return Some(());
     }
     if let Some(seq) = Explored::absent(world, 0).first() {

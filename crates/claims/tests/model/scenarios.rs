@@ -37,6 +37,7 @@ pub const NONE: Faults = Faults {
     mends: 0,
     views: 0,
     log_backs: 0,
+    stream_backs: 0,
     exhausted: 0,
 };
 
@@ -53,6 +54,7 @@ const EACH: Faults = Faults {
     mends: 1,
     views: 1,
     log_backs: 0,
+    stream_backs: 0,
     exhausted: 1,
 };
 
@@ -64,6 +66,13 @@ const BACK: Faults = Faults {
     exhausted: 0,
     views: 0,
     ..EACH
+};
+
+/// A stream that goes back, and one more fault.
+const STREAM_BACK: Faults = Faults {
+    log_backs: 0,
+    stream_backs: 1,
+    ..BACK
 };
 
 /// Two processes.
@@ -227,6 +236,39 @@ pub fn sound() -> Vec<Scenario> {
                 refused: 0b10,
                 faults: BACK,
                 ..TWO
+            },
+        ),
+        scenario(
+            "one process, two messages, a stream that goes back",
+            Bounds {
+                messages: 2,
+                faults: STREAM_BACK,
+                ..ONE
+            },
+        ),
+        scenario(
+            "two processes, one message, a stream that goes back",
+            Bounds {
+                faults: STREAM_BACK,
+                ..TWO
+            },
+        ),
+        scenario(
+            "two processes, two messages, a stream that goes back",
+            Bounds {
+                messages: 2,
+                faults: STREAM_BACK,
+                ..TWO
+            },
+        ),
+        scenario(
+            "one process, one message, a log and a stream that go back",
+            Bounds {
+                faults: Faults {
+                    log_backs: 1,
+                    ..STREAM_BACK
+                },
+                ..ONE
             },
         ),
         scenario(

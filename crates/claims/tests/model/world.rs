@@ -96,10 +96,18 @@ pub struct World {
     pub dead_letters: BTreeSet<Message>,
     /// Messages in the stream, and when they were published.
     pub stream: BTreeMap<u64, i64>,
+    /// Messages that were deleted from it.
+    pub deleted: BTreeSet<Message>,
+    /// Messages that the stream had when it went back.
+    pub vanished: BTreeSet<Message>,
+    /// The sequence of its last message.
+    pub stream_last: u64,
+    /// How often it went back, which is the publish time of its new messages.
+    pub stream_backs: i64,
     /// Messages that were acked although the log does not have them as done: a broken rule.
     pub acked: BTreeSet<Message>,
     /// Messages that a settlement recorded as lost.
-    pub lost: BTreeSet<u64>,
+    pub lost: BTreeSet<Message>,
     /// Sequences that were recorded as absent.
     pub absent: BTreeSet<u64>,
     /// Whether the log has lost records.
@@ -132,6 +140,10 @@ impl World {
             rows: Vec::new(),
             dead_letters: BTreeSet::new(),
             stream: (1..=bounds.messages).map(|seq| (seq, 0)).collect(),
+            deleted: BTreeSet::new(),
+            vanished: BTreeSet::new(),
+            stream_last: bounds.messages,
+            stream_backs: 0,
             acked: BTreeSet::new(),
             lost: BTreeSet::new(),
             absent: BTreeSet::new(),
@@ -171,7 +183,11 @@ impl World {
     /// Appends a record, and returns its place.
     pub fn append(&mut self, record: Arc<Record>) -> u64 {
         match &record.body {
-            Body::Settled { lost, .. } => self.lost.extend(lost),
+            Body::Settled { lost, .. } => {
+                let gone = self.deleted.union(&self.vanished);
+                let lost = gone.filter(|(seq, _)| lost.contains(seq));
+                self.lost.extend(lost);
+            }
             Body::Absent { first, last, .. } => self.absent.extend(*first..=*last),
             _ => {}
         }
@@ -205,15 +221,18 @@ impl World {
 
     /// The messages of the stream, and those that were deleted from it.
     pub fn messages(&self) -> impl Iterator<Item = Message> {
-        let published = |seq| self.stream.get(&seq).copied().unwrap_or_default();
-        (1..=self.left.messages).map(move |seq| (seq, published(seq)))
+        let stream = self
+            .stream
+            .iter()
+            .map(|(seq, published)| (*seq, *published));
+        stream.chain(self.deleted.iter().copied())
     }
 
     /// Reports whether a message is a row or a dead letter, or recorded as lost or absent.
     pub fn is_stored(&self, message: Message) -> bool {
         self.rows.iter().any(|(row, _)| *row == message)
             || self.dead_letters.contains(&message)
-            || self.lost.contains(&message.0)
+            || self.lost.contains(&message)
             || self.absent.contains(&message.0)
     }
 
@@ -295,6 +314,10 @@ impl Hash for World {
         self.rows.hash(state);
         self.dead_letters.hash(state);
         self.stream.hash(state);
+        self.deleted.hash(state);
+        self.vanished.hash(state);
+        self.stream_last.hash(state);
+        self.stream_backs.hash(state);
         self.acked.hash(state);
         self.lost.hash(state);
         self.absent.hash(state);

@@ -1,0 +1,71 @@
+//! The stream loses its last messages, and goes on with others under the same sequences.
+
+use claims::{Nonce, Position};
+
+use crate::events::Breach;
+use crate::explore::Explored;
+use crate::world::{CREATED, Link, Message, World, position};
+
+impl Explored {
+    /// Has the stream lose all messages above a sequence. Every connection breaks.
+    pub fn stream_back(&self, world: &mut World, kept: u64) {
+        world.vanished.extend(world.stream.split_off(&(kept + 1)));
+        world.stream_last = kept;
+        world.stream_backs += 1;
+        if self.breach == Some(Breach::StaysUnrewound) {
+            return;
+        }
+        for node in 0..world.nodes.len() {
+            let process = world.node(node);
+            process.instance.disconnected();
+            if process.link == Link::Joined {
+                process.link = Link::Resumed;
+            }
+        }
+    }
+
+    /// Has a process look whether the stream went back.
+    pub fn check_stream(world: &mut World, node: usize) {
+        let witnesses = world.log_of(node).witnesses(CREATED);
+        let is_other = |one: &Position| match world.stream.get(&one.stream_seq) {
+            Some(published) => *published != one.published_ns,
+            None => one.stream_seq > world.stream_last,
+        };
+        if witnesses.iter().any(is_other) {
+            world.node(node).instance.stream_went_back(CREATED);
+        }
+    }
+
+    /// Reports whether a process may publish how far the stream went back.
+    pub fn may_rewind(&self, world: &World, node: usize) -> bool {
+        let mut instance = world.nodes[node].instance.clone();
+        world.nodes[node].outbox.is_empty()
+            && world.next_record(node).is_none()
+            && instance.rewind(Nonce(0), self.rewound(world)).is_some()
+    }
+
+    /// Has a process publish how far the stream went back.
+    pub fn rewind(&self, world: &mut World, node: usize) -> Option<()> {
+        let to = self.rewound(world);
+        let id = Nonce(world.fresh(node));
+        let record = world.node(node).instance.rewind(id, to)?;
+        world.node(node).outbox.push(record.into());
+        Some(())
+    }
+
+    /// The last message of the stream that is stored.
+    fn rewound(&self, world: &World) -> Position {
+        let stream = world
+            .stream
+            .iter()
+            .map(|(seq, published)| (*seq, *published));
+        let is_stored = |message: &Message| {
+            world.rows.iter().any(|(row, _)| row == message) || world.dead_letters.contains(message)
+        };
+        let last = stream.rev().find(is_stored);
+        match self.breach {
+            Some(Breach::RewindsTooFar) => position((0, 0)),
+            _ => position(last.unwrap_or_default()),
+        }
+    }
+}
