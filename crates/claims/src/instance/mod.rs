@@ -177,9 +177,15 @@ impl Instance {
         Ok(self.record(id, Body::Claim(block), None))
     }
 
+    /// Reports whether claims are done that no record says so of yet.
+    pub fn has_done(&self) -> bool {
+        self.is_joined && !self.done.is_empty()
+    }
+
     /// Publishes what is done, where no other record takes it along.
     pub fn flush(&mut self, id: Nonce) -> Option<Record> {
-        (self.is_joined && !self.done.is_empty()).then(|| self.record(id, Body::Nothing, None))
+        self.has_done()
+            .then(|| self.record(id, Body::Nothing, None))
     }
 
     /// Announces the takeover of a claim, when that is the next step.

@@ -277,15 +277,9 @@ impl Explored {
         }
     }
 
-    /// Reports whether a process has done claims that no record takes along.
-    pub fn has_done(world: &World, node: usize) -> bool {
-        let mut instance = world.nodes[node].instance.clone();
-        instance.flush(Nonce(0)).is_some()
-    }
-
     /// Publishes what a process has done.
     pub fn flush(world: &mut World, node: usize) -> Option<()> {
-        if !Self::has_done(world, node) {
+        if !world.nodes[node].instance.has_done() {
             return None;
         }
         let id = Nonce(world.fresh(node));

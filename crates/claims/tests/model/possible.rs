@@ -54,7 +54,7 @@ impl Explored {
                 events.extend(given_up);
             }
         }
-        if Self::has_done(world, node) {
+        if process.instance.has_done() {
             events.push(Event::Flush { node });
         }
         for (claim, open) in process.instance.log().claims() {

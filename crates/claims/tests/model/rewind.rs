@@ -38,10 +38,14 @@ impl Explored {
 
     /// Reports whether a process may publish how far the stream went back.
     pub fn may_rewind(&self, world: &World, node: usize) -> bool {
-        let mut instance = world.nodes[node].instance.clone();
-        world.nodes[node].outbox.is_empty()
+        world.stream_backs > 0
+            && world.nodes[node].outbox.is_empty()
             && world.next_record(node).is_none()
-            && instance.rewind(Nonce(0), self.rewound(world)).is_some()
+            && world.nodes[node]
+                .instance
+                .clone()
+                .rewind(Nonce(0), self.rewound(world))
+                .is_some()
     }
 
     /// Has a process publish how far the stream went back.
