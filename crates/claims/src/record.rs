@@ -70,8 +70,8 @@ pub enum Body {
         /// Sequences of messages that are gone from the stream and were found nowhere.
         lost: Vec<u64>,
     },
-    /// Reports sequences that the consumer never delivers: the stream's leader has shown that
-    /// they do not exist, or that the consumer leaves them out.
+    /// Reports sequences that need no claim: the stream's leader has shown that they do not
+    /// exist, the consumer leaves them out, or their messages were in doubt and are stored.
     Absent {
         /// Creation of the stream: nanoseconds since the epoch.
         stream_created_ns: i64,

@@ -78,9 +78,9 @@ impl Instance {
         self.went_back.insert(stream_created_ns, rewound);
     }
 
-    /// Rewinds a stream that went back. `to` is its last message that is stored, by sequence
-    /// and publish time, as the table and the dead letters say since the log was read; sequence
-    /// 0 when there is none. `None` while a claim above it is open: it is completed, or settled,
+    /// Rewinds a stream that went back. `to` is the last message below all that are stored
+    /// with another publish time than the stream has now; an earlier one, or sequence 0 for
+    /// none, costs look-ups and is as safe. `None` while a claim above it is open: it is completed, or settled,
     /// first.
     pub fn rewind(&mut self, id: Nonce, to: Position) -> Option<Record> {
         let stream = to.stream_created_ns;

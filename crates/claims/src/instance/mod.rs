@@ -193,7 +193,7 @@ impl Instance {
         (self.step(claim) == Step::TakeOver).then(|| self.record(id, Body::Takeover(claim), None))
     }
 
-    /// Reports sequences that the consumer never delivers.
+    /// Reports sequences that need no claim: see [`Body::Absent`].
     pub fn absent(
         &mut self,
         id: Nonce,

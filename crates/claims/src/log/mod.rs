@@ -39,6 +39,9 @@ pub struct Log {
 pub enum Standing {
     /// No claim names it.
     Free,
+    /// No open claim names it, but it may be stored: the stream or the log went back. It is
+    /// looked up by sequence and publish time; then it is claimed, or reported as stored.
+    Doubtful,
     /// It is in an open claim.
     Claimed(Nonce),
     /// It is stored, or recorded as lost.
@@ -140,7 +143,11 @@ impl Log {
             return Standing::Done;
         }
         let Some(claim) = stream.claim(position.stream_seq) else {
-            return Standing::Free;
+            return if position.stream_seq > stream.doubt {
+                Standing::Free
+            } else {
+                Standing::Doubtful
+            };
         };
         let block = self.claims.get(&claim).map(|claim| &claim.block);
         match block.and_then(|block| block.entry(position.stream_seq)) {
@@ -152,11 +159,20 @@ impl Log {
     /// Reports whether a record says why something is stored. No row is stored but under the
     /// claim that its message is in, and no dead letter for a row.
     pub fn explains(&self, stored: &Stored) -> bool {
-        let Standing::Claimed(claim) = self.standing(stored.position) else {
-            return self.standing(stored.position) == Standing::Done;
+        let Position {
+            stream_created_ns,
+            stream_seq,
+            ..
+        } = stored.position;
+        let stream = self.streams.get(&stream_created_ns);
+        let is_in_doubt = stream.is_some_and(|stream| stream_seq <= stream.doubt);
+        let claim = match self.standing(stored.position) {
+            Standing::Claimed(claim) => claim,
+            Standing::Other | Standing::Free => return is_in_doubt,
+            Standing::Done | Standing::Doubtful => return true,
         };
         let block = self.claims.get(&claim).map(|claim| &claim.block);
-        let entry = block.and_then(|block| block.entry(stored.position.stream_seq));
+        let entry = block.and_then(|block| block.entry(stream_seq));
         let is_row = entry.is_some_and(|entry| entry.fate == Fate::Row);
         match stored.claim {
             Some(stored) => is_row && stored == claim,
@@ -337,5 +353,7 @@ impl Default for Log {
     }
 }
 
+#[cfg(test)]
+mod back_tests;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Log, LogError, Stored};
+use super::{Log, LogError, Stream};
 use crate::id::{Nonce, Place, Position, Publisher};
 use crate::record::{Body, Record, Snapshot};
 
@@ -65,47 +65,37 @@ impl Rebuild {
         (now > last.saturating_add(late)).then_some(AllFencesOver(()))
     }
 
-    /// The floor of each stream. The table and the dead letters are asked for what they have
-    /// above it.
-    pub fn floors(&self) -> BTreeMap<i64, u64> {
-        let streams = self.known.streams.iter().chain(&self.remaining.streams);
-        let mut floors = BTreeMap::new();
-        for (created, stream) in streams {
-            let floor = floors.entry(*created).or_insert(0);
-            *floor = stream.floor.max(*floor);
-        }
-        floors
-    }
-
-    /// Makes the snapshot with which the log begins anew. Done is what was done, and what the
-    /// table and the dead letters have (`stored`, asked since the fences are over); no claim
-    /// stays open, and everything else is free. It is published on condition that the log's
-    /// last record is the last one that was read.
+    /// Makes the snapshot with which the log begins anew. `last` are the last messages that the
+    /// table and the dead letters have of each stream, asked since the fences are over. Done is
+    /// what was done; no claim stays open, and everything else up to `last` and to what was
+    /// claimed is in doubt: it is looked up before it is claimed. The record is published on
+    /// condition that the log's last record is the last one that was read.
     pub fn record(
         &self,
         id: Nonce,
         publisher: Publisher,
         _over: AllFencesOver,
-        stored: impl IntoIterator<Item = Stored>,
+        last: impl IntoIterator<Item = Position>,
     ) -> Record {
-        let mut all = Log::new();
-        for log in [&self.known, &self.remaining] {
-            for (created, stream) in &log.streams {
-                all.stream(*created).merge(stream);
-            }
+        let mut all = self.remaining.streams.clone();
+        for (created, stream) in &self.known.streams {
+            let mine = all.entry(*created).or_insert_with(|| stream.clone());
+            mine.merge(stream);
         }
-        let mut last = BTreeMap::new();
-        for Stored { position, .. } in stored {
-            let stream = all.stream(position.stream_created_ns);
-            stream.finish(std::iter::once(position.stream_seq));
-            last.entry(position.stream_created_ns)
-                .and_modify(|last: &mut Position| *last = position.max(*last))
-                .or_insert(position);
+        for stream in all.values_mut() {
+            stream.merge(&stream.clone());
+            stream.rewound = 0;
         }
-        for position in last.into_values() {
-            let stream = all.stream(position.stream_created_ns);
-            let witness = (position.stream_seq, position.published_ns);
-            stream.witnesses.insert(witness);
+        for Position {
+            stream_created_ns,
+            stream_seq,
+            published_ns,
+        } in last
+        {
+            let stream = all.entry(stream_created_ns);
+            let stream = stream.or_insert_with(|| Stream::new(0));
+            stream.doubt = stream.doubt.max(stream_seq);
+            stream.witnesses.insert((stream_seq, published_ns));
         }
         let covers = self.remaining.tip();
         Record {
@@ -118,7 +108,7 @@ impl Rebuild {
                 covers,
                 generation: None,
                 barrier: 0,
-                streams: all.streams,
+                streams: all,
                 claims: BTreeMap::new(),
                 tokens: BTreeMap::new(),
                 forgotten: self.known.forgotten.max(self.remaining.forgotten),

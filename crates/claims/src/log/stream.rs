@@ -20,6 +20,8 @@ pub struct Stream {
     pub open: RangeInclusiveMap<u64, Nonce>,
     /// Sequence and publish time of the newest claimed message; several after a rebuild.
     pub witnesses: BTreeSet<(u64, i64)>,
+    /// Free sequences up to it may be stored, and are looked up before they are claimed.
+    pub doubt: u64,
     /// The place of the record that rewound it last.
     pub rewound: u64,
 }
@@ -32,6 +34,7 @@ impl Stream {
             done: RangeInclusiveSet::new(),
             open: RangeInclusiveMap::new(),
             witnesses: BTreeSet::new(),
+            doubt: 0,
             rewound: 0,
         }
     }
@@ -43,6 +46,16 @@ impl Stream {
         }
     }
 
+    /// The last sequence that was ever done or claimed.
+    pub fn last(&self) -> u64 {
+        let done = self.done.last().map_or(0, |range| *range.end());
+        let claimed = self.witnesses.last().map_or(0, |(seq, _)| *seq);
+        let open = self.open.last_range_value();
+        let open = open.map_or(0, |(range, _)| *range.end());
+        let all = [self.floor, self.doubt, done, claimed, open];
+        all.into_iter().fold(0, u64::max)
+    }
+
     /// Counts nothing above a message as done, since the stream has other messages there. Void
     /// while a claim above it is open.
     pub fn rewind(&mut self, to: u64, published_ns: i64, place: u64) {
@@ -52,6 +65,7 @@ impl Stream {
         if self.open.overlaps(&(above..=u64::MAX)) {
             return;
         }
+        self.doubt = self.doubt.max(self.last());
         self.floor = self.floor.min(to);
         self.done.remove(above..=u64::MAX);
         self.witnesses.clear();
@@ -87,12 +101,20 @@ impl Stream {
         self.raise();
     }
 
-    /// Counts what is done in another reading of the stream as done.
+    /// Joins another reading of the stream. Done is what is done in one of them, unless only
+    /// one was rewound. What is claimed is in doubt.
     pub fn merge(&mut self, other: &Self) {
-        self.floor = self.floor.max(other.floor);
-        self.done.extend(other.done.iter().cloned());
+        self.doubt = self.last().max(other.last());
+        if self.rewound == other.rewound {
+            self.floor = self.floor.max(other.floor);
+            self.done.extend(other.done.iter().cloned());
+        } else {
+            self.floor = self.floor.min(other.floor);
+            self.done.clear();
+        }
         // Where two differ, the stream has one of them at most, and went back.
         self.witnesses.extend(&other.witnesses);
+        self.open.clear();
         self.raise();
     }
 

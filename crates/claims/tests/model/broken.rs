@@ -205,12 +205,12 @@ pub fn broken() -> Vec<Broken> {
             }),
         ),
         breach(
-            Breach::RewindsTooFar,
+            Breach::IgnoresDoubt,
             Bounds {
-                messages: 2,
+                nodes: 1,
                 ..with(Faults {
                     any: 1,
-                    stream_backs: 1,
+                    log_backs: 1,
                     ..NONE
                 })
             },

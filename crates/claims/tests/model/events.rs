@@ -29,8 +29,8 @@ pub enum Breach {
     GoesOnUnchecked,
     /// What is done stays done although the stream went back.
     StaysUnrewound,
-    /// The stream is rewound further than to the last message that is stored.
-    RewindsTooFar,
+    /// What is in doubt is claimed without a look-up.
+    IgnoresDoubt,
     /// The token of a claim is its place among the claims in the log.
     TokenByPlace,
 }

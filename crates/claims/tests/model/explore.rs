@@ -58,9 +58,14 @@ impl Explored {
     }
 
     /// Messages that a process may claim: in the stream, and free by what it has read.
-    pub fn free(world: &World, node: usize) -> Vec<Message> {
+    pub fn free(&self, world: &World, node: usize) -> Vec<Message> {
         let instance = &world.nodes[node].instance;
-        let is_free = |one: &Message| instance.standing(position(*one)) == Standing::Free;
+        let ignores_doubt = self.breach == Some(Breach::IgnoresDoubt);
+        let is_free = |one: &Message| match instance.standing(position(*one)) {
+            Standing::Free => true,
+            Standing::Doubtful => !world.has_stored(*one) || ignores_doubt,
+            _ => false,
+        };
         let has_read = instance.log().tip().seq > 0;
         let present = world
             .stream
@@ -288,12 +293,22 @@ impl Explored {
         Some(())
     }
 
-    /// Sequences that the stream does not have, and that are free by what a process has read.
+    /// Sequences that need no claim by what a process has read: the stream does not have them,
+    /// or they were in doubt and are stored.
     pub fn absent(world: &World, node: usize) -> Vec<u64> {
         let instance = &world.nodes[node].instance;
-        let is_free = |seq: &u64| instance.standing(position((*seq, 0))) == Standing::Free;
-        let gone = (1..=world.stream_last).filter(|seq| !world.stream.contains_key(seq));
-        gone.filter(|seq| instance.log().tip().seq > 0 && is_free(seq))
+        let needs_none = |seq: &u64| {
+            let message = (*seq, world.stream.get(seq).copied().unwrap_or_default());
+            let is_gone = !world.has(message);
+            match instance.standing(position(message)) {
+                Standing::Free => is_gone,
+                Standing::Doubtful => is_gone || world.has_stored(message),
+                _ => false,
+            }
+        };
+        let has_read = instance.log().tip().seq > 0;
+        (1..=world.stream_last)
+            .filter(|seq| has_read && needs_none(seq))
             .collect()
     }
 

@@ -138,12 +138,10 @@ impl Explored {
             _ => world.now,
         };
         let over: AllFencesOver = rebuild.fences_over(since, FENCE_LONGEST, now, 0)?;
-        let floor = rebuild.floors().get(&CREATED).copied().unwrap_or_default();
-        let stored = stored(world).into_iter();
-        let stored = stored.filter(|one| one.position.stream_seq > floor);
+        let last = stored(world).into_iter().map(|one| one.position).max();
         let id = Nonce(world.fresh(node));
         let me = world.nodes[node].instance.publisher();
-        let record = rebuild.record(id, me, over, stored);
+        let record = rebuild.record(id, me, over, last);
         let seq = world.append(Arc::new(record));
         world.log.drain(..world.log.len() - 1);
         world.log_first = seq;

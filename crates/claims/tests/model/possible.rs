@@ -40,7 +40,7 @@ impl Explored {
                 });
             }
         }
-        let free = Self::free(world, node);
+        let free = self.free(world, node);
         // One claim of a process is on its way at a time.
         if world.left.claims > 0 && process.outbox.is_empty() {
             for bits in 1..1u64 << free.len() {

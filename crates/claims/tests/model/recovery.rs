@@ -147,7 +147,7 @@ fn advance(model: &Explored, world: &mut World) -> Option<()> {
             return Some(());
         }
     }
-    let free = Explored::free(world, 0);
+    let free = model.free(world, 0);
     if free.is_empty() {
         return None;
     }

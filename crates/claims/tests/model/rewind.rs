@@ -44,32 +44,33 @@ impl Explored {
             && world.nodes[node]
                 .instance
                 .clone()
-                .rewind(Nonce(0), self.rewound(world))
+                .rewind(Nonce(0), Self::rewound(world))
                 .is_some()
     }
 
     /// Has a process publish how far the stream went back.
     pub fn rewind(&self, world: &mut World, node: usize) -> Option<()> {
-        let to = self.rewound(world);
+        let to = Self::rewound(world);
         let id = Nonce(world.fresh(node));
         let record = world.node(node).instance.rewind(id, to)?;
         world.node(node).outbox.push(record.into());
         Some(())
     }
 
-    /// The last message of the stream that is stored.
-    fn rewound(&self, world: &World) -> Position {
+    /// The last message below all that are stored with another publish time.
+    fn rewound(world: &World) -> Position {
+        let rows = world.rows.iter().map(|(row, _)| *row);
+        let stored = rows.chain(world.dead_letters.iter().copied());
+        let is_other = |message: &Message| !world.has(*message);
+        let other = stored.filter(is_other).map(|(seq, _)| seq).min();
+        let is_below = |seq: u64| other.is_none_or(|other| seq < other);
         let stream = world
             .stream
             .iter()
             .map(|(seq, published)| (*seq, *published));
-        let is_stored = |message: &Message| {
-            world.rows.iter().any(|(row, _)| row == message) || world.dead_letters.contains(message)
-        };
-        let last = stream.rev().find(is_stored);
-        match self.breach {
-            Some(Breach::RewindsTooFar) => position((0, 0)),
-            _ => position(last.unwrap_or_default()),
-        }
+        let last = stream
+            .rev()
+            .find(|message| is_below(message.0) && world.has_stored(*message));
+        position(last.unwrap_or_default())
     }
 }

@@ -247,6 +247,15 @@ pub fn sound() -> Vec<Scenario> {
             },
         ),
         scenario(
+            "one process, two messages, one invalid, a stream that goes back",
+            Bounds {
+                messages: 2,
+                invalid: 0b10,
+                faults: STREAM_BACK,
+                ..ONE
+            },
+        ),
+        scenario(
             "two processes, one message, a stream that goes back",
             Bounds {
                 faults: STREAM_BACK,
@@ -262,8 +271,9 @@ pub fn sound() -> Vec<Scenario> {
             },
         ),
         scenario(
-            "one process, one message, a log and a stream that go back",
+            "one process, two messages, a log and a stream that go back",
             Bounds {
+                messages: 2,
                 faults: Faults {
                     log_backs: 1,
                     ..STREAM_BACK

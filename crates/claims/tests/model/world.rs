@@ -188,7 +188,10 @@ impl World {
                 let lost = gone.filter(|(seq, _)| lost.contains(seq));
                 self.lost.extend(lost);
             }
-            Body::Absent { first, last, .. } => self.absent.extend(*first..=*last),
+            Body::Absent { first, last, .. } => {
+                let gone = (*first..=*last).filter(|seq| !self.stream.contains_key(seq));
+                self.absent.extend(gone);
+            }
             _ => {}
         }
         self.log.push(record);
@@ -228,12 +231,14 @@ impl World {
         stream.chain(self.deleted.iter().copied())
     }
 
+    /// Reports whether a message is a row or a dead letter.
+    pub fn has_stored(&self, message: Message) -> bool {
+        self.rows.iter().any(|(row, _)| *row == message) || self.dead_letters.contains(&message)
+    }
+
     /// Reports whether a message is a row or a dead letter, or recorded as lost or absent.
     pub fn is_stored(&self, message: Message) -> bool {
-        self.rows.iter().any(|(row, _)| *row == message)
-            || self.dead_letters.contains(&message)
-            || self.lost.contains(&message)
-            || self.absent.contains(&message.0)
+        self.has_stored(message) || self.lost.contains(&message) || self.absent.contains(&message.0)
     }
 
     /// Reports whether no message is stored twice, or as a row and a dead letter.
