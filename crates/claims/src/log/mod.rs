@@ -256,7 +256,7 @@ impl Log {
 
     /// Opens a claim on what no earlier record owns.
     fn open(&mut self, record: &Record, block: &Block) {
-        if !block.is_sorted() || self.is_stale(record) {
+        if !block.is_sorted() || self.is_stale(record) || self.claims.contains_key(&record.id) {
             return;
         }
         let last_wins = self.flaws.has(Flaw::LastClaimWins);
@@ -312,7 +312,7 @@ impl Log {
         };
         let is_only = claim.publisher == publisher && claim.takers.is_empty();
         let is_whole = claim.left(parts, &[]).is_some_and(|left| left.is_empty());
-        if is_whole && (is_only || self.flaws.has(Flaw::SplitsAnnounced)) {
+        if is_whole && self.are_new(parts) && (is_only || self.flaws.has(Flaw::SplitsAnnounced)) {
             self.replace(id, publisher, parts);
         }
     }
@@ -321,9 +321,15 @@ impl Log {
         let Some(claim) = self.claims.get(&id) else {
             return;
         };
-        if claim.left(parts, lost).is_some() {
+        if claim.left(parts, lost).is_some() && self.are_new(parts) {
             self.replace(id, publisher, parts);
         }
+    }
+
+    /// Reports whether each part has a token of its own, which no open claim has.
+    fn are_new(&self, parts: &[Part]) -> bool {
+        let ids: BTreeSet<Nonce> = parts.iter().map(|part| part.id).collect();
+        ids.len() == parts.len() && ids.iter().all(|id| !self.claims.contains_key(id))
     }
 
     /// Closes a claim. What is in no part is done.

@@ -112,6 +112,19 @@ proptest! {
     }
 
     #[test]
+    fn whatever_is_published_no_sequence_is_claimed_for_ever(records in records()) {
+        let (log, _) = read(&records);
+        for stream in log.streams.values() {
+            for (sequences, id) in stream.open.iter() {
+                let block = log.claim(*id).map(|claim| &claim.block);
+                for seq in sequences.clone() {
+                    prop_assert!(block.is_some_and(|block| block.entry(seq).is_some()));
+                }
+            }
+        }
+    }
+
+    #[test]
     fn what_was_done_stays_done_and_what_was_claimed_never_is_free(records in records()) {
         let mut before = standings(&Log::new());
         for end in 1..=records.len() {

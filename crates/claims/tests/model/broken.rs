@@ -233,6 +233,17 @@ pub fn broken() -> Vec<Broken> {
             }),
         ),
         breach(
+            Breach::GoesOnFirst,
+            Bounds {
+                ticks: 0,
+                ..with(Faults {
+                    any: 1,
+                    log_backs: 1,
+                    ..NONE
+                })
+            },
+        ),
+        breach(
             Breach::TokenByPlace,
             Bounds {
                 nodes: 1,

@@ -27,6 +27,8 @@ pub enum Breach {
     RebuildsEarly,
     /// A process goes on after the log lost records, without a check.
     GoesOnUnchecked,
+    /// A process goes on while another one did not look yet whether the log lost records.
+    GoesOnFirst,
     /// What is done stays done although the stream went back.
     StaysUnrewound,
     /// What is in doubt is claimed without a look-up.

@@ -1,12 +1,14 @@
 //! What may happen in a state, and what must hold in each.
 
+use std::sync::Arc;
+
 use claims::{Standing, Step};
 use stateright::{Model, Property};
 
 use crate::events::{Breach, Event};
 use crate::explore::Explored;
 use crate::recovery;
-use crate::world::{Link, World, position};
+use crate::world::{Link, Node, World, position};
 
 impl Explored {
     fn node_events(&self, world: &World, node: usize, events: &mut Vec<Event>) {
@@ -125,7 +127,9 @@ impl Model for Explored {
             self.node_events(world, node, events);
         }
         // Nobody goes on before all have looked whether the log does.
-        if world.nodes.iter().any(|node| node.link == Link::Broken) {
+        let is_broken = |node: &Arc<Node>| node.link == Link::Broken;
+        let waits = self.breach != Some(Breach::GoesOnFirst);
+        if waits && world.nodes.iter().any(is_broken) {
             events.retain(|event| matches!(event, Event::Resume { .. } | Event::Restart { .. }));
         }
         if world.stream_last < world.left.messages {
