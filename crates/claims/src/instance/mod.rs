@@ -9,6 +9,7 @@ pub use ends::{Evidence, FenceOver, NotNow};
 pub use work::{Answer, Attempt, Found};
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::flaw::{Flaw, Flaws};
 use crate::id::{Nonce, Publisher};
@@ -21,7 +22,8 @@ use work::Work;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Instance {
     me: Publisher,
-    log: Log,
+    /// Shared by copies of the process, of which the model makes many.
+    log: Arc<Log>,
     /// Tokens that the table keeps.
     window: usize,
     /// Since the connection was made, the log was checked against what was read and stored.
@@ -75,7 +77,7 @@ impl Instance {
     pub fn new(me: Publisher, window: usize) -> Self {
         Self {
             me,
-            log: Log::new(),
+            log: Arc::default(),
             window,
             is_joined: false,
             connected: Some(Nonce(0)),
@@ -91,7 +93,7 @@ impl Instance {
     #[cfg(feature = "flaws")]
     pub fn breaking(mut self, flaw: Option<Flaw>) -> Self {
         self.flaws = Flaws::breaking(flaw);
-        self.log = self.log.breaking(flaw);
+        self.log = Arc::new(Log::new().breaking(flaw));
         self
     }
 
@@ -131,7 +133,7 @@ impl Instance {
         if self.unread.iter().any(is_other) {
             return Err(LogError::Lost { seq });
         }
-        self.log.read(seq, record)?;
+        Arc::make_mut(&mut self.log).read(seq, record)?;
         self.settle_unread(Some(record.id));
         self.connected.take_if(|id| *id == record.id);
         let log = &self.log;
@@ -161,7 +163,9 @@ impl Instance {
 
     /// Forgets tokens that may leave the window at `now`: see [`Log::forget_tokens`].
     pub fn forget_tokens(&mut self, now: i64, late: i64) {
-        self.log.forget_tokens(now, late);
+        if self.log.forgets_tokens(now, late) {
+            Arc::make_mut(&mut self.log).forget_tokens(now, late);
+        }
     }
 
     /// Claims messages. Of those that are not free, the claim gets none. Nothing is sent

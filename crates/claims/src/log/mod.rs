@@ -127,6 +127,11 @@ impl Log {
         self.tokens.len()
     }
 
+    /// Reports whether there is something to forget: see [`Self::forget_tokens`].
+    pub(crate) fn forgets_tokens(&self, now: i64, late: i64) -> bool {
+        now.saturating_sub(late) > self.forgotten
+    }
+
     /// Forgets the tokens whose fence and longest late commit are over at `now`, in
     /// ClickHouse's seconds; `late` is the longest late commit.
     pub fn forget_tokens(&mut self, now: i64, late: i64) {

@@ -51,7 +51,16 @@ fn explore(model: Explored, states_max: usize) -> Outcome {
         .checker()
         .threads(threads)
         .finish_when(stateright::HasDiscoveries::Any);
-    let checker = checker.target_state_count(states_max).spawn_bfs().join();
+    let checker = checker.target_state_count(states_max);
+    // Breadth first finds the shortest way to a violation, but keeps all states at its edge.
+    if std::env::args().any(|argument| argument == "--depth-first") {
+        outcome(&checker.spawn_dfs().join(), states_max, began)
+    } else {
+        outcome(&checker.spawn_bfs().join(), states_max, began)
+    }
+}
+
+fn outcome(checker: &impl Checker<Explored>, states_max: usize, began: Instant) -> Outcome {
     let violated = checker.discoveries().into_iter().next();
     Outcome {
         states: checker.unique_state_count(),
