@@ -15,6 +15,8 @@ pub struct Bounds {
     pub rows_max: usize,
     /// Whether views write rows too, so that an answer does not count the table's alone.
     pub has_views: bool,
+    /// Whether each process begins with the checks of a connection.
+    pub connects: bool,
     /// Tokens that the table keeps, and the daemon is told.
     pub window: usize,
     /// Claims by batches; parts come on top.

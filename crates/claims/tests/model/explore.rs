@@ -234,7 +234,9 @@ impl Explored {
             let process = world.node(node);
             process.link = Link::Broken;
             process.instance.disconnected();
-        } else if world.stream_backs > 0 && self.breach != Some(Breach::StaysUnrewound) {
+        } else if (world.stream_backs > 0 || world.left.connects)
+            && self.breach != Some(Breach::StaysUnrewound)
+        {
             let process = world.node(node);
             process.link = Link::Resumed;
             process.instance.disconnected();

@@ -29,6 +29,9 @@ const STATES_MAX: usize = 60_000;
 /// States in which a broken rule must show.
 const STATES_MAX_BROKEN: usize = 2_000_000;
 
+/// The last events before a violation that are printed.
+const EVENTS_MAX: usize = 80;
+
 /// Reads `--name value` from the command line.
 fn argument<T: std::str::FromStr>(name: &str) -> Option<T> {
     let mut arguments = std::env::args().skip_while(|argument| argument != name);
@@ -53,7 +56,7 @@ fn explore(model: Explored, states_max: usize) -> Outcome {
         .finish_when(stateright::HasDiscoveries::Any);
     let checker = checker.target_state_count(states_max);
     // Breadth first finds the shortest way to a violation, but keeps all states at its edge.
-    if std::env::args().any(|argument| argument == "--depth-first") {
+    if states_max > STATES_MAX_BROKEN {
         outcome(&checker.spawn_dfs().join(), states_max, began)
     } else {
         outcome(&checker.spawn_bfs().join(), states_max, began)
@@ -72,6 +75,7 @@ fn outcome(checker: &impl Checker<Explored>, states_max: usize, began: Instant) 
                 .iter()
                 .map(|event| format!("    {event:?}"))
                 .collect();
+            let events = &events[events.len().saturating_sub(EVENTS_MAX)..];
             (name, events.join("\n"))
         }),
     }

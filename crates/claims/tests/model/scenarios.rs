@@ -18,6 +18,7 @@ pub const ONE: Bounds = Bounds {
     invalid: 0,
     rows_max: usize::MAX,
     has_views: false,
+    connects: false,
     window: 8,
     claims: 2,
     ticks: 1,
@@ -204,6 +205,14 @@ pub fn sound() -> Vec<Scenario> {
                 window: 4,
                 ticks: 2,
                 faults: Faults { any: 3, ..EACH },
+                ..TWO
+            },
+        ),
+        scenario(
+            "two processes that connect, one message, two faults",
+            Bounds {
+                connects: true,
+                faults: EACH,
                 ..TWO
             },
         ),

@@ -158,6 +158,10 @@ impl World {
                 link: Link::Joined,
                 issued: 1,
             }));
+            if bounds.connects {
+                world.node(node).link = Link::Resumed;
+                world.node(node).instance.disconnected();
+            }
         }
         world
     }
