@@ -108,6 +108,7 @@ impl Explored {
     /// that records are lost.
     pub fn fail(&self, world: &mut World, node: usize, error: LogError) {
         let known = world.log_of(node).clone();
+        world.has_false_alarm |= !world.log_went_back;
         self.restart(world, node);
         if matches!(error, LogError::Renewed { .. }) {
             world.node(node).link = Link::Resumed;

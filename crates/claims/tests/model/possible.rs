@@ -175,6 +175,10 @@ impl Model for Explored {
                 let mut rows = world.rows.iter();
                 rows.all(|(seq, _)| !world.dead_letters.contains(seq))
             }),
+            Property::always(
+                "a log is lost that is taken for lost",
+                |_, world: &World| !world.has_false_alarm,
+            ),
             Property::always("what is acked is stored", |_, world: &World| {
                 world.acked.iter().all(|one| world.is_stored(*one))
             }),

@@ -112,6 +112,8 @@ pub struct World {
     pub absent: BTreeSet<u64>,
     /// Whether the log has lost records.
     pub log_went_back: bool,
+    /// Whether a process took a log for lost that has lost nothing.
+    pub has_false_alarm: bool,
     /// Places of claims, for a rule that is broken by them.
     pub places: BTreeMap<Nonce, Nonce>,
     /// ClickHouse's clock.
@@ -148,6 +150,7 @@ impl World {
             lost: BTreeSet::new(),
             absent: BTreeSet::new(),
             log_went_back: false,
+            has_false_alarm: false,
             places: BTreeMap::new(),
             now: 0,
         };
@@ -245,11 +248,13 @@ impl World {
         self.has_stored(message) || self.lost.contains(&message) || self.absent.contains(&message.0)
     }
 
-    /// Reports whether no message is stored twice, or as a row and a dead letter.
+    /// Reports whether no message is stored twice, or as a row and a dead letter, and no log was
+    /// taken for lost without a reason.
     pub fn is_exact(&self) -> bool {
         let mut pairs = self.rows.windows(2);
         let mut rows = self.rows.iter();
         pairs.all(|pair| pair[0].0 != pair[1].0)
+            && !self.has_false_alarm
             && rows.all(|(row, _)| !self.dead_letters.contains(row))
     }
 
@@ -331,6 +336,7 @@ impl Hash for World {
         self.lost.hash(state);
         self.absent.hash(state);
         self.log_went_back.hash(state);
+        self.has_false_alarm.hash(state);
         self.places.hash(state);
         self.now.hash(state);
     }
