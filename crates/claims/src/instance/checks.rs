@@ -71,7 +71,8 @@ impl Instance {
         self.log.standing(position)
     }
 
-    /// Takes note that a stream went back, by one of its [`Log::witnesses`]. Nothing of it is
+    /// Takes note, before [`Self::join`], that a stream went back: one of its
+    /// [`crate::Log::witnesses`] is not in it as it was. Nothing of it is
     /// claimed or acked before a record rewinds it.
     pub fn stream_went_back(&mut self, stream_created_ns: i64) {
         let rewound = self.log.rewound(stream_created_ns);

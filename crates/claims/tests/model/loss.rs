@@ -93,12 +93,10 @@ impl Explored {
         let stored = stored
             .into_iter()
             .filter(|one| one.position.stream_seq > floor);
+        Self::check_stream(world, node);
         let result = world.node(node).instance.join(stored, last);
         match result {
-            Ok(_) => {
-                world.node(node).link = Link::Joined;
-                Self::check_stream(world, node);
-            }
+            Ok(_) => world.node(node).link = Link::Joined,
             Err(error) => self.fail(world, node, error),
         }
         Some(())
