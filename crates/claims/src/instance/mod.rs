@@ -216,15 +216,15 @@ impl Instance {
 
     /// A snapshot of what was read. It is published on condition that the log's last record is
     /// the one that it covers.
-    pub fn snapshot(&self, id: Nonce) -> Record {
-        Record {
+    pub fn snapshot(&self, id: Nonce) -> Option<Record> {
+        self.is_joined.then(|| Record {
             id,
             publisher: self.me,
             generation: self.log.generation(),
             tip: self.log.tip(),
             done: Vec::new(),
             body: Body::Snapshot(Box::new(self.log.snapshot())),
-        }
+        })
     }
 
     /// What this process does next with a claim.

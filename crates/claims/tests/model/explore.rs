@@ -333,11 +333,12 @@ impl Explored {
     }
 
     /// Publishes a snapshot, which takes the place of all records before it.
-    pub fn snapshot(world: &mut World, node: usize) {
+    pub fn snapshot(world: &mut World, node: usize) -> Option<()> {
         let id = Nonce(world.fresh(node));
-        let record = world.nodes[node].instance.snapshot(id);
+        let record = world.nodes[node].instance.snapshot(id)?;
         let seq = world.append(Arc::new(record));
         world.log.drain(..world.log.len() - 1);
         world.log_first = seq;
+        Some(())
     }
 }

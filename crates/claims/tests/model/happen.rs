@@ -133,8 +133,7 @@ impl Explored {
             }
             Event::Snapshot { node } => {
                 world.left.faults.snapshots -= 1;
-                Self::snapshot(world, node);
-                Some(())
+                Self::snapshot(world, node)
             }
             Event::Delete { seq } => {
                 spend(world, |faults| &mut faults.deletions);
