@@ -23,6 +23,8 @@ pub enum Flaw {
     RetryUncounted,
     /// A refusal of a late block leads to a split.
     SplitsLate,
+    /// A claim counts although it may name messages from before the stream was checked.
+    ClaimsUnchecked,
 }
 
 /// The rule that is broken, if any.

@@ -18,7 +18,7 @@ mod wire;
 
 pub use flaw::Flaw;
 pub use id::{Nonce, Place, Position, Publisher};
-pub use instance::{Answer, Attempt, Evidence, FenceOver, Found, Instance, Step, WindowFull};
-pub use log::{Claim, Log, LogError, Standing};
+pub use instance::{Answer, Attempt, Evidence, FenceOver, Found, Instance, NotNow, Step};
+pub use log::{AllFencesOver, Claim, Log, LogError, Rebuild, Standing, Stored};
 pub use record::{Block, Body, Cause, Done, Entry, Fate, Part, Proof, Record, Snapshot};
 pub use wire::{MAX_ENTRIES, WireError, decode, encode};

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rangemap::RangeInclusiveSet;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Nonce, Place, Publisher};
+use crate::id::{Nonce, Place, Position, Publisher};
 use crate::log::{Claim, Stream};
 
 /// One record.
@@ -15,6 +14,9 @@ pub struct Record {
     pub id: Nonce,
     /// The process that published it.
     pub publisher: Publisher,
+    /// The generation of the log that it belongs to. In another one it is void: the log was
+    /// rebuilt while the record was on its way.
+    pub generation: Nonce,
     /// The last record that the publisher had read.
     pub tip: Place,
     /// Claims that are done; applied before the body.
@@ -68,8 +70,8 @@ pub enum Body {
         /// Sequences of messages that are gone from the stream and were found nowhere.
         lost: Vec<u64>,
     },
-    /// Reports sequences that the consumer never delivers: the stream's leader has shown that
-    /// they do not exist, or that the consumer leaves them out.
+    /// Reports sequences that need no claim: the stream's leader has shown that they do not
+    /// exist, the consumer leaves them out, or their messages were in doubt and are stored.
     Absent {
         /// Creation of the stream: nanoseconds since the epoch.
         stream_created_ns: i64,
@@ -78,6 +80,16 @@ pub enum Body {
         /// The last sequence.
         last: u64,
     },
+    /// Says that the stream went back, and has other messages above this one, which is the last
+    /// that is stored as it is. It is a barrier as [`Body::Connected`] is.
+    Rewound(Position),
+    /// Says that its publisher made a connection, and checks now whether the stream went back.
+    /// A barrier: claims, absences and rewindings whose publisher had not read it are void, as
+    /// they may be on their way since before that.
+    Connected,
+    /// Announces that the log lost records. Nothing behind it counts until a snapshot rebuilds
+    /// the log.
+    Lost,
     /// Stands for all records before it.
     Snapshot(Box<Snapshot>),
 }
@@ -140,12 +152,18 @@ pub struct Part {
 pub struct Snapshot {
     /// The last record that it stands for.
     pub covers: Place,
+    /// The generation of the log; `None` when the snapshot begins one, which its record names.
+    pub(crate) generation: Option<Nonce>,
+    /// The place of the last record behind which claims must have been made.
+    pub(crate) barrier: u64,
     /// Floor, done and claimed sequences of each stream, by its creation.
     pub(crate) streams: BTreeMap<i64, Stream>,
     /// Claims that are open.
     pub(crate) claims: BTreeMap<Nonce, Claim>,
     /// Fences of the tokens that must not leave the window yet.
     pub(crate) tokens: BTreeMap<Nonce, i64>,
+    /// Tokens with a fence up to here are left out.
+    pub(crate) forgotten: i64,
 }
 
 impl Block {
@@ -177,19 +195,24 @@ impl Block {
     }
 }
 
+impl Part {
+    /// Its sequences.
+    pub fn sequences(&self) -> impl Iterator<Item = u64> {
+        self.entries.iter().map(|entry| entry.stream_seq)
+    }
+}
+
 impl Snapshot {
     /// The first snapshot of a stream's log: everything up to `floor` is done.
     pub fn first(stream_created_ns: i64, floor: u64) -> Self {
-        let stream = Stream {
-            floor,
-            done: RangeInclusiveSet::new(),
-            open: rangemap::RangeInclusiveMap::new(),
-        };
         Self {
             covers: Place::START,
-            streams: BTreeMap::from([(stream_created_ns, stream)]),
+            generation: None,
+            barrier: 0,
+            streams: BTreeMap::from([(stream_created_ns, Stream::new(floor))]),
             claims: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            forgotten: i64::MIN,
         }
     }
 }

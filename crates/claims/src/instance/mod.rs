@@ -1,31 +1,41 @@
 //! One process: what it may do with a claim, and what it concludes from an answer.
 
+mod checks;
+mod ends;
 mod parts;
 mod work;
 
+pub use ends::{Evidence, FenceOver, NotNow};
 pub use work::{Answer, Attempt, Found};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::flaw::{Flaw, Flaws};
 use crate::id::{Nonce, Publisher};
 use crate::log::{Log, LogError};
-use crate::record::{Block, Body, Done, Fate, Part, Proof, Record};
+use crate::record::{Block, Body, Done, Proof, Record};
 
-use parts::{Division, divide};
 use work::Work;
 
 /// One process that reads the log and works on claims.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Instance {
     me: Publisher,
-    log: Log,
+    /// Shared by copies of the process, of which the model makes many.
+    log: Arc<Log>,
     /// Tokens that the table keeps.
     window: usize,
+    /// Since the connection was made, the log was checked against what was read and stored.
+    is_joined: bool,
+    /// Its record that says that the connection was made; `None` once that was read.
+    connected: Option<Nonce>,
+    /// Streams that went back, and the place that they were rewound at before that.
+    went_back: BTreeMap<i64, u64>,
     works: BTreeMap<Nonce, Work>,
     /// Claims that are done, in no record yet.
     done: Vec<Done>,
-    /// Records that end claims, and were not read yet.
+    /// Its records that were not read yet.
     unread: Vec<Unread>,
     flaws: Flaws,
 }
@@ -61,52 +71,17 @@ pub enum Step {
     Settle,
 }
 
-/// The table's window has no place for another token for now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{tokens} deduplication tokens must stay in the table's window of {window}; nothing is claimed until some of their fences are over: raise the table's deduplication window, or lower batch.max_inserts_per_second"
-)]
-pub struct WindowFull {
-    /// Tokens that must stay.
-    pub tokens: usize,
-    /// Tokens that the table keeps.
-    pub window: usize,
-}
-
-/// Proof that no try of a claim can land any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FenceOver {
-    fence: i64,
-}
-
-impl FenceOver {
-    /// Judges by ClickHouse's clock: `now` is the lowest time that all live replicas answer,
-    /// `late` the longest time between ClickHouse's look at a fence and the block's commit,
-    /// with the largest step back of its clock that is tolerated. All in seconds.
-    pub fn judge(fence: i64, now: i64, late: i64) -> Option<Self> {
-        (now > fence.saturating_add(late)).then_some(Self { fence })
-    }
-}
-
-/// What was seen of a claim since its fence is over.
-#[derive(Debug, Clone, Copy)]
-pub struct Evidence<'a> {
-    /// Proof that the fence is over.
-    pub over: FenceOver,
-    /// What the table has of the claim, asked since then.
-    pub found: &'a Found,
-    /// Its messages that are neither in the stream nor stored as dead letters.
-    pub gone: &'a BTreeSet<u64>,
-}
-
 impl Instance {
     /// A process that starts: another publisher than any before, which has read nothing.
     /// `window` is the number of tokens that the table keeps.
     pub fn new(me: Publisher, window: usize) -> Self {
         Self {
             me,
-            log: Log::new(),
+            log: Arc::default(),
             window,
+            is_joined: false,
+            connected: Some(Nonce(0)),
+            went_back: BTreeMap::new(),
             works: BTreeMap::new(),
             done: Vec::new(),
             unread: Vec::new(),
@@ -118,8 +93,25 @@ impl Instance {
     #[cfg(feature = "flaws")]
     pub fn breaking(mut self, flaw: Option<Flaw>) -> Self {
         self.flaws = Flaws::breaking(flaw);
-        self.log = self.log.breaking(flaw);
+        self.log = Arc::new(Log::new().breaking(flaw));
         self
+    }
+
+    /// The same, joined already.
+    #[cfg(feature = "flaws")]
+    pub fn joined(mut self) -> Self {
+        self.connected = None;
+        self.is_joined = true;
+        self
+    }
+
+    /// Hashes all but what it has read, which the model knows by the tip.
+    #[cfg(feature = "flaws")]
+    pub fn hash_without_log<H: std::hash::Hasher>(&self, state: &mut H) {
+        use std::hash::Hash;
+        let (works, done, unread) = (&self.works, &self.done, &self.unread);
+        let link = (self.is_joined, self.connected, &self.went_back);
+        (self.me, link, works, done, unread).hash(state);
     }
 
     /// What it has read.
@@ -137,9 +129,16 @@ impl Instance {
     /// # Errors
     /// When it does not follow the one before. Nothing of it counts then.
     pub fn read(&mut self, seq: u64, record: &Record) -> Result<(), LogError> {
-        self.log.read(seq, record)?;
+        let is_other = |mine: &Unread| mine.seq == Some(seq) && mine.id != record.id;
+        if self.unread.iter().any(is_other) {
+            return Err(LogError::Lost { seq });
+        }
+        Arc::make_mut(&mut self.log).read(seq, record)?;
         self.settle_unread(Some(record.id));
+        self.connected.take_if(|id| *id == record.id);
         let log = &self.log;
+        self.went_back
+            .retain(|stream, rewound| log.rewound(*stream) <= *rewound);
         self.works.retain(|claim, _| log.claim(*claim).is_some());
         self.done.retain(|done| log.claim(done.claim).is_some());
         Ok(())
@@ -147,31 +146,50 @@ impl Instance {
 
     /// Takes the log's answer that the record stands at `seq`. An answer may be lost: then the
     /// same record is published again, and a second copy changes nothing.
-    pub fn published(&mut self, id: Nonce, seq: u64) {
+    ///
+    /// # Errors
+    /// When the log lost records, since it had that place before.
+    pub fn published(&mut self, record: &Record, seq: u64) -> Result<(), LogError> {
+        if seq <= record.tip.seq {
+            return Err(LogError::Lost { seq });
+        }
+        let id = record.id;
         for unread in self.unread.iter_mut().filter(|unread| unread.id == id) {
             unread.seq = Some(seq);
         }
         self.settle_unread(None);
+        Ok(())
     }
 
     /// Forgets tokens that may leave the window at `now`: see [`Log::forget_tokens`].
     pub fn forget_tokens(&mut self, now: i64, late: i64) {
-        self.log.forget_tokens(now, late);
+        if self.log.forgets_tokens(now, late) {
+            Arc::make_mut(&mut self.log).forget_tokens(now, late);
+        }
     }
 
     /// Claims messages. Of those that are not free, the claim gets none. Nothing is sent
     /// before the record was read back.
     ///
     /// # Errors
-    /// When the table's window has no place for the token.
-    pub fn claim(&mut self, id: Nonce, block: Block) -> Result<Record, WindowFull> {
+    /// When the table's window has no place for the token, or the log was not checked.
+    pub fn claim(&mut self, id: Nonce, block: Block) -> Result<Record, NotNow> {
         self.room()?;
+        if self.went_back.contains_key(&block.stream_created_ns) {
+            return Err(NotNow::WentBack);
+        }
         Ok(self.record(id, Body::Claim(block), None))
+    }
+
+    /// Reports whether claims are done that no record says so of yet.
+    pub fn has_done(&self) -> bool {
+        self.is_joined && !self.done.is_empty()
     }
 
     /// Publishes what is done, where no other record takes it along.
     pub fn flush(&mut self, id: Nonce) -> Option<Record> {
-        (!self.done.is_empty()).then(|| self.record(id, Body::Nothing, None))
+        self.has_done()
+            .then(|| self.record(id, Body::Nothing, None))
     }
 
     /// Announces the takeover of a claim, when that is the next step.
@@ -179,31 +197,39 @@ impl Instance {
         (self.step(claim) == Step::TakeOver).then(|| self.record(id, Body::Takeover(claim), None))
     }
 
-    /// Reports sequences that the consumer never delivers.
-    pub fn absent(&mut self, id: Nonce, stream_created_ns: i64, first: u64, last: u64) -> Record {
+    /// Reports sequences that need no claim: see [`Body::Absent`].
+    pub fn absent(
+        &mut self,
+        id: Nonce,
+        stream_created_ns: i64,
+        first: u64,
+        last: u64,
+    ) -> Option<Record> {
         let body = Body::Absent {
             stream_created_ns,
             first,
             last,
         };
-        self.record(id, body, None)
+        let is_sure = self.is_joined && !self.went_back.contains_key(&stream_created_ns);
+        is_sure.then(|| self.record(id, body, None))
     }
 
     /// A snapshot of what was read. It is published on condition that the log's last record is
     /// the one that it covers.
-    pub fn snapshot(&self, id: Nonce) -> Record {
-        Record {
+    pub fn snapshot(&self, id: Nonce) -> Option<Record> {
+        self.is_joined.then(|| Record {
             id,
             publisher: self.me,
+            generation: self.log.generation(),
             tip: self.log.tip(),
             done: Vec::new(),
             body: Body::Snapshot(Box::new(self.log.snapshot())),
-        }
+        })
     }
 
     /// What this process does next with a claim.
     pub fn step(&self, id: Nonce) -> Step {
-        let Some(claim) = self.log.claim(id) else {
+        let Some(claim) = self.log.claim(id).filter(|_| self.is_joined) else {
             return Step::Wait;
         };
         let is_mine = claim.publisher == self.me;
@@ -256,102 +282,18 @@ impl Instance {
         if self.step(claim) != Step::Finish {
             return None;
         }
-        let is_mine = self.log.claim(claim)?.publisher == self.me;
+        let has_rows = !self.log.claim(claim)?.block.rows().is_empty();
         let work = self.works.entry(claim).or_default();
-        let proof = match work.found {
-            None if is_mine => Proof::OnlyTry,
-            _ => Proof::Counted,
+        // Of no rows all are there, whoever has tried.
+        let proof = if has_rows && work.found.is_none() {
+            Proof::OnlyTry
+        } else {
+            Proof::Counted
         };
         work.is_concluded = true;
         let done = Done { claim, proof };
         self.done.push(done);
         Some(done)
-    }
-
-    /// Splits a claim that ClickHouse refuses, when that is the next step: into halves, or a
-    /// dead letter in the place of a single row.
-    ///
-    /// # Errors
-    /// When the table's window has no place for the tokens of the parts.
-    pub fn split(
-        &mut self,
-        id: Nonce,
-        claim: Nonce,
-        fence: i64,
-        nonce: impl FnMut() -> Nonce,
-    ) -> Result<Option<Record>, WindowFull> {
-        if self.step(claim) != Step::Split {
-            return Ok(None);
-        }
-        self.room()?;
-        let Some(open) = self.log.claim(claim) else {
-            return Ok(None);
-        };
-        let division = self.division(claim);
-        let parts = divide(open.block.entries.clone(), division, fence, nonce);
-        let body = Body::Split { claim, parts };
-        Ok(Some(self.record(id, body, Some(claim))))
-    }
-
-    /// Settles a claim whose fence is over, whoever published it.
-    ///
-    /// # Errors
-    /// When the table's window has no place for the tokens of the parts.
-    pub fn settle(
-        &mut self,
-        id: Nonce,
-        claim: Nonce,
-        evidence: Evidence<'_>,
-        fence: i64,
-        nonce: impl FnMut() -> Nonce,
-    ) -> Result<Option<Record>, WindowFull> {
-        self.room()?;
-        let Some(open) = self.log.claim(claim) else {
-            return Ok(None);
-        };
-        let nothing = Work::default();
-        let work = self.works.get(&claim).unwrap_or(&nothing);
-        if work.is_concluded || work.is_open() || evidence.over.fence < open.block.fence {
-            return Ok(None);
-        }
-        let (mut left, mut lost) = (Vec::new(), Vec::new());
-        for entry in &open.block.entries {
-            let is_stored = match entry.fate {
-                Fate::Row => evidence.found.has(entry.stream_seq),
-                Fate::DeadLetter(_) => work.dead_letters.contains(&entry.stream_seq),
-            };
-            if is_stored {
-                continue;
-            }
-            if evidence.gone.contains(&entry.stream_seq) {
-                lost.push(entry.stream_seq);
-            } else {
-                left.push(*entry);
-            }
-        }
-        let parts: Vec<Part> = divide(left, self.division(claim), fence, nonce);
-        let body = Body::Settled { claim, parts, lost };
-        Ok(Some(self.record(id, body, Some(claim))))
-    }
-
-    /// How a claim is divided, by what this process has seen of it itself.
-    fn division(&self, claim: Nonce) -> Division {
-        match self.works.get(&claim) {
-            Some(work) if work.is_refused() => Division::Refused,
-            Some(work) if work.is_too_large() => Division::Halves,
-            _ => Division::Whole,
-        }
-    }
-
-    fn room(&self) -> Result<(), WindowFull> {
-        let tokens = self.log.tokens();
-        if tokens < self.window / 2 {
-            return Ok(());
-        }
-        Err(WindowFull {
-            tokens,
-            window: self.window,
-        })
     }
 
     /// Makes a record, which takes along what is done and may end a claim.
@@ -361,13 +303,12 @@ impl Instance {
         for claim in &ends {
             self.works.entry(*claim).or_default().is_concluded = true;
         }
-        if !ends.is_empty() {
-            let seq = None;
-            self.unread.push(Unread { id, seq, ends });
-        }
+        let seq = None;
+        self.unread.push(Unread { id, seq, ends });
         Record {
             id,
             publisher: self.me,
+            generation: self.log.generation(),
             tip: self.log.tip(),
             done,
             body,
@@ -392,3 +333,6 @@ impl Instance {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

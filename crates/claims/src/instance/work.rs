@@ -36,7 +36,8 @@ pub enum Answer {
     },
     /// It refuses a value, and the try is over.
     Refused,
-    /// The block is too large for its memory or time, and the try is over.
+    /// The block is too large for its memory or time, and the try is over. A timeout of a
+    /// replicated table does not say that: it is [`Self::Unknown`].
     TooLarge,
     /// The fence of the block is over.
     Late,

@@ -1,41 +1,37 @@
 //! The log as every instance reads it: a fold over its records.
 
+mod claim;
+mod error;
+mod reading;
+mod rebuild;
 mod stream;
 
+pub use claim::{Claim, Stored};
+pub use error::LogError;
+pub use rebuild::{AllFencesOver, Rebuild};
 pub use stream::Stream;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use rangemap::{RangeInclusiveMap, RangeInclusiveSet};
-use serde::{Deserialize, Serialize};
-
 use crate::flaw::{Flaw, Flaws};
 use crate::id::{Nonce, Place, Position, Publisher};
-use crate::record::{Block, Body, Done, Entry, Part, Proof, Record, Snapshot};
-
-/// Places that a reader remembers, to find a record of a publisher that had read another log.
-const RECENT_PLACES_MAX: usize = 1024;
+use crate::record::{Block, Body, Done, Entry, Fate, Part, Proof, Record};
 
 /// What the records up to a place amount to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Log {
     tip: Place,
+    /// The snapshot that the log began with, or was rebuilt with.
+    generation: Nonce,
     recent: VecDeque<Place>,
     streams: BTreeMap<i64, Stream>,
     claims: BTreeMap<Nonce, Claim>,
     tokens: BTreeMap<Nonce, i64>,
+    /// Tokens with a fence up to here are forgotten.
+    forgotten: i64,
+    /// The place of the last record behind which claims must have been made.
+    barrier: u64,
     flaws: Flaws,
-}
-
-/// An open claim.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Claim {
-    /// The process that may send it without an announcement.
-    pub publisher: Publisher,
-    /// The processes that have announced that they send it, too.
-    pub takers: BTreeSet<Publisher>,
-    /// The block, without what earlier records own.
-    pub block: Block,
 }
 
 /// What the log says of a message.
@@ -43,6 +39,9 @@ pub struct Claim {
 pub enum Standing {
     /// No claim names it.
     Free,
+    /// No open claim names it, but it may be stored: the stream or the log went back. It is
+    /// looked up by sequence and publish time; then it is claimed, or reported as stored.
+    Doubtful,
     /// It is in an open claim.
     Claimed(Nonce),
     /// It is stored, or recorded as lost.
@@ -51,48 +50,18 @@ pub enum Standing {
     Other,
 }
 
-/// A log that cannot be read on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum LogError {
-    /// Records were purged before they were read.
-    #[error(
-        "the claims log goes on at {found} behind {read}; read it again from its newest snapshot"
-    )]
-    Gap {
-        /// The last record that was read.
-        read: u64,
-        /// The record that came.
-        found: u64,
-    },
-    /// The log lost its tail: other records stand at places that were read before.
-    #[error(
-        "the claims log went back: it has another record at {seq} than the one that was read there"
-    )]
-    Lost {
-        /// The place.
-        seq: u64,
-    },
-    /// A snapshot does not stand for the records before it.
-    #[error(
-        "the snapshot at {seq} of the claims log covers {covers} only; stop every daemon and restore the log"
-    )]
-    Misplaced {
-        /// The snapshot's place.
-        seq: u64,
-        /// The last record that it covers.
-        covers: u64,
-    },
-}
-
 impl Log {
     /// A log of which nothing was read.
     pub fn new() -> Self {
         Self {
             tip: Place::START,
+            generation: Nonce(0),
             recent: VecDeque::new(),
             streams: BTreeMap::new(),
             claims: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            forgotten: i64::MIN,
+            barrier: 0,
             flaws: Flaws::default(),
         }
     }
@@ -107,6 +76,11 @@ impl Log {
     /// The last record that was read.
     pub fn tip(&self) -> Place {
         self.tip
+    }
+
+    /// The snapshot that the log began with, or was rebuilt with.
+    pub fn generation(&self) -> Nonce {
+        self.generation
     }
 
     /// An open claim.
@@ -124,16 +98,45 @@ impl Log {
         Some(self.streams.get(&stream_created_ns)?.floor)
     }
 
+    /// Messages by which a stream that went back is noticed: when the connection was made, each
+    /// must be in the stream with its publish time, or deleted from it. They are the newest
+    /// claimed message, and that of each open claim.
+    pub fn witnesses(&self, stream_created_ns: i64) -> BTreeSet<Position> {
+        let stream = self.streams.get(&stream_created_ns);
+        let newest = stream.into_iter().flat_map(|stream| &stream.witnesses);
+        let blocks = self.claims.values().map(|claim| &claim.block);
+        let blocks = blocks.filter(|block| block.stream_created_ns == stream_created_ns);
+        let open = blocks.filter_map(|block| block.entries.last());
+        let open = open.map(|entry| (entry.stream_seq, entry.published_ns));
+        let position = |(stream_seq, published_ns)| Position {
+            stream_created_ns,
+            stream_seq,
+            published_ns,
+        };
+        newest.copied().chain(open).map(position).collect()
+    }
+
+    /// The place of the record that rewound a stream the last time; 0 when there is none.
+    pub fn rewound(&self, stream_created_ns: i64) -> u64 {
+        let stream = self.streams.get(&stream_created_ns);
+        stream.map_or(0, |stream| stream.rewound)
+    }
+
     /// Tokens that must not leave the window yet.
     pub fn tokens(&self) -> usize {
         self.tokens.len()
     }
 
+    /// Reports whether there is something to forget: see [`Self::forget_tokens`].
+    pub(crate) fn forgets_tokens(&self, now: i64, late: i64) -> bool {
+        now.saturating_sub(late) > self.forgotten
+    }
+
     /// Forgets the tokens whose fence and longest late commit are over at `now`, in
     /// ClickHouse's seconds; `late` is the longest late commit.
     pub fn forget_tokens(&mut self, now: i64, late: i64) {
-        self.tokens
-            .retain(|_, fence| fence.saturating_add(late) > now);
+        self.forgotten = self.forgotten.max(now.saturating_sub(late));
+        self.tokens.retain(|_, fence| *fence > self.forgotten);
     }
 
     /// What the log says of a message.
@@ -145,12 +148,40 @@ impl Log {
             return Standing::Done;
         }
         let Some(claim) = stream.claim(position.stream_seq) else {
-            return Standing::Free;
+            return if position.stream_seq > stream.doubt {
+                Standing::Free
+            } else {
+                Standing::Doubtful
+            };
         };
         let block = self.claims.get(&claim).map(|claim| &claim.block);
         match block.and_then(|block| block.entry(position.stream_seq)) {
             Some(entry) if entry.published_ns == position.published_ns => Standing::Claimed(claim),
             _ => Standing::Other,
+        }
+    }
+
+    /// Reports whether a record says why something is stored. No row is stored but under the
+    /// claim that its message is in, and no dead letter for a row.
+    pub fn explains(&self, stored: &Stored) -> bool {
+        let Position {
+            stream_created_ns,
+            stream_seq,
+            ..
+        } = stored.position;
+        let stream = self.streams.get(&stream_created_ns);
+        let is_in_doubt = stream.is_some_and(|stream| stream_seq <= stream.doubt);
+        let claim = match self.standing(stored.position) {
+            Standing::Claimed(claim) => claim,
+            Standing::Other | Standing::Free => return is_in_doubt,
+            Standing::Done | Standing::Doubtful => return true,
+        };
+        let block = self.claims.get(&claim).map(|claim| &claim.block);
+        let entry = block.and_then(|block| block.entry(stream_seq));
+        let is_row = entry.is_some_and(|entry| entry.fate == Fate::Row);
+        match stored.claim {
+            Some(stored) => is_row && stored == claim,
+            None => !is_row,
         }
     }
 
@@ -171,17 +202,21 @@ impl Log {
                 found: seq,
             });
         }
-        if !self.may_have_read(record.tip) {
-            return Err(LogError::Lost {
-                seq: record.tip.seq,
-            });
+        if record.generation == self.generation {
+            self.check(seq, record)?;
+            self.apply(seq, record);
         }
+        self.advance(Place { seq, id: record.id });
+        Ok(())
+    }
+
+    fn apply(&mut self, seq: u64, record: &Record) {
         for done in &record.done {
             self.done(*done, record.publisher);
         }
         match &record.body {
-            Body::Nothing | Body::Snapshot(_) => {}
-            Body::Claim(block) => self.open(record.id, record.publisher, block),
+            Body::Nothing | Body::Lost | Body::Snapshot(_) => {}
+            Body::Claim(block) => self.open(record, block),
             Body::Takeover(claim) => {
                 if let Some(claim) = self.claims.get_mut(claim) {
                     claim.takers.insert(record.publisher);
@@ -196,81 +231,37 @@ impl Log {
                 first,
                 last,
             } if first <= last => {
+                let is_stale = self.is_stale(record);
                 let stream = self.stream(*stream_created_ns);
-                stream.finish_free(*first..=*last);
+                if !is_stale {
+                    stream.finish_free(*first..=*last);
+                }
             }
             Body::Absent { .. } => {}
-        }
-        self.advance(Place { seq, id: record.id });
-        Ok(())
-    }
-
-    /// What all records so far amount to.
-    pub fn snapshot(&self) -> Snapshot {
-        let mut streams = self.streams.clone();
-        if self.flaws.has(Flaw::SnapshotWithoutDone) {
-            for stream in streams.values_mut() {
-                stream.done = RangeInclusiveSet::new();
+            Body::Rewound(to) if !self.is_stale(record) => {
+                let stream = self.stream(to.stream_created_ns);
+                stream.rewind(to.stream_seq, to.published_ns, seq);
+                self.barrier = seq;
             }
-        }
-        Snapshot {
-            covers: self.tip,
-            streams,
-            claims: self.claims.clone(),
-            tokens: self.tokens.clone(),
+            Body::Rewound(_) => {}
+            Body::Connected => self.barrier = seq,
         }
     }
 
-    /// Begins at a snapshot. A reader that has read all before it has the same already.
-    fn begin(&mut self, seq: u64, id: Nonce, snapshot: &Snapshot) -> Result<(), LogError> {
-        let is_placed = snapshot.covers.seq.checked_add(1) == Some(seq);
-        if !is_placed {
-            return Err(LogError::Misplaced {
-                seq,
-                covers: snapshot.covers.seq,
-            });
-        }
-        if snapshot.covers.seq == self.tip.seq && snapshot.covers.id != self.tip.id {
-            return Err(LogError::Lost { seq: self.tip.seq });
-        }
-        self.streams = snapshot.streams.clone();
-        self.claims = snapshot.claims.clone();
-        self.tokens = snapshot.tokens.clone();
-        self.advance(Place { seq, id });
-        Ok(())
-    }
-
-    fn advance(&mut self, tip: Place) {
-        self.tip = tip;
-        self.recent.push_back(tip);
-        if self.recent.len() > RECENT_PLACES_MAX {
-            self.recent.pop_front();
-        }
-    }
-
-    /// Reports whether a publisher may have read `place` in this log. A place that was
-    /// forgotten counts as read: another reader, or the publisher itself, finds it out.
-    fn may_have_read(&self, place: Place) -> bool {
-        let known = self.recent.iter().find(|known| known.seq == place.seq);
-        match known {
-            Some(known) => known.id == place.id,
-            None => place.seq < self.tip.seq || place == self.tip,
-        }
+    /// Reports whether a record may be about a stream that went back meanwhile.
+    fn is_stale(&self, record: &Record) -> bool {
+        record.tip.seq < self.barrier && !self.flaws.has(Flaw::ClaimsUnchecked)
     }
 
     fn stream(&mut self, stream_created_ns: i64) -> &mut Stream {
         self.streams
             .entry(stream_created_ns)
-            .or_insert_with(|| Stream {
-                floor: 0,
-                done: RangeInclusiveSet::new(),
-                open: RangeInclusiveMap::new(),
-            })
+            .or_insert_with(|| Stream::new(0))
     }
 
     /// Opens a claim on what no earlier record owns.
-    fn open(&mut self, id: Nonce, publisher: Publisher, block: &Block) {
-        if !block.is_sorted() {
+    fn open(&mut self, record: &Record, block: &Block) {
+        if !block.is_sorted() || self.is_stale(record) || self.claims.contains_key(&record.id) {
             return;
         }
         let last_wins = self.flaws.has(Flaw::LastClaimWins);
@@ -280,20 +271,21 @@ impl Log {
                 || !stream.is_done(entry.stream_seq) && stream.claim(entry.stream_seq).is_none()
         };
         let entries: Vec<Entry> = block.entries.iter().filter(is_free).copied().collect();
+        if let Some(last) = entries.last() {
+            stream.claimed(last.stream_seq, last.published_ns);
+        }
         let block = Block {
             entries,
             ..block.clone()
         };
-        self.insert(id, publisher, block);
+        self.insert(record.id, record.publisher, block);
     }
 
     fn insert(&mut self, id: Nonce, publisher: Publisher, block: Block) {
         if block.entries.is_empty() {
             return;
         }
-        if !block.rows().is_empty() {
-            self.tokens.insert(id, block.fence);
-        }
+        self.tokens.insert(id, block.fence);
         let sequences = block.entries.iter().map(|entry| entry.stream_seq);
         self.stream(block.stream_created_ns).open(sequences, id);
         let claim = Claim {
@@ -324,8 +316,8 @@ impl Log {
             return;
         };
         let is_only = claim.publisher == publisher && claim.takers.is_empty();
-        let is_whole = left(claim, parts, &[]).is_some_and(|left| left.is_empty());
-        if is_whole && (is_only || self.flaws.has(Flaw::SplitsAnnounced)) {
+        let is_whole = claim.left(parts, &[]).is_some_and(|left| left.is_empty());
+        if is_whole && self.are_new(parts) && (is_only || self.flaws.has(Flaw::SplitsAnnounced)) {
             self.replace(id, publisher, parts);
         }
     }
@@ -334,9 +326,15 @@ impl Log {
         let Some(claim) = self.claims.get(&id) else {
             return;
         };
-        if left(claim, parts, lost).is_some() {
+        if claim.left(parts, lost).is_some() && self.are_new(parts) {
             self.replace(id, publisher, parts);
         }
+    }
+
+    /// Reports whether each part has a token of its own, which no open claim has.
+    fn are_new(&self, parts: &[Part]) -> bool {
+        let ids: BTreeSet<Nonce> = parts.iter().map(|part| part.id).collect();
+        ids.len() == parts.len() && ids.iter().all(|id| !self.claims.contains_key(id))
     }
 
     /// Closes a claim. What is in no part is done.
@@ -345,7 +343,7 @@ impl Log {
             return;
         };
         let stream_created_ns = claim.block.stream_created_ns;
-        let sequences: BTreeSet<u64> = parts.iter().flat_map(sequences).collect();
+        let sequences: BTreeSet<u64> = parts.iter().flat_map(Part::sequences).collect();
         let all = claim.block.entries.iter().map(|entry| entry.stream_seq);
         let done = all.filter(|seq| !sequences.contains(seq));
         self.stream(stream_created_ns).finish(done);
@@ -366,22 +364,7 @@ impl Default for Log {
     }
 }
 
-fn sequences(part: &Part) -> impl Iterator<Item = u64> {
-    part.entries.iter().map(|entry| entry.stream_seq)
-}
-
-/// The sequences of a claim that are in no part and not lost; `None` when parts or losses name
-/// anything that is not the claim's, or twice.
-fn left(claim: &Claim, parts: &[Part], lost: &[u64]) -> Option<BTreeSet<u64>> {
-    let mut left: BTreeSet<u64> = claim.block.entries.iter().map(|e| e.stream_seq).collect();
-    let named = parts.iter().flat_map(sequences).chain(lost.iter().copied());
-    for seq in named {
-        if !left.remove(&seq) {
-            return None;
-        }
-    }
-    Some(left)
-}
-
+#[cfg(test)]
+mod back_tests;
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,18 @@ pub enum Breach {
     SettlesEarly,
     /// What is left of a settled claim is sent under its old token.
     SettlesSameToken,
+    /// The table is asked before the fences of all claims, known and lost, are over.
+    RebuildsEarly,
+    /// A process goes on after the log lost records, without a check.
+    GoesOnUnchecked,
+    /// A process goes on while another one did not look yet whether the log lost records.
+    GoesOnFirst,
+    /// What is done stays done although the stream went back.
+    StaysUnrewound,
+    /// What is in doubt is claimed without a look-up.
+    IgnoresDoubt,
+    /// The token of a claim is its place among the claims in the log.
+    TokenByPlace,
 }
 
 /// One thing that may happen. Numbers are places in the world's lists.
@@ -62,8 +74,8 @@ pub enum Event {
     LoseAnswer { flight: usize },
     /// A block is lost before ClickHouse has it.
     LoseBlock { flight: usize },
-    /// A process acks a message.
-    Ack { node: usize, seq: u64 },
+    /// A process reports a sequence that the stream does not have.
+    Absent { node: usize, seq: u64 },
     /// ClickHouse's clock goes on.
     Tick,
     /// A process is killed and started again.
@@ -74,4 +86,18 @@ pub enum Event {
     Delete { seq: u64 },
     /// An operator lifts what ClickHouse refuses.
     Mend,
+    /// The log loses its last records, and every connection breaks.
+    LogBack { kept: usize },
+    /// A process connects again and looks whether the log goes on behind what it has read.
+    Resume { node: usize },
+    /// A process reads to the end, and checks what is stored.
+    Join { node: usize },
+    /// The stream loses its last messages, and every connection breaks.
+    StreamBack { kept: u64 },
+    /// Another message is published in the place of one that the stream lost.
+    Publish,
+    /// A process publishes how far the stream went back.
+    Rewind { node: usize },
+    /// A process rebuilds the log.
+    Rebuild { node: usize },
 }

@@ -1,16 +1,18 @@
 //! What an event does to the world.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, Mutex};
 
+use crate::bounds::Bounds;
 use crate::events::Breach;
-use crate::world::{Bounds, CREATED, Flight, Node, World};
+use crate::world::{CREATED, Flight, Link, Message, Node, World, position, rows};
 use claims::{
-    Answer, Block, Cause, Entry, Evidence, Fate, FenceOver, Flaw, Found, Instance, Nonce, Position,
+    Answer, Block, Body, Cause, Entry, Evidence, Fate, FenceOver, Flaw, Found, Instance, Nonce,
     Publisher, Standing, Step,
 };
 
 /// What is explored.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Explored {
     /// The size of the world.
     pub bounds: Bounds,
@@ -20,6 +22,8 @@ pub struct Explored {
     pub breach: Option<Breach>,
     /// Whether every state is shown to have a way out.
     pub recovers: bool,
+    /// Fingerprints of states that are known to have one.
+    pub recovered: Arc<Mutex<HashSet<u64>>>,
 }
 
 impl Explored {
@@ -29,23 +33,15 @@ impl Explored {
             Some(Breach::OverrunsWindow) => usize::MAX,
             _ => self.bounds.window,
         };
-        Instance::new(me, window).breaking(self.flaw)
-    }
-
-    /// The position of a message.
-    pub fn position(seq: u64) -> Position {
-        Position {
-            stream_created_ns: CREATED,
-            stream_seq: seq,
-            published_ns: 0,
-        }
+        let instance = Instance::new(me, window).breaking(self.flaw);
+        instance.joined()
     }
 
     /// The block of messages, with a fence that is over at the next tick.
-    pub fn block(world: &World, messages: impl Iterator<Item = u64>, given_up: bool) -> Block {
-        let entry = |seq| Entry {
+    pub fn block(world: &World, messages: impl Iterator<Item = Message>, given_up: bool) -> Block {
+        let entry = |(seq, published_ns)| Entry {
             stream_seq: seq,
-            published_ns: 0,
+            published_ns,
             fate: if given_up {
                 Fate::DeadLetter(Cause::MaxDeliveries)
             } else if world.is_invalid(seq) {
@@ -61,35 +57,35 @@ impl Explored {
         }
     }
 
-    /// Messages that a process may claim: in the stream, and free by what it has read. Acked
-    /// ones are among them, since an operator may have them delivered again.
-    pub fn free(world: &World, node: usize) -> Vec<u64> {
-        let log = world.nodes[node].instance.log();
-        let is_free = |seq: &u64| log.standing(Self::position(*seq)) == Standing::Free;
-        let has_read = log.tip().seq > 0;
-        let present = world.stream.iter().copied();
-        present.filter(|seq| has_read && is_free(seq)).collect()
-    }
-
-    /// Messages that are done by what a process has read, and not acked.
-    pub fn done(world: &World, node: usize) -> Vec<u64> {
-        let log = world.nodes[node].instance.log();
-        let is_done = |seq: &u64| log.standing(Self::position(*seq)) == Standing::Done;
-        let open = world.stream.difference(&world.acked).copied();
-        open.filter(|seq| log.tip().seq > 0 && is_done(seq))
+    /// Messages that a process may claim: in the stream, and free by what it has read.
+    pub fn free(&self, world: &World, node: usize) -> Vec<Message> {
+        let instance = &world.nodes[node].instance;
+        let ignores_doubt = self.breach == Some(Breach::IgnoresDoubt);
+        let is_free = |one: &Message| match instance.standing(position(*one)) {
+            Standing::Free => true,
+            Standing::Doubtful => !world.has_stored(*one) || ignores_doubt,
+            _ => false,
+        };
+        let has_read = instance.log().tip().seq > 0;
+        let present = world
+            .stream
+            .iter()
+            .map(|(seq, published)| (*seq, *published));
+        present
+            .filter(|message| has_read && is_free(message))
             .collect()
     }
 
     /// Has a process claim a block.
     pub fn claim(&self, world: &mut World, node: usize, block: Block) -> Option<()> {
         let id = Nonce(world.fresh(node));
-        let record = world.nodes[node].instance.claim(id, block.clone()).ok()?;
-        world.nodes[node].outbox.push(record);
+        let record = world.node(node).instance.claim(id, block.clone()).ok()?;
+        world.node(node).outbox.push(Arc::new(record));
         if self.breach == Some(Breach::SendsUnread) {
             world.flights.push(Flight {
-                token: id,
+                claim: id,
                 fence: block.fence,
-                rows: block.rows(),
+                rows: rows(&block),
                 sender: None,
                 answer: None,
             });
@@ -105,28 +101,29 @@ impl Explored {
         match step {
             Step::Wait | Step::TakeOver | Step::Settle => return None,
             Step::StoreDeadLetters => {
-                for seq in block.dead_letters() {
+                for entry in block.entries.iter().filter(|one| one.fate != Fate::Row) {
+                    let message = (entry.stream_seq, entry.published_ns);
                     // A message that is gone cannot be stored; its claim is settled.
-                    if !world.stream.contains(&seq) && !world.dead_letters.contains(&seq) {
+                    if !world.has(message) && !world.dead_letters.contains(&message) {
                         return None;
                     }
-                    world.dead_letters.insert(seq);
-                    let instance = &mut world.nodes[node].instance;
-                    instance.stored_dead_letter(claim, seq);
+                    world.dead_letters.insert(message);
+                    let instance = &mut world.node(node).instance;
+                    instance.stored_dead_letter(claim, entry.stream_seq);
                 }
             }
             Step::Send => {
-                let mut rows = block.rows();
+                let mut rows = rows(&block);
                 // A block is built from its messages: from all of them or not at all.
-                if !rows.is_subset(&world.stream) {
+                if !rows.iter().all(|row| world.has(*row)) {
                     if self.breach != Some(Breach::SendsRest) {
                         return None;
                     }
-                    rows.retain(|seq| world.stream.contains(seq));
+                    rows.retain(|row| world.has(*row));
                 }
-                let attempt = world.nodes[node].instance.send(claim)?;
+                let attempt = world.node(node).instance.send(claim)?;
                 world.flights.push(Flight {
-                    token: claim,
+                    claim,
                     fence: block.fence,
                     rows,
                     sender: Some((node, attempt)),
@@ -135,22 +132,23 @@ impl Explored {
             }
             Step::Count => {
                 let found = Found::new(world.found(claim));
-                world.nodes[node].instance.counted(claim, found);
+                world.node(node).instance.counted(claim, found);
             }
             Step::Finish => {
-                world.nodes[node].instance.finish(claim)?;
+                world.node(node).instance.finish(claim)?;
                 if self.breach == Some(Breach::AcksUnlogged) {
-                    let sequences = block.entries.iter().map(|entry| entry.stream_seq);
-                    world.acked.extend(sequences);
+                    let entries = block.entries.iter();
+                    let messages = entries.map(|entry| (entry.stream_seq, entry.published_ns));
+                    world.acked.extend(messages);
                 }
             }
             Step::Split => {
                 let [id, one, two] = [(); 3].map(|()| Nonce(world.fresh(node)));
                 let mut nonces = [one, two].into_iter();
                 let nonce = || nonces.next().unwrap();
-                let instance = &mut world.nodes[node].instance;
+                let instance = &mut world.node(node).instance;
                 let record = instance.split(id, claim, fence, nonce).ok()??;
-                world.nodes[node].outbox.push(record);
+                world.node(node).outbox.push(Arc::new(record));
             }
         }
         Some(())
@@ -167,10 +165,9 @@ impl Explored {
         let found = Found::new(world.found(claim));
         let mut gone = BTreeSet::new();
         for entry in &open.block.entries {
-            let seq = entry.stream_seq;
-            let is_stored = world.stream.contains(&seq) || world.dead_letters.contains(&seq);
-            if !is_stored {
-                gone.insert(seq);
+            let message = (entry.stream_seq, entry.published_ns);
+            if !world.has(message) && !world.dead_letters.contains(&message) {
+                gone.insert(entry.stream_seq);
             }
         }
         let evidence = Evidence {
@@ -185,25 +182,28 @@ impl Explored {
         };
         let nonce = || nonces.next().unwrap();
         let fence = world.now + 1;
-        let instance = &mut world.nodes[node].instance;
+        let instance = &mut world.node(node).instance;
         let record = instance.settle(id, claim, evidence, fence, nonce).ok()??;
-        world.nodes[node].outbox.push(record);
+        world.node(node).outbox.push(Arc::new(record));
         Some(())
     }
 
     /// Has ClickHouse judge a block.
     pub fn judge(&self, world: &mut World, flight: usize) {
         let Flight {
-            token, fence, rows, ..
+            claim, fence, rows, ..
         } = world.flights[flight].clone();
         let is_late = world.now >= fence && self.breach != Some(Breach::NoFence);
         let answer = if is_late {
             Answer::Late
         } else if world.refuses(&rows) {
             Answer::Refused
+        } else if rows.len() > world.left.rows_max {
+            Answer::TooLarge
         } else {
-            world.commit(token, &rows);
-            Answer::Committed { exact: true }
+            world.commit(claim, &rows);
+            let exact = !world.left.has_views;
+            Answer::Committed { exact }
         };
         Self::answer(world, flight, answer);
     }
@@ -225,10 +225,22 @@ impl Explored {
         let started = Node {
             instance: self.instance(me),
             outbox: Vec::new(),
+            link: Link::Joined,
             issued: world.nodes[node].issued,
         };
-        let ended = std::mem::replace(&mut world.nodes[node], started);
-        world.limbo.extend(ended.outbox);
+        world.limbo.extend(world.nodes[node].outbox.iter().cloned());
+        world.nodes[node] = Arc::new(started);
+        if world.log_went_back && self.breach != Some(Breach::GoesOnUnchecked) {
+            let process = world.node(node);
+            process.link = Link::Broken;
+            process.instance.disconnected();
+        } else if (world.stream_backs > 0 || world.left.connects)
+            && self.breach != Some(Breach::StaysUnrewound)
+        {
+            let process = world.node(node);
+            process.link = Link::Resumed;
+            process.instance.disconnected();
+        }
         for flight in &mut world.flights {
             if matches!(&flight.sender, Some((sender, _)) if *sender == node) {
                 flight.sender = None;
@@ -240,51 +252,93 @@ impl Explored {
     }
 
     /// Has a process read one record.
-    pub fn read(world: &mut World, node: usize) -> Option<()> {
+    pub fn read(&self, world: &mut World, node: usize) -> Option<()> {
         let (seq, record) = world.next_record(node)?;
-        let record = record.clone();
+        let record = Arc::clone(record);
         let now = world.now;
-        let process = &mut world.nodes[node];
+        let process = world.node(node);
         process.outbox.retain(|mine| mine.id != record.id);
-        process.instance.read(seq, &record).ok()?;
+        if let Err(error) = process.instance.read(seq, &record) {
+            self.fail(world, node, error);
+            return Some(());
+        }
         process.instance.forget_tokens(now, 0);
         Some(())
     }
 
     /// Has the log store a record of an outbox.
-    pub fn store(world: &mut World, node: usize, index: usize, is_answered: bool) {
-        let record = world.nodes[node].outbox[index].clone();
-        let id = record.id;
-        let seq = world.append(record);
+    pub fn store(&self, world: &mut World, node: usize, index: usize, is_answered: bool) {
+        let record = Arc::clone(&world.nodes[node].outbox[index]);
+        let seq = world.append(Arc::clone(&record));
+        if self.breach == Some(Breach::TokenByPlace) && matches!(record.body, Body::Claim(_)) {
+            let is_claim = |one: &&Arc<claims::Record>| matches!(one.body, Body::Claim(_));
+            let token = Nonce(world.log.iter().filter(is_claim).count() as u128);
+            world.places.entry(record.id).or_insert(token);
+        }
         if is_answered {
-            world.nodes[node].outbox.remove(index);
-            world.nodes[node].instance.published(id, seq);
+            let process = world.node(node);
+            process.outbox.remove(index);
+            if let Err(error) = process.instance.published(&record, seq) {
+                self.fail(world, node, error);
+            }
         }
     }
 
     /// Publishes what a process has done.
     pub fn flush(world: &mut World, node: usize) -> Option<()> {
+        if !world.nodes[node].instance.has_done() {
+            return None;
+        }
         let id = Nonce(world.fresh(node));
-        let record = world.nodes[node].instance.flush(id)?;
-        world.nodes[node].outbox.push(record);
+        let record = world.node(node).instance.flush(id)?;
+        world.node(node).outbox.push(Arc::new(record));
         Some(())
+    }
+
+    /// Sequences that need no claim by what a process has read: the stream does not have them,
+    /// or they were in doubt and are stored.
+    pub fn absent(world: &World, node: usize) -> Vec<u64> {
+        let instance = &world.nodes[node].instance;
+        let needs_none = |seq: &u64| {
+            let message = (*seq, world.stream.get(seq).copied().unwrap_or_default());
+            let is_gone = !world.has(message);
+            match instance.standing(position(message)) {
+                Standing::Free => is_gone,
+                Standing::Doubtful => is_gone || world.has_stored(message),
+                _ => false,
+            }
+        };
+        let has_read = instance.log().tip().seq > 0;
+        (1..=world.stream_last)
+            .filter(|seq| has_read && needs_none(seq))
+            .collect()
+    }
+
+    /// Has a process report a sequence as absent.
+    pub fn report_absent(world: &mut World, node: usize, seq: u64) {
+        let id = Nonce(world.fresh(node));
+        let instance = &mut world.node(node).instance;
+        let record = instance.absent(id, CREATED, seq, seq).unwrap();
+        world.node(node).outbox.push(Arc::new(record));
     }
 
     /// Lets the fences so far end. The clock is far enough then for the longest late commit,
     /// so nothing under way lands any more.
     pub fn tick(&self, world: &mut World) {
         world.now += 2;
-        for process in &mut world.nodes {
-            process.instance.forget_tokens(world.now, 0);
+        for node in 0..world.nodes.len() {
+            let now = world.now;
+            world.node(node).instance.forget_tokens(now, 0);
         }
     }
 
     /// Publishes a snapshot, which takes the place of all records before it.
-    pub fn snapshot(world: &mut World, node: usize) {
+    pub fn snapshot(world: &mut World, node: usize) -> Option<()> {
         let id = Nonce(world.fresh(node));
-        let record = world.nodes[node].instance.snapshot(id);
-        let seq = world.append(record.clone());
-        world.log = vec![record];
+        let record = world.nodes[node].instance.snapshot(id)?;
+        let seq = world.append(Arc::new(record));
+        world.log.drain(..world.log.len() - 1);
         world.log_first = seq;
+        Some(())
     }
 }

@@ -1,15 +1,18 @@
 //! Has an event happen.
 
+use std::sync::Arc;
+
 use claims::{Answer, Nonce, Step};
 
+use crate::bounds::Faults;
 use crate::events::{Breach, Event};
 use crate::explore::Explored;
-use crate::world::{Faults, Flight, World};
+use crate::world::{Flight, Message, World, rows};
 
 impl Explored {
     fn answered(world: &mut World, flight: usize, answer: Answer) -> Option<()> {
         let (node, attempt) = world.flights[flight].sender.take()?;
-        world.nodes[node].instance.answered(attempt, answer);
+        world.node(node).instance.answered(attempt, answer);
         Some(())
     }
 
@@ -18,14 +21,20 @@ impl Explored {
         match event {
             Event::Claim { node, messages } => {
                 world.left.claims -= 1;
-                let sequences = (1..=64).filter(|seq| messages >> (seq - 1) & 1 == 1);
-                let block = Self::block(world, sequences, false);
+                let stream = world
+                    .stream
+                    .iter()
+                    .map(|(seq, published)| (*seq, *published));
+                let is_chosen = |(seq, _): &Message| messages >> (seq - 1) & 1 == 1;
+                let chosen: Vec<Message> = stream.filter(is_chosen).collect();
+                let block = Self::block(world, chosen.into_iter(), false);
                 self.claim(world, node, block)
             }
             Event::GiveUp { node, seq } => {
                 world.left.claims -= 1;
                 spend(world, |faults| &mut faults.exhausted);
-                let block = Self::block(world, std::iter::once(seq), true);
+                let message = (seq, *world.stream.get(&seq)?);
+                let block = Self::block(world, std::iter::once(message), true);
                 self.claim(world, node, block)
             }
             Event::Flush { node } => Self::flush(world, node),
@@ -37,7 +46,7 @@ impl Explored {
                 if !is_answered {
                     spend(world, |faults| &mut faults.repeats);
                 }
-                Self::store(world, node, index, is_answered);
+                self.store(world, node, index, is_answered);
                 Some(())
             }
             Event::StoreLate { index } => {
@@ -45,7 +54,7 @@ impl Explored {
                 world.append(record);
                 Some(())
             }
-            Event::Read { node } => Self::read(world, node),
+            Event::Read { node } => self.read(world, node),
             Event::Step { node, claim } => {
                 if self.breach == Some(Breach::SendsUnannounced)
                     && world.nodes[node].instance.step(claim) == Step::TakeOver
@@ -57,8 +66,8 @@ impl Explored {
             Event::TakeOver { node, claim } => {
                 spend(world, |faults| &mut faults.takeovers);
                 let id = Nonce(world.fresh(node));
-                let record = world.nodes[node].instance.take_over(id, claim)?;
-                world.nodes[node].outbox.push(record);
+                let record = world.node(node).instance.take_over(id, claim)?;
+                world.node(node).outbox.push(Arc::new(record));
                 Some(())
             }
             Event::Settle { node, claim } => self.settle(world, node, claim),
@@ -70,7 +79,7 @@ impl Explored {
                 spend(world, |faults| &mut faults.views);
                 self.judge(world, flight);
                 if let Some(one) = world.flights.get_mut(flight)
-                    && one.answer == Some(Answer::Committed { exact: true })
+                    && matches!(one.answer, Some(Answer::Committed { .. }))
                 {
                     one.answer = Some(Answer::Refused);
                 }
@@ -78,7 +87,8 @@ impl Explored {
             }
             Event::KeepToken { flight } => {
                 spend(world, |faults| &mut faults.tokens);
-                let Flight { token, fence, .. } = world.flights[flight];
+                let Flight { claim, fence, .. } = world.flights[flight];
+                let token = world.token(claim);
                 if world.now >= fence || world.tokens.contains(&token) {
                     return None;
                 }
@@ -107,8 +117,8 @@ impl Explored {
                 world.flights.remove(flight);
                 Some(())
             }
-            Event::Ack { seq, .. } => {
-                world.acked.insert(seq);
+            Event::Absent { node, seq } => {
+                Self::report_absent(world, node, seq);
                 Some(())
             }
             Event::Tick => {
@@ -123,12 +133,12 @@ impl Explored {
             }
             Event::Snapshot { node } => {
                 world.left.faults.snapshots -= 1;
-                Self::snapshot(world, node);
-                Some(())
+                Self::snapshot(world, node)
             }
             Event::Delete { seq } => {
                 spend(world, |faults| &mut faults.deletions);
-                world.stream.remove(&seq);
+                let published = world.stream.remove(&seq)?;
+                world.deleted.insert((seq, published));
                 Some(())
             }
             Event::Mend => {
@@ -136,6 +146,29 @@ impl Explored {
                 world.left.refused = 0;
                 Some(())
             }
+            Event::LogBack { kept } => {
+                spend(world, |faults| &mut faults.log_backs);
+                self.lose(world, kept);
+                Some(())
+            }
+            Event::Resume { node } => {
+                self.resume(world, node);
+                Some(())
+            }
+            Event::Join { node } => self.join(world, node),
+            Event::StreamBack { kept } => {
+                spend(world, |faults| &mut faults.stream_backs);
+                self.stream_back(world, kept);
+                Some(())
+            }
+            Event::Publish => {
+                world.stream_last += 1;
+                let message = (world.stream_last, world.stream_backs);
+                world.stream.extend([message]);
+                Some(())
+            }
+            Event::Rewind { node } => self.rewind(world, node),
+            Event::Rebuild { node } => self.rebuild(world, node),
         }
     }
 }
@@ -153,9 +186,9 @@ fn send_unannounced(world: &mut World, node: usize, claim: Nonce) -> Option<()> 
         return None;
     }
     world.flights.push(Flight {
-        token: claim,
+        claim,
         fence: block.fence,
-        rows: block.rows(),
+        rows: rows(&block),
         sender: None,
         answer: None,
     });

@@ -3,11 +3,15 @@
 
 #![allow(clippy::unwrap_used)] // A test stops at the first surprise.
 
+mod bounds;
+mod broken;
 mod events;
 mod explore;
 mod happen;
+mod loss;
 mod possible;
 mod recovery;
+mod rewind;
 mod scenarios;
 mod world;
 
@@ -16,13 +20,17 @@ use std::time::Instant;
 
 use stateright::{Checker, Model};
 
+use broken::broken;
 use explore::Explored;
-use scenarios::{broken, sound};
+use scenarios::sound;
 
 /// States of each sound world that the test of every day explores.
 const STATES_MAX: usize = 60_000;
 /// States in which a broken rule must show.
 const STATES_MAX_BROKEN: usize = 2_000_000;
+
+/// The last events before a violation that are printed.
+const EVENTS_MAX: usize = 80;
 
 /// Reads `--name value` from the command line.
 fn argument<T: std::str::FromStr>(name: &str) -> Option<T> {
@@ -46,7 +54,16 @@ fn explore(model: Explored, states_max: usize) -> Outcome {
         .checker()
         .threads(threads)
         .finish_when(stateright::HasDiscoveries::Any);
-    let checker = checker.target_state_count(states_max).spawn_bfs().join();
+    let checker = checker.target_state_count(states_max);
+    // Breadth first finds the shortest way to a violation, but keeps all states at its edge.
+    if states_max > STATES_MAX_BROKEN {
+        outcome(&checker.spawn_dfs().join(), states_max, began)
+    } else {
+        outcome(&checker.spawn_bfs().join(), states_max, began)
+    }
+}
+
+fn outcome(checker: &impl Checker<Explored>, states_max: usize, began: Instant) -> Outcome {
     let violated = checker.discoveries().into_iter().next();
     Outcome {
         states: checker.unique_state_count(),
@@ -58,6 +75,7 @@ fn explore(model: Explored, states_max: usize) -> Outcome {
                 .iter()
                 .map(|event| format!("    {event:?}"))
                 .collect();
+            let events = &events[events.len().saturating_sub(EVENTS_MAX)..];
             (name, events.join("\n"))
         }),
     }
@@ -75,6 +93,7 @@ fn main() -> ExitCode {
                 flaw: None,
                 breach: None,
                 recovers: true,
+                recovered: Default::default(),
             },
             states_max,
         );
@@ -110,6 +129,7 @@ fn main() -> ExitCode {
                 flaw: rule.flaw,
                 breach: rule.breach,
                 recovers: true,
+                recovered: Default::default(),
             },
             STATES_MAX_BROKEN,
         );

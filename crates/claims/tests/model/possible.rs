@@ -1,17 +1,30 @@
 //! What may happen in a state, and what must hold in each.
 
-use claims::{Nonce, Standing, Step};
+use std::sync::Arc;
+
+use claims::{Standing, Step};
 use stateright::{Model, Property};
 
 use crate::events::{Breach, Event};
 use crate::explore::Explored;
 use crate::recovery;
-use crate::world::World;
+use crate::world::{Link, Node, World, position};
 
 impl Explored {
     fn node_events(&self, world: &World, node: usize, events: &mut Vec<Event>) {
         let faults = &world.left.faults;
         let process = &world.nodes[node];
+        if faults.any > 0 && faults.crashes > 0 && Self::may_end(world, node) {
+            events.push(Event::Restart { node });
+        }
+        match process.link {
+            Link::Joined => {}
+            Link::Broken => return events.push(Event::Resume { node }),
+            Link::Resumed => return events.push(Event::Join { node }),
+            Link::Lost(_) => {
+                return events.extend([Event::Join { node }, Event::Rebuild { node }]);
+            }
+        }
         if world.next_record(node).is_some() {
             events.push(Event::Read { node });
         }
@@ -29,21 +42,21 @@ impl Explored {
                 });
             }
         }
-        let free = Self::free(world, node);
+        let free = self.free(world, node);
         // One claim of a process is on its way at a time.
         if world.left.claims > 0 && process.outbox.is_empty() {
             for bits in 1..1u64 << free.len() {
                 let messages = free.iter().enumerate();
                 let messages = messages.filter(|(index, _)| bits >> index & 1 == 1);
-                let messages = messages.fold(0, |all, (_, seq)| all | 1 << (seq - 1));
+                let messages = messages.fold(0, |all, (_, (seq, _))| all | 1 << (seq - 1));
                 events.push(Event::Claim { node, messages });
             }
             if faults.any > 0 && faults.exhausted > 0 {
-                let given_up = free.iter().map(|&seq| Event::GiveUp { node, seq });
+                let given_up = free.iter().map(|&(seq, _)| Event::GiveUp { node, seq });
                 events.extend(given_up);
             }
         }
-        if process.instance.clone().flush(Nonce(0)).is_some() {
+        if process.instance.has_done() {
             events.push(Event::Flush { node });
         }
         for (claim, open) in process.instance.log().claims() {
@@ -62,12 +75,17 @@ impl Explored {
                 events.push(Event::Settle { node, claim });
             }
         }
-        let done = Self::done(world, node).into_iter();
-        events.extend(done.map(|seq| Event::Ack { node, seq }));
-        let log = process.instance.log();
-        if faults.any > 0 && faults.crashes > 0 {
-            events.push(Event::Restart { node });
+        if process.outbox.is_empty() {
+            if self.may_rewind(world, node) {
+                events.push(Event::Rewind { node });
+            }
+            // Once, or the world would have no end.
+            let is_at_end = world.next_record(node).is_none();
+            let absent = Self::absent(world, node).into_iter();
+            let absent = absent.filter(|_| is_at_end);
+            events.extend(absent.map(|seq| Event::Absent { node, seq }));
         }
+        let log = process.instance.log();
         if faults.snapshots > 0 && log.tip().seq == world.log_last() && world.log.len() > 1 {
             events.push(Event::Snapshot { node });
         }
@@ -111,13 +129,29 @@ impl Model for Explored {
         for node in 0..world.nodes.len() {
             self.node_events(world, node, events);
         }
+        // Nobody goes on before all have looked whether the log does.
+        let is_broken = |node: &Arc<Node>| node.link == Link::Broken;
+        let waits = self.breach != Some(Breach::GoesOnFirst);
+        if waits && world.nodes.iter().any(is_broken) {
+            events.retain(|event| matches!(event, Event::Resume { .. } | Event::Restart { .. }));
+        }
+        if world.stream_last < world.left.messages {
+            events.push(Event::Publish);
+        }
+        if faults.any > 0 && faults.stream_backs > 0 {
+            events.extend((0..world.stream_last).map(|kept| Event::StreamBack { kept }));
+        }
+        if faults.any > 0 && faults.log_backs > 0 {
+            let kept = (1..world.log.len()).filter(|kept| Self::may_lose(world, *kept));
+            events.extend(kept.map(|kept| Event::LogBack { kept }));
+        }
         events.extend((0..world.limbo.len()).map(|index| Event::StoreLate { index }));
         Self::flight_events(world, events);
         if world.left.ticks > 0 {
             events.push(Event::Tick);
         }
         if faults.any > 0 && faults.deletions > 0 {
-            events.extend(world.stream.iter().map(|&seq| Event::Delete { seq }));
+            events.extend(world.stream.keys().map(|&seq| Event::Delete { seq }));
         }
         if faults.any > 0 && faults.mends > 0 && world.left.refused != 0 {
             events.push(Event::Mend);
@@ -127,6 +161,7 @@ impl Model for Explored {
     fn next_state(&self, world: &World, event: Event) -> Option<World> {
         let mut next = world.clone();
         self.happen(&mut next, event)?;
+        next.order();
         Some(next)
     }
 
@@ -140,17 +175,23 @@ impl Model for Explored {
                 let mut rows = world.rows.iter();
                 rows.all(|(seq, _)| !world.dead_letters.contains(seq))
             }),
+            Property::always(
+                "a log is lost that is taken for lost",
+                |_, world: &World| !world.has_false_alarm,
+            ),
             Property::always("what is acked is stored", |_, world: &World| {
-                world.acked.iter().all(|seq| world.is_stored(*seq))
+                world.acked.iter().all(|one| world.is_stored(*one))
             }),
             Property::always("what is done is stored", |_, world: &World| {
-                let is_done = |node, seq| {
-                    let log = world.log_of(node);
-                    log.tip().seq > 0 && log.standing(Self::position(seq)) == Standing::Done
+                // What is acked is done by what its process has read.
+                let is_done = |node: usize, message| {
+                    let instance = &world.nodes[node].instance;
+                    let has_read = instance.log().tip().seq > 0;
+                    has_read && instance.standing(position(message)) == Standing::Done
                 };
-                (1..=world.left.messages).all(|seq| {
+                world.messages().all(|message| {
                     let mut nodes = 0..world.nodes.len();
-                    world.is_stored(seq) || !nodes.any(|node| is_done(node, seq))
+                    world.is_stored(message) || !nodes.any(|node| is_done(node, message))
                 })
             }),
         ];

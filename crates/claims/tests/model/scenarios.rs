@@ -1,9 +1,6 @@
-//! The worlds that are explored, and for each broken rule one that shows why it is needed.
+//! The worlds in which every property must hold.
 
-use claims::Flaw;
-
-use crate::events::Breach;
-use crate::world::{Bounds, Faults};
+use crate::bounds::{Bounds, Faults};
 
 /// A world with its name.
 pub struct Scenario {
@@ -13,18 +10,23 @@ pub struct Scenario {
     pub bounds: Bounds,
 }
 
-const ONE: Bounds = Bounds {
+/// One process and one message, and nothing goes wrong.
+pub const ONE: Bounds = Bounds {
     nodes: 1,
     messages: 1,
     refused: 0,
     invalid: 0,
+    rows_max: usize::MAX,
+    has_views: false,
+    connects: false,
     window: 8,
     claims: 2,
     ticks: 1,
     faults: NONE,
 };
 
-const NONE: Faults = Faults {
+/// No faults.
+pub const NONE: Faults = Faults {
     any: 0,
     crashes: 0,
     answers: 0,
@@ -35,6 +37,8 @@ const NONE: Faults = Faults {
     deletions: 0,
     mends: 0,
     views: 0,
+    log_backs: 0,
+    stream_backs: 0,
     exhausted: 0,
 };
 
@@ -50,10 +54,30 @@ const EACH: Faults = Faults {
     deletions: 1,
     mends: 1,
     views: 1,
+    log_backs: 0,
+    stream_backs: 0,
     exhausted: 1,
 };
 
-const TWO: Bounds = Bounds { nodes: 2, ..ONE };
+/// A log that loses records, and one more fault.
+const BACK: Faults = Faults {
+    any: 2,
+    log_backs: 1,
+    deletions: 0,
+    exhausted: 0,
+    views: 0,
+    ..EACH
+};
+
+/// A stream that goes back, and one more fault.
+const STREAM_BACK: Faults = Faults {
+    log_backs: 0,
+    stream_backs: 1,
+    ..BACK
+};
+
+/// Two processes.
+pub const TWO: Bounds = Bounds { nodes: 2, ..ONE };
 
 /// The worlds in which every property must hold.
 pub fn sound() -> Vec<Scenario> {
@@ -126,6 +150,32 @@ pub fn sound() -> Vec<Scenario> {
             },
         ),
         scenario(
+            "one process, two messages that are too large together, two faults",
+            Bounds {
+                messages: 2,
+                rows_max: 1,
+                faults: EACH,
+                ..ONE
+            },
+        ),
+        scenario(
+            "one process, one message, views, two faults",
+            Bounds {
+                has_views: true,
+                faults: EACH,
+                ..ONE
+            },
+        ),
+        scenario(
+            "two processes, two messages that are too large together, two faults",
+            Bounds {
+                messages: 2,
+                rows_max: 1,
+                faults: EACH,
+                ..TWO
+            },
+        ),
+        scenario(
             "two processes, one message, two faults",
             Bounds {
                 faults: EACH,
@@ -159,189 +209,94 @@ pub fn sound() -> Vec<Scenario> {
             },
         ),
         scenario(
+            "two processes that connect, one message, two faults",
+            Bounds {
+                connects: true,
+                faults: EACH,
+                ..TWO
+            },
+        ),
+        scenario(
+            "one process, one message, a log that loses records",
+            Bounds {
+                faults: BACK,
+                ..ONE
+            },
+        ),
+        scenario(
+            "one process, one refused message, a log that loses records",
+            Bounds {
+                refused: 1,
+                faults: BACK,
+                ..ONE
+            },
+        ),
+        scenario(
+            "two processes, one message, a log that loses records",
+            Bounds {
+                faults: BACK,
+                ..TWO
+            },
+        ),
+        scenario(
+            "two processes, two messages, one refused, a log that loses records",
+            Bounds {
+                messages: 2,
+                refused: 0b10,
+                faults: BACK,
+                ..TWO
+            },
+        ),
+        scenario(
+            "one process, two messages, a stream that goes back",
+            Bounds {
+                messages: 2,
+                faults: STREAM_BACK,
+                ..ONE
+            },
+        ),
+        scenario(
+            "one process, two messages, one invalid, a stream that goes back",
+            Bounds {
+                messages: 2,
+                invalid: 0b10,
+                faults: STREAM_BACK,
+                ..ONE
+            },
+        ),
+        scenario(
+            "two processes, one message, a stream that goes back",
+            Bounds {
+                faults: STREAM_BACK,
+                ..TWO
+            },
+        ),
+        scenario(
+            "two processes, two messages, a stream that goes back",
+            Bounds {
+                messages: 2,
+                faults: STREAM_BACK,
+                ..TWO
+            },
+        ),
+        scenario(
+            "one process, two messages, a log and a stream that go back",
+            Bounds {
+                messages: 2,
+                faults: Faults {
+                    log_backs: 1,
+                    ..STREAM_BACK
+                },
+                ..ONE
+            },
+        ),
+        scenario(
             "three processes, one message, two faults",
             Bounds {
                 nodes: 3,
                 faults: EACH,
                 ..ONE
             },
-        ),
-    ]
-}
-
-/// A rule, and the world that shows why it is needed.
-pub struct Broken {
-    /// The rule of the log or the process.
-    pub flaw: Option<Flaw>,
-    /// The rule of the surroundings.
-    pub breach: Option<Breach>,
-    /// The world.
-    pub bounds: Bounds,
-}
-
-/// Every rule that can be broken.
-pub fn broken() -> Vec<Broken> {
-    let flaw = |flaw, bounds| Broken {
-        flaw: Some(flaw),
-        breach: None,
-        bounds,
-    };
-    let breach = |breach, bounds| Broken {
-        flaw: None,
-        breach: Some(breach),
-        bounds,
-    };
-    let with = |faults| Bounds { faults, ..TWO };
-    let refused = |faults| Bounds {
-        refused: 1,
-        faults,
-        ..TWO
-    };
-    let takeover = Faults {
-        any: 1,
-        takeovers: 1,
-        ..NONE
-    };
-    let crash = Faults {
-        any: 1,
-        crashes: 1,
-        ..NONE
-    };
-    let both = Faults {
-        any: 2,
-        crashes: 1,
-        takeovers: 1,
-        answers: 1,
-        tokens: 1,
-        mends: 1,
-        ..NONE
-    };
-    vec![
-        flaw(
-            Flaw::SnapshotWithoutDone,
-            Bounds {
-                messages: 2,
-                faults: Faults {
-                    snapshots: 1,
-                    ..NONE
-                },
-                ..TWO
-            },
-        ),
-        flaw(Flaw::LastClaimWins, with(NONE)),
-        flaw(
-            Flaw::SplitsUnanswered,
-            refused(Faults {
-                any: 2,
-                mends: 1,
-                answers: 1,
-                ..NONE
-            }),
-        ),
-        flaw(
-            Flaw::SplitsUncounted,
-            with(Faults {
-                any: 1,
-                views: 1,
-                ..NONE
-            }),
-        ),
-        flaw(
-            Flaw::SplitsAnnounced,
-            refused(Faults {
-                any: 2,
-                takeovers: 1,
-                mends: 1,
-                ..NONE
-            }),
-        ),
-        flaw(
-            Flaw::SendsAfterSplit,
-            refused(Faults {
-                any: 1,
-                mends: 1,
-                ..NONE
-            }),
-        ),
-        flaw(
-            Flaw::OnlyTryAnnounced,
-            with(Faults {
-                any: 2,
-                takeovers: 1,
-                tokens: 1,
-                ..NONE
-            }),
-        ),
-        flaw(
-            Flaw::RetryUncounted,
-            with(Faults {
-                any: 1,
-                tokens: 1,
-                ..NONE
-            }),
-        ),
-        flaw(
-            Flaw::SplitsLate,
-            Bounds {
-                refused: 0,
-                ..with(Faults {
-                    any: 2,
-                    answers: 1,
-                    crashes: 1,
-                    ..NONE
-                })
-            },
-        ),
-        breach(Breach::SendsUnread, with(NONE)),
-        breach(
-            Breach::SendsUnannounced,
-            refused(Faults {
-                any: 1,
-                mends: 1,
-                ..NONE
-            }),
-        ),
-        breach(
-            Breach::SendsRest,
-            Bounds {
-                messages: 2,
-                ..with(Faults {
-                    any: 2,
-                    deletions: 1,
-                    answers: 1,
-                    ..NONE
-                })
-            },
-        ),
-        breach(
-            Breach::RestartIsPublisher,
-            Bounds {
-                nodes: 1,
-                ..with(both)
-            },
-        ),
-        breach(
-            Breach::OverrunsWindow,
-            Bounds {
-                messages: 2,
-                window: 1,
-                ..with(Faults {
-                    any: 1,
-                    answers: 1,
-                    ..NONE
-                })
-            },
-        ),
-        breach(Breach::AcksUnlogged, with(both)),
-        breach(Breach::NoFence, with(crash)),
-        breach(Breach::SettlesEarly, with(takeover)),
-        breach(
-            Breach::SettlesSameToken,
-            with(Faults {
-                any: 1,
-                tokens: 1,
-                ..NONE
-            }),
         ),
     ]
 }

@@ -1,80 +1,72 @@
 //! The surroundings of the processes: the log, the table, the dead letters and the stream.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
-use claims::{Answer, Attempt, Body, Instance, Log, Nonce, Publisher, Record, Snapshot};
+use claims::{
+    Answer, Attempt, Block, Body, Fate, Instance, Log, Nonce, Position, Publisher, Record, Snapshot,
+};
+
+use crate::bounds::Bounds;
 
 /// The stream's creation, which the model does not vary.
 pub const CREATED: i64 = 1;
 
-/// How large the world is, and how often each fault may happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Bounds {
-    /// Processes.
-    pub nodes: usize,
-    /// Messages in the stream, with sequences from 1.
-    pub messages: u64,
-    /// Messages that ClickHouse refuses, as bits; bit 0 is message 1.
-    pub refused: u64,
-    /// Messages that are no valid signal, as bits.
-    pub invalid: u64,
-    /// Tokens that the table keeps, and the daemon is told.
-    pub window: usize,
-    /// Claims by batches; parts come on top.
-    pub claims: u8,
-    /// Steps of ClickHouse's clock, each of which ends all fences so far.
-    pub ticks: u8,
-    /// What may happen, and how often.
-    pub faults: Faults,
+/// A message: its sequence and when it was published.
+pub type Message = (u64, i64);
+
+/// The position of a message.
+pub fn position((stream_seq, published_ns): Message) -> Position {
+    Position {
+        stream_created_ns: CREATED,
+        stream_seq,
+        published_ns,
+    }
 }
 
-/// Faults that may still happen, each so often.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Faults {
-    /// All faults together.
-    pub any: u8,
-    /// A process is killed and started again.
-    pub crashes: u8,
-    /// An answer of ClickHouse is lost.
-    pub answers: u8,
-    /// The log stores a record, and its answer is lost.
-    pub repeats: u8,
-    /// ClickHouse is killed between writing a token and its rows.
-    pub tokens: u8,
-    /// A process announces a takeover though the publisher lives.
-    pub takeovers: u8,
-    /// A snapshot is made.
-    pub snapshots: u8,
-    /// An operator deletes a message from the stream.
-    pub deletions: u8,
-    /// An operator lifts what ClickHouse refuses.
-    pub mends: u8,
-    /// A materialized view refuses a block that the table has taken.
-    pub views: u8,
-    /// JetStream gives up on a message: it is claimed as a dead letter.
-    pub exhausted: u8,
+/// The messages of a block that become rows.
+pub fn rows(block: &Block) -> Vec<Message> {
+    let rows = block.entries.iter().filter(|entry| entry.fate == Fate::Row);
+    rows.map(|entry| (entry.stream_seq, entry.published_ns))
+        .collect()
 }
 
 /// A process with what it is about to publish.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Node {
     /// The process.
     pub instance: Instance,
     /// Records that the log has not answered.
-    pub outbox: Vec<Record>,
+    pub outbox: Vec<Arc<Record>>,
+    /// Its connection to the log.
+    pub link: Link,
     /// Nonces and publishers that were issued to it and to those before it.
     pub issued: u32,
+}
+
+/// The connection of a process to the log, since the log may have lost records.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Link {
+    /// It reads and publishes.
+    Joined,
+    /// It broke.
+    Broken,
+    /// It was made again, and the log goes on behind what was read.
+    Resumed,
+    /// The log lost records: what the process had read, and since when that is announced.
+    Lost(Box<(Log, i64)>),
 }
 
 /// A try of a block on its way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Flight {
-    /// Deduplication token.
-    pub token: Nonce,
+    /// The claim.
+    pub claim: Nonce,
     /// ClickHouse's time from which it refuses the block.
     pub fence: i64,
-    /// Sequences of the rows.
-    pub rows: BTreeSet<u64>,
+    /// The rows.
+    pub rows: Vec<Message>,
     /// The process that waits for the answer; `None` when it has ended.
     pub sender: Option<(usize, Attempt)>,
     /// ClickHouse's answer, once it has judged the block.
@@ -82,32 +74,48 @@ pub struct Flight {
 }
 
 /// Everything, at one moment.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct World {
     /// What may still happen.
     pub left: Bounds,
     /// The processes.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<Arc<Node>>,
     /// Records of processes that have ended, still on their way to the log.
-    pub limbo: Vec<Record>,
+    pub limbo: Vec<Arc<Record>>,
     /// The sequence of the log's first record that is kept.
     pub log_first: u64,
     /// The log's records.
-    pub log: Vec<Record>,
+    pub log: Vec<Arc<Record>>,
     /// Tries on their way.
     pub flights: Vec<Flight>,
     /// Tokens that the table keeps, the oldest first.
     pub tokens: VecDeque<Nonce>,
     /// Rows of the table: the message and the claim.
-    pub rows: Vec<(u64, Nonce)>,
+    pub rows: Vec<(Message, Nonce)>,
     /// Stored dead letters.
-    pub dead_letters: BTreeSet<u64>,
-    /// Messages in the stream.
-    pub stream: BTreeSet<u64>,
-    /// Messages that were acked.
-    pub acked: BTreeSet<u64>,
+    pub dead_letters: BTreeSet<Message>,
+    /// Messages in the stream, and when they were published.
+    pub stream: BTreeMap<u64, i64>,
+    /// Messages that were deleted from it.
+    pub deleted: BTreeSet<Message>,
+    /// Messages that the stream had when it went back.
+    pub vanished: BTreeSet<Message>,
+    /// The sequence of its last message.
+    pub stream_last: u64,
+    /// How often it went back, which is the publish time of its new messages.
+    pub stream_backs: i64,
+    /// Messages that were acked although the log does not have them as done: a broken rule.
+    pub acked: BTreeSet<Message>,
     /// Messages that a settlement recorded as lost.
-    pub lost: BTreeSet<u64>,
+    pub lost: BTreeSet<Message>,
+    /// Sequences that were recorded as absent.
+    pub absent: BTreeSet<u64>,
+    /// Whether the log has lost records.
+    pub log_went_back: bool,
+    /// Whether a process took a log for lost that has lost nothing.
+    pub has_false_alarm: bool,
+    /// Places of claims, for a rule that is broken by them.
+    pub places: BTreeMap<Nonce, Nonce>,
     /// ClickHouse's clock.
     pub now: i64,
 }
@@ -118,6 +126,7 @@ impl World {
         let first = Record {
             id: Nonce(1),
             publisher: Publisher(0),
+            generation: Nonce(1),
             tip: claims::Place::START,
             done: Vec::new(),
             body: Body::Snapshot(Box::new(Snapshot::first(CREATED, 0))),
@@ -127,30 +136,48 @@ impl World {
             nodes: Vec::new(),
             limbo: Vec::new(),
             log_first: 1,
-            log: vec![first],
+            log: vec![Arc::new(first)],
             flights: Vec::new(),
             tokens: VecDeque::new(),
             rows: Vec::new(),
             dead_letters: BTreeSet::new(),
-            stream: (1..=bounds.messages).collect(),
+            stream: (1..=bounds.messages).map(|seq| (seq, 0)).collect(),
+            deleted: BTreeSet::new(),
+            vanished: BTreeSet::new(),
+            stream_last: bounds.messages,
+            stream_backs: 0,
             acked: BTreeSet::new(),
             lost: BTreeSet::new(),
+            absent: BTreeSet::new(),
+            log_went_back: false,
+            has_false_alarm: false,
+            places: BTreeMap::new(),
             now: 0,
         };
         for node in 0..bounds.nodes {
-            world.nodes.push(Node {
+            world.nodes.push(Arc::new(Node {
                 instance: instance(Publisher(number(node, 0))),
                 outbox: Vec::new(),
+                link: Link::Joined,
                 issued: 1,
-            });
+            }));
+            if bounds.connects {
+                world.node(node).link = Link::Resumed;
+                world.node(node).instance.disconnected();
+            }
         }
         world
+    }
+
+    /// A process, to change it.
+    pub fn node(&mut self, node: usize) -> &mut Node {
+        Arc::make_mut(&mut self.nodes[node])
     }
 
     /// A number that was never used. It does not depend on what other processes did, so that
     /// independent events lead to one state in whatever order they happen.
     pub fn fresh(&mut self, node: usize) -> u128 {
-        let process = &mut self.nodes[node];
+        let process = self.node(node);
         process.issued += 1;
         number(node, process.issued)
     }
@@ -161,9 +188,18 @@ impl World {
     }
 
     /// Appends a record, and returns its place.
-    pub fn append(&mut self, record: Record) -> u64 {
-        if let Body::Settled { lost, .. } = &record.body {
-            self.lost.extend(lost);
+    pub fn append(&mut self, record: Arc<Record>) -> u64 {
+        match &record.body {
+            Body::Settled { lost, .. } => {
+                let gone = self.deleted.union(&self.vanished);
+                let lost = gone.filter(|(seq, _)| lost.contains(seq));
+                self.lost.extend(lost);
+            }
+            Body::Absent { first, last, .. } => {
+                let gone = (*first..=*last).filter(|seq| !self.stream.contains_key(seq));
+                self.absent.extend(gone);
+            }
+            _ => {}
         }
         self.log.push(record);
         self.log_last()
@@ -171,17 +207,16 @@ impl World {
 
     /// The record that a process reads next: the one behind its tip, or the oldest that is
     /// kept.
-    pub fn next_record(&self, node: usize) -> Option<(u64, &Record)> {
-        let tip = self.nodes[node].instance.log().tip().seq;
-        let seq = (tip + 1).max(self.log_first);
+    pub fn next_record(&self, node: usize) -> Option<(u64, &Arc<Record>)> {
+        let seq = (self.log_of(node).tip().seq + 1).max(self.log_first);
         let index = usize::try_from(seq - self.log_first).ok()?;
         Some((seq, self.log.get(index)?))
     }
 
     /// Reports whether ClickHouse refuses a row of a block.
-    pub fn refuses(&self, rows: &BTreeSet<u64>) -> bool {
+    pub fn refuses(&self, rows: &[Message]) -> bool {
         rows.iter()
-            .any(|seq| self.left.refused >> (seq - 1) & 1 == 1)
+            .any(|(seq, _)| self.left.refused >> (seq - 1) & 1 == 1)
     }
 
     /// Reports whether a message is no valid signal.
@@ -189,11 +224,38 @@ impl World {
         self.left.invalid >> (seq - 1) & 1 == 1
     }
 
-    /// Reports whether a message is stored, or recorded as lost.
-    pub fn is_stored(&self, seq: u64) -> bool {
-        self.rows.iter().any(|(row, _)| *row == seq)
-            || self.dead_letters.contains(&seq)
-            || self.lost.contains(&seq)
+    /// Reports whether the stream has a message.
+    pub fn has(&self, (seq, published): Message) -> bool {
+        self.stream.get(&seq) == Some(&published)
+    }
+
+    /// The messages of the stream, and those that were deleted from it.
+    pub fn messages(&self) -> impl Iterator<Item = Message> {
+        let stream = self
+            .stream
+            .iter()
+            .map(|(seq, published)| (*seq, *published));
+        stream.chain(self.deleted.iter().copied())
+    }
+
+    /// Reports whether a message is a row or a dead letter.
+    pub fn has_stored(&self, message: Message) -> bool {
+        self.rows.iter().any(|(row, _)| *row == message) || self.dead_letters.contains(&message)
+    }
+
+    /// Reports whether a message is a row or a dead letter, or recorded as lost or absent.
+    pub fn is_stored(&self, message: Message) -> bool {
+        self.has_stored(message) || self.lost.contains(&message) || self.absent.contains(&message.0)
+    }
+
+    /// Reports whether no message is stored twice, or as a row and a dead letter, and no log was
+    /// taken for lost without a reason.
+    pub fn is_exact(&self) -> bool {
+        let mut pairs = self.rows.windows(2);
+        let mut rows = self.rows.iter();
+        pairs.all(|pair| pair[0].0 != pair[1].0)
+            && !self.has_false_alarm
+            && rows.all(|(row, _)| !self.dead_letters.contains(row))
     }
 
     /// What a process has read.
@@ -204,16 +266,22 @@ impl World {
     /// The sequences that the table has of a claim.
     pub fn found(&self, claim: Nonce) -> BTreeSet<u64> {
         let of_claim = self.rows.iter().filter(|(_, nonce)| *nonce == claim);
-        of_claim.map(|(seq, _)| *seq).collect()
+        of_claim.map(|((seq, _), _)| *seq).collect()
+    }
+
+    /// The deduplication token of a claim's block.
+    pub fn token(&self, claim: Nonce) -> Nonce {
+        self.places.get(&claim).copied().unwrap_or(claim)
     }
 
     /// Inserts a block, as a table with a window of tokens does.
-    pub fn commit(&mut self, token: Nonce, rows: &BTreeSet<u64>) {
+    pub fn commit(&mut self, claim: Nonce, rows: &[Message]) {
+        let token = self.token(claim);
         if self.tokens.contains(&token) {
             return;
         }
         self.keep(token);
-        self.rows.extend(rows.iter().map(|seq| (*seq, token)));
+        self.rows.extend(rows.iter().map(|row| (*row, claim)));
         self.rows.sort_unstable();
     }
 
@@ -223,6 +291,54 @@ impl World {
         if self.tokens.len() > self.left.window {
             self.tokens.pop_front();
         }
+    }
+
+    /// Puts what has no order into one.
+    pub fn order(&mut self) {
+        let key = |flight: &Flight| {
+            let sender = flight.sender.as_ref().map(|(node, _)| *node);
+            (flight.claim, sender, flight.answer.is_some())
+        };
+        self.flights.sort_by_key(key);
+        self.limbo.sort_by_key(|record| record.id);
+    }
+}
+
+/// What a process has read is a function of its tip and the clock, as long as the log keeps
+/// the record at its tip: only then the tip alone is hashed.
+impl Hash for World {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.left.hash(state);
+        for node in &self.nodes {
+            let log = node.instance.log();
+            log.tip().hash(state);
+            if self.log_went_back || log.tip().seq < self.log_first {
+                log.hash(state);
+            }
+            node.instance.hash_without_log(state);
+            node.outbox.hash(state);
+            node.link.hash(state);
+            node.issued.hash(state);
+        }
+        self.limbo.hash(state);
+        self.log_first.hash(state);
+        self.log.hash(state);
+        self.flights.hash(state);
+        self.tokens.hash(state);
+        self.rows.hash(state);
+        self.dead_letters.hash(state);
+        self.stream.hash(state);
+        self.deleted.hash(state);
+        self.vanished.hash(state);
+        self.stream_last.hash(state);
+        self.stream_backs.hash(state);
+        self.acked.hash(state);
+        self.lost.hash(state);
+        self.absent.hash(state);
+        self.log_went_back.hash(state);
+        self.has_false_alarm.hash(state);
+        self.places.hash(state);
+        self.now.hash(state);
     }
 }
 

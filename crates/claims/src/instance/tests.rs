@@ -1,0 +1,155 @@
+use super::*;
+use crate::log::Stored;
+use crate::record::{Cause, Entry, Fate, Snapshot};
+
+const CREATED: i64 = 7;
+const FENCE: i64 = 100;
+const OTHER: Publisher = Publisher(2);
+
+/// A log with the processes that read it to its end after each record.
+struct Scene {
+    seq: u64,
+    next: u128,
+    me: Instance,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let mut scene = Self {
+            seq: 0,
+            next: 100,
+            me: Instance::new(Publisher(1), 100),
+        };
+        let body = Body::Snapshot(Box::new(Snapshot::first(CREATED, 0)));
+        scene.other(body);
+        scene.connect();
+        scene
+    }
+
+    fn connect(&mut self) {
+        let id = self.nonce();
+        let record = self.me.connect(id);
+        self.append(&record);
+        assert_eq!(self.me.join([], self.seq), Ok(true));
+    }
+
+    fn nonce(&mut self) -> Nonce {
+        self.next += 1;
+        Nonce(self.next)
+    }
+
+    fn append(&mut self, record: &Record) {
+        self.seq += 1;
+        self.me.read(self.seq, record).unwrap();
+    }
+
+    /// Has another process publish.
+    fn other(&mut self, body: Body) {
+        let record = Record {
+            id: self.nonce(),
+            publisher: OTHER,
+            generation: self.me.log().generation(),
+            tip: self.me.log().tip(),
+            done: Vec::new(),
+            body,
+        };
+        self.append(&record);
+    }
+
+    /// Claims messages for the process, each of which becomes what is said.
+    fn claim(&mut self, fates: &[Fate]) -> Nonce {
+        let id = self.nonce();
+        let entry = |(index, fate): (usize, &Fate)| Entry {
+            stream_seq: index as u64 + 1,
+            published_ns: 0,
+            fate: *fate,
+        };
+        let block = Block {
+            stream_created_ns: CREATED,
+            fence: FENCE,
+            entries: fates.iter().enumerate().map(entry).collect(),
+        };
+        let record = self.me.claim(id, block).unwrap();
+        self.append(&record);
+        id
+    }
+
+    fn flush(&mut self) {
+        let id = self.nonce();
+        let record = self.me.flush(id).unwrap();
+        self.append(&record);
+    }
+}
+
+#[test]
+fn a_claim_of_dead_letters_ends_although_a_takeover_was_announced() {
+    let mut scene = Scene::new();
+    let claim = scene.claim(&[Fate::DeadLetter(Cause::Invalid)]);
+    scene.other(Body::Takeover(claim));
+    scene.me.stored_dead_letter(claim, 1);
+    scene.me.finish(claim).unwrap();
+    scene.flush();
+    assert_eq!(scene.me.log().floor(CREATED), Some(1));
+}
+
+#[test]
+fn a_record_that_the_log_answered_and_lost_is_missed() {
+    let mut scene = Scene::new();
+    let claim = scene.claim(&[Fate::Row]);
+    let over = FenceOver::judge(FENCE, FENCE + 1, 0).unwrap();
+    let evidence = Evidence {
+        over,
+        found: &Found::new([1].into()),
+        gone: &[].into(),
+    };
+    let id = scene.nonce();
+    let settled = scene.me.settle(id, claim, evidence, 200, || Nonce(9));
+    let settled = settled.unwrap().unwrap();
+    let (tip, seq) = (scene.me.log().tip(), scene.seq + 1);
+    scene.me.published(&settled, seq).unwrap();
+    // The log lost it, and has nothing at its place, or something else.
+    scene.me.disconnected();
+    let lost = Err(LogError::Lost { seq });
+    assert_eq!(scene.me.resume(scene.seq, Some(tip.id)), lost);
+    let other = Record {
+        id: Nonce(8),
+        body: Body::Nothing,
+        ..settled.clone()
+    };
+    assert_eq!(scene.me.read(seq, &other), lost);
+    assert_eq!(scene.me.read(seq, &settled), Ok(()));
+}
+
+#[test]
+fn what_no_record_explains_was_lost_with_its_record() {
+    let mut scene = Scene::new();
+    let letter = Fate::DeadLetter(Cause::Invalid);
+    let claim = scene.claim(&[Fate::Row, letter]);
+    let last = scene.seq;
+    let mut explains = |stream_seq, claim| {
+        let position = crate::id::Position {
+            stream_created_ns: CREATED,
+            stream_seq,
+            published_ns: 0,
+        };
+        let stored = Stored { position, claim };
+        scene.me.join([stored], last).is_ok()
+    };
+    assert!(explains(1, Some(claim)) && explains(2, None));
+    // A row of a claim that was lost, and named a message that is in another claim now.
+    assert!(!explains(1, Some(Nonce(9))) && !explains(1, None));
+    assert!(!explains(2, Some(claim)) && !explains(3, None));
+}
+
+#[test]
+fn nothing_is_done_before_the_log_was_checked() {
+    let mut scene = Scene::new();
+    let claim = scene.claim(&[Fate::Row]);
+    scene.me.disconnected();
+    assert_eq!(scene.me.step(claim), Step::Wait);
+    assert!(scene.me.send(claim).is_none());
+    assert_eq!(scene.me.join([], scene.seq), Ok(false));
+    assert_eq!(scene.me.step(claim), Step::Wait);
+    scene.connect();
+    assert_eq!(scene.me.step(claim), Step::Send);
+}

@@ -1,0 +1,118 @@
+//! Rebuilds a log that lost records.
+
+use std::collections::BTreeMap;
+
+use super::{Log, LogError, Stream};
+use crate::id::{Nonce, Place, Position, Publisher};
+use crate::record::{Body, Record, Snapshot};
+
+/// What a process knows of a log that lost records, and what the log still has.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Rebuild {
+    known: Log,
+    remaining: Log,
+}
+
+/// Proof that no try of any claim, known or lost, can land any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AllFencesOver(());
+
+impl Rebuild {
+    /// Begins with what the process had read.
+    pub fn new(known: Log) -> Self {
+        Self {
+            known,
+            remaining: Log::new(),
+        }
+    }
+
+    /// Reads a record that the log still has, from its first one on.
+    ///
+    /// # Errors
+    /// [`LogError::Renewed`] when another process has rebuilt the log.
+    pub fn read(&mut self, seq: u64, record: &Record) -> Result<(), LogError> {
+        if let Body::Snapshot(snapshot) = &record.body {
+            let generation = snapshot.generation.unwrap_or(record.id);
+            let is_known = self.known.tip() != Place::START;
+            if is_known && generation != self.known.generation() {
+                return Err(LogError::Renewed { seq });
+            }
+        }
+        match self.remaining.read(seq, record) {
+            // The record is void, and what follows is not.
+            Err(LogError::Lost { .. } | LogError::Announced { .. }) => {
+                let id = record.id;
+                self.remaining.advance(Place { seq, id });
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Judges whether the fences of all claims are over. Those that nobody remembers were
+    /// published before `since`, when the loss was announced; `longest` is the longest fence.
+    /// All in ClickHouse's seconds: see [`super::super::FenceOver::judge`].
+    pub fn fences_over(
+        &self,
+        since: i64,
+        longest: i64,
+        now: i64,
+        late: i64,
+    ) -> Option<AllFencesOver> {
+        let logs = [&self.known, &self.remaining].into_iter();
+        let fences = logs.flat_map(|log| log.claims.values().map(|claim| claim.block.fence));
+        let last = fences.fold(since.saturating_add(longest), i64::max);
+        (now > last.saturating_add(late)).then_some(AllFencesOver(()))
+    }
+
+    /// Makes the snapshot with which the log begins anew. `last` are the last messages that the
+    /// table and the dead letters have of each stream, asked since the fences are over. Done is
+    /// what was done; no claim stays open, and everything else up to `last` and to what was
+    /// claimed is in doubt: it is looked up before it is claimed. The record is published on
+    /// condition that the log's last record is the last one that was read.
+    pub fn record(
+        &self,
+        id: Nonce,
+        publisher: Publisher,
+        _over: AllFencesOver,
+        last: impl IntoIterator<Item = Position>,
+    ) -> Record {
+        let mut all = self.remaining.streams.clone();
+        for (created, stream) in &self.known.streams {
+            let mine = all.entry(*created).or_insert_with(|| stream.clone());
+            mine.merge(stream);
+        }
+        for stream in all.values_mut() {
+            stream.merge(&stream.clone());
+            stream.rewound = 0;
+        }
+        for Position {
+            stream_created_ns,
+            stream_seq,
+            published_ns,
+        } in last
+        {
+            let stream = all.entry(stream_created_ns);
+            let stream = stream.or_insert_with(|| Stream::new(0));
+            stream.doubt = stream.doubt.max(stream_seq);
+            stream.witnesses.insert((stream_seq, published_ns));
+        }
+        let covers = self.remaining.tip();
+        Record {
+            id,
+            publisher,
+            generation: id,
+            tip: covers,
+            done: Vec::new(),
+            body: Body::Snapshot(Box::new(Snapshot {
+                covers,
+                generation: None,
+                barrier: 0,
+                streams: all,
+                claims: BTreeMap::new(),
+                tokens: BTreeMap::new(),
+                forgotten: self.known.forgotten.max(self.remaining.forgotten),
+            })),
+        }
+    }
+}
