@@ -53,6 +53,14 @@ pub enum ClaimsLogError {
         /// What was found.
         source: LogError,
     },
+    /// The stream, the table or the dead letters cannot be asked.
+    #[error("the claims log {stream} cannot be checked: {source}")]
+    Holdings {
+        /// The log's stream.
+        stream: String,
+        /// Why.
+        source: crate::HoldingsError,
+    },
     /// A message is missing between the records.
     #[error(
         "the claims log {stream} was recreated or purged behind {seq}, which was read before; was it restored, or removed by hand?"
@@ -66,9 +74,17 @@ pub enum ClaimsLogError {
 }
 
 impl ClaimsLogError {
-    /// Reports whether another log stands in the place of the one that was read: nothing may
-    /// be published or sent then.
+    /// Reports whether the log lost records: nothing may be published or sent before
+    /// [`crate::rebuild`], and after it by another publisher.
     pub fn is_lost(&self) -> bool {
         matches!(self, Self::Lost { .. } | Self::Missing { .. })
+    }
+
+    /// Reports whether another process has rebuilt the log: it is read again by another publisher.
+    pub fn is_renewed(&self) -> bool {
+        let Self::Lost { source, .. } = self else {
+            return false;
+        };
+        matches!(source, LogError::Renewed { .. })
     }
 }

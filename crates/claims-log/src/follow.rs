@@ -1,16 +1,19 @@
-//! Reads the log as it grows, and checks after each connect that it is the one read before.
+//! Reads the log as it grows, and holds it after each connect against what the other servers have.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::Client;
-use claims::{Body, LogError};
+use async_nats::jetstream::consumer::push;
+use claims::LogError;
 use futures_util::StreamExt;
 use tokio::time::{sleep, timeout};
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::error::ClaimsLogError;
+use crate::holdings::Holdings;
 use crate::process::Shared;
+use crate::stream::nonce;
 
 /// Between two looks whether the connection is another one.
 const LOOK: Duration = Duration::from_millis(100);
@@ -22,37 +25,47 @@ pub(crate) fn connects(client: &Client) -> u64 {
     client.statistics().connects.load(Ordering::Relaxed)
 }
 
-/// Follows the log for ever; returns the error when it is not the log that was read before.
-pub(crate) async fn run(shared: &Shared) -> ClaimsLogError {
+/// Follows the log for ever; returns the error when it lost records or was rebuilt.
+pub(crate) async fn run(shared: &Shared, holdings: &impl Holdings) -> ClaimsLogError {
     loop {
-        match session(shared).await {
+        let ended = session(shared, holdings).await;
+        shared.left();
+        match ended {
             Ok(()) => {}
-            Err(error) if error.is_lost() => {
-                shared.is_checked(0);
-                return error;
-            }
+            Err(error) if error.is_lost() => return error,
             Err(error) => {
                 warn!(%error, "The claims log cannot be read; trying again");
                 sleep(RETRY).await;
             }
         }
-        shared.is_current(false);
     }
 }
 
-/// Follows the log over one connection.
-async fn session(shared: &Shared) -> Result<(), ClaimsLogError> {
+/// Follows the log over one connection, while the checks are made and after them.
+async fn session(shared: &Shared, holdings: &impl Holdings) -> Result<(), ClaimsLogError> {
+    let before = connects(&shared.log.client());
+    shared.with(|instance| instance.disconnected());
+    resume(shared).await?;
+    let messages = shared.log.messages(shared.tip().seq + 1).await?;
+    tokio::select! {
+        ended = read(shared, messages, before) => ended,
+        joined = join(shared, holdings, before) => match joined {
+            Ok(never) => match never {},
+            Err(error) => Err(error),
+        },
+    }
+}
+
+/// Reads records until the connection is another one.
+async fn read(
+    shared: &Shared,
+    mut messages: push::Ordered,
+    before: u64,
+) -> Result<(), ClaimsLogError> {
     let client = shared.log.client();
-    let connects_before = connects(&client);
-    let end = check(shared).await?;
-    let mut messages = shared.log.messages(shared.tip().seq + 1).await?;
-    shared.is_checked(connects_before);
     loop {
-        if shared.tip().seq >= end {
-            shared.is_current(true);
-        }
         let Ok(message) = timeout(LOOK, messages.next()).await else {
-            if connects(&client) != connects_before {
+            if connects(&client) != before {
                 return Ok(());
             }
             continue;
@@ -61,7 +74,7 @@ async fn session(shared: &Shared) -> Result<(), ClaimsLogError> {
             return Ok(());
         };
         let message = message.map_err(|error| shared.log.api("read the records", error))?;
-        if connects(&client) != connects_before {
+        if connects(&client) != before {
             return Ok(());
         }
         let info = message.info();
@@ -73,61 +86,74 @@ async fn session(shared: &Shared) -> Result<(), ClaimsLogError> {
             Ok(()) => {}
             // A snapshot has purged what was about to be read; it comes first now.
             Err(LogError::Gap { .. }) => return Ok(()),
-            Err(source) => {
-                return Err(ClaimsLogError::Lost {
-                    stream: shared.log.name().to_owned(),
-                    source,
-                });
-            }
+            Err(source) => return Err(shared.lost(source)),
         }
     }
 }
 
-/// Checks that the log is the one that was read before, and returns its last place.
-async fn check(shared: &Shared) -> Result<u64, ClaimsLogError> {
+/// Checks that the log goes on behind what was read.
+async fn resume(shared: &Shared) -> Result<(), ClaimsLogError> {
     let stream = || shared.log.name().to_owned();
     let tip = shared.tip();
-    let missing = || ClaimsLogError::Missing {
-        stream: stream(),
-        seq: tip.seq,
-    };
-    let Some(info) = shared.log.find().await? else {
-        return Err(if tip.seq > 0 {
-            missing()
-        } else {
-            ClaimsLogError::Empty { stream: stream() }
+    let info = shared.log.find().await?;
+    let last = info.map_or(0, |info| info.state.last_sequence);
+    if last == 0 {
+        return Err(match tip.seq {
+            0 => ClaimsLogError::Empty { stream: stream() },
+            seq => ClaimsLogError::Missing {
+                stream: stream(),
+                seq,
+            },
         });
-    };
-    let end = info.state.last_sequence;
+    }
     if tip.seq == 0 {
-        return if end == 0 {
-            Err(ClaimsLogError::Empty { stream: stream() })
-        } else {
-            Ok(end)
-        };
+        return Ok(());
     }
-    if end < tip.seq {
-        return Err(missing());
+    let at_tip = shared.log.record(tip.seq).await?.map(|record| record.id);
+    let resumed = shared.with(|instance| instance.resume(last, at_tip));
+    resumed.map_err(|source| shared.lost(source))
+}
+
+/// Makes the checks that every process makes after a connect, and then waits for ever.
+async fn join(
+    shared: &Shared,
+    holdings: &impl Holdings,
+    before: u64,
+) -> Result<std::convert::Infallible, ClaimsLogError> {
+    let failed = |source| ClaimsLogError::Holdings {
+        stream: shared.log.name().to_owned(),
+        source,
+    };
+    // What is claimed by what was read before this record is void.
+    let connected = shared.with(|instance| instance.connect(nonce()));
+    if let Some(seq) = shared.log.append(&connected).await? {
+        shared.published(&connected, seq)?;
+        shared.read_to(seq).await;
     }
-    match shared.log.record(tip.seq).await? {
-        Some(record) if record.id == tip.id => Ok(end),
-        Some(_) => Err(ClaimsLogError::Lost {
-            stream: stream(),
-            source: LogError::Lost { seq: tip.seq },
-        }),
-        None => {
-            // Purged by a snapshot, which then is the oldest record.
-            let first = info.state.first_sequence;
-            let oldest = shared.log.record(first).await?;
-            let covers = oldest.and_then(|record| match record.body {
-                Body::Snapshot(snapshot) => Some(snapshot.covers.seq),
-                _ => None,
-            });
-            if covers.is_some_and(|covers| covers >= tip.seq) {
-                Ok(end)
-            } else {
-                Err(missing())
-            }
+    // Others notice a log that lost records by what they had read, and need the time to say so.
+    sleep(shared.timing.grace).await;
+    let stream = holdings.stream().await.map_err(failed)?;
+    let witnesses = shared.with(|instance| instance.log().witnesses(stream));
+    if !holdings.are_as_claimed(&witnesses).await.map_err(failed)? {
+        error!(
+            log = shared.log.name(),
+            "The stream of signals went back: messages that were claimed are not in it as they were"
+        );
+        shared.with(|instance| instance.stream_went_back(stream));
+    }
+    loop {
+        let floor = shared.with(|instance| instance.log().floor(stream));
+        let stored = holdings.stored(stream, floor.unwrap_or(0)).await;
+        let stored = stored.map_err(failed)?;
+        let info = shared.log.find().await?;
+        let last = info.map_or(0, |info| info.state.last_sequence);
+        shared.read_to(last).await;
+        let joined = shared.with(|instance| instance.join(stored, last));
+        if joined.map_err(|source| shared.lost(source))? {
+            break;
         }
+        sleep(LOOK).await;
     }
+    shared.joined(before);
+    std::future::pending().await
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use claims::{Instance, Nonce, Publisher, Record};
+use claims::{Instance, LogError, Nonce, Publisher, Record};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +12,7 @@ use tracing::{debug, warn};
 
 use crate::error::ClaimsLogError;
 use crate::follow;
+use crate::holdings::Holdings;
 use crate::stream::{LogStream, nonce};
 
 /// Between two tries to append a record.
@@ -32,8 +33,16 @@ pub(crate) struct Shared {
     progress: watch::Sender<Progress>,
     /// Something is done and stands in no record.
     done: Notify,
-    /// How long that may wait for a record that takes it along.
-    linger: Duration,
+    pub timing: Timing,
+}
+
+/// Times that decide when something is published, and never whether it may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// What is done waits so long for a record that takes it along.
+    pub linger: Duration,
+    /// After a connect a process waits so long for others to say that the log lost records.
+    pub grace: Duration,
 }
 
 #[derive(Debug)]
@@ -50,16 +59,13 @@ struct State {
 pub(crate) struct Progress {
     /// The last record that was read.
     pub seq: u64,
-    /// The connection whose log was found to be the one that was read; 0 before the first.
-    pub checked: u64,
-    /// The log was read up to the end that it had at that check.
-    pub is_current: bool,
+    /// The connection over which the log was checked; 0 while there is none.
+    pub joined: u64,
 }
 
 impl Process {
-    /// A process that has read nothing. `window` is the number of tokens that the table keeps;
-    /// what is done waits at most `linger` for another record that takes it along.
-    pub fn new(log: LogStream, window: usize, linger: Duration) -> Self {
+    /// A process that has read nothing. `window` is the number of tokens that the table keeps.
+    pub fn new(log: LogStream, window: usize, timing: Timing) -> Self {
         let instance = Instance::new(Publisher(rand::random()), window);
         let state = State {
             instance,
@@ -71,7 +77,7 @@ impl Process {
             state: Mutex::new(state),
             progress: watch::Sender::new(Progress::default()),
             done: Notify::new(),
-            linger,
+            timing,
         };
         Self {
             shared: Arc::new(shared),
@@ -81,11 +87,16 @@ impl Process {
     /// Follows the log until `shutdown`, and appends what is done and snapshots that are due.
     ///
     /// # Errors
-    /// When the log is not the one that was read before: nothing more is appended then.
-    pub async fn run(&self, shutdown: &CancellationToken) -> Result<(), ClaimsLogError> {
+    /// When the log lost records, or was rebuilt: nothing more is appended then. The log is
+    /// rebuilt with what this process had read, and followed by another one.
+    pub async fn run(
+        &self,
+        holdings: &impl Holdings,
+        shutdown: &CancellationToken,
+    ) -> Result<(), ClaimsLogError> {
         let followed = async {
             tokio::select! {
-                error = follow::run(&self.shared) => Err(error),
+                error = follow::run(&self.shared, holdings) => Err(error),
                 () = self.flush_all() => Ok(()),
                 () = self.keep_short() => Ok(()),
             }
@@ -98,7 +109,7 @@ impl Process {
 
     /// Has the rules decide, with all that was read.
     pub fn with<T>(&self, decide: impl FnOnce(&mut Instance) -> T) -> T {
-        decide(&mut self.shared.state().instance)
+        self.shared.with(decide)
     }
 
     /// A nonce for a record or a claim.
@@ -115,9 +126,12 @@ impl Process {
             self.checked().await;
             match self.shared.log.append(&record).await {
                 Ok(Some(seq)) => {
-                    self.with(|instance| instance.published(id, seq));
-                    self.read_to(seq).await;
-                    break;
+                    // An error ends the session: nothing is published from then on.
+                    if self.shared.published(&record, seq).is_ok() {
+                        self.shared.read_to(seq).await;
+                        break;
+                    }
+                    self.shared.left();
                 }
                 // Only snapshots have a condition.
                 Ok(None) => break,
@@ -155,15 +169,9 @@ impl Process {
         let _ = progress.wait_for(|progress| progress.seq > since).await;
     }
 
-    /// Waits until the log was read to the end that it had when the connection was checked.
+    /// Waits until the log was read to its end and checked.
     pub async fn ready(&self) {
-        let mut progress = self.shared.progress.subscribe();
-        let _ = progress.wait_for(|progress| progress.is_current).await;
-    }
-
-    async fn read_to(&self, seq: u64) {
-        let mut progress = self.shared.progress.subscribe();
-        let _ = progress.wait_for(|progress| progress.seq >= seq).await;
+        self.checked().await;
     }
 
     /// Waits for a connection whose log is known to be the one that was read.
@@ -171,7 +179,7 @@ impl Process {
         let client = self.shared.log.client();
         let mut progress = self.shared.progress.subscribe();
         let is_checked = |progress: &Progress| {
-            progress.checked > 0 && progress.checked == follow::connects(&client)
+            progress.joined > 0 && progress.joined == follow::connects(&client)
         };
         loop {
             if is_checked(&progress.borrow_and_update()) {
@@ -189,7 +197,7 @@ impl Process {
     async fn flush_all(&self) {
         loop {
             self.shared.done.notified().await;
-            sleep(self.shared.linger).await;
+            sleep(self.shared.timing.linger).await;
             let record = self.with(|instance| instance.flush(nonce()));
             if let Some(record) = record {
                 self.append(record).await;
@@ -206,7 +214,9 @@ impl Process {
             let since = read.saturating_sub(self.shared.state().snapshot_seq);
             if since >= SNAPSHOT_RECORDS {
                 self.checked().await;
-                let record = self.with(|instance| instance.snapshot(nonce()));
+                let Some(record) = self.with(|instance| instance.snapshot(nonce())) else {
+                    continue;
+                };
                 match self.shared.log.append(&record).await {
                     Ok(Some(seq)) => debug!(seq, "Snapshot appended to the claims log"),
                     // A record came meanwhile.
@@ -243,17 +253,42 @@ impl Shared {
         self.state().instance.log().tip()
     }
 
-    /// Reports that the log of a connection is the one that was read; `end` is its last record.
-    pub fn is_checked(&self, connects: u64) {
-        self.progress
-            .send_modify(|progress| progress.checked = connects);
+    /// Has the rules decide, with all that was read.
+    pub fn with<T>(&self, decide: impl FnOnce(&mut Instance) -> T) -> T {
+        decide(&mut self.state().instance)
     }
 
-    /// Reports that the log was read to its end.
-    pub fn is_current(&self, is_current: bool) {
-        self.progress.send_if_modified(|progress| {
-            std::mem::replace(&mut progress.is_current, is_current) != is_current
-        });
+    /// Takes the log's answer to a record.
+    pub fn published(&self, record: &Record, seq: u64) -> Result<(), ClaimsLogError> {
+        let published = self.with(|instance| instance.published(record, seq));
+        published.map_err(|source| self.lost(source))
+    }
+
+    /// Waits until the record at a place was read.
+    pub async fn read_to(&self, seq: u64) {
+        let mut progress = self.progress.subscribe();
+        // The sender lives as long as this.
+        let _ = progress.wait_for(|progress| progress.seq >= seq).await;
+    }
+
+    /// Lets records be appended: the log was checked over a connection.
+    pub fn joined(&self, connects: u64) {
+        self.progress
+            .send_modify(|progress| progress.joined = connects);
+    }
+
+    /// Lets nothing be appended before the log is checked again.
+    pub fn left(&self) {
+        self.with(|instance| instance.disconnected());
+        self.progress.send_modify(|progress| progress.joined = 0);
+    }
+
+    /// The error for a log that cannot be read on.
+    pub fn lost(&self, source: LogError) -> ClaimsLogError {
+        ClaimsLogError::Lost {
+            stream: self.log.name().to_owned(),
+            source,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -2,20 +2,26 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test stops at the first surprise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use async_nats::jetstream;
-use claims::{Block, Body, Entry, Fate, Nonce, Place, Publisher, Record, Snapshot};
-use claims_log::{ClaimsLogError, LogStream, Process, Storage};
+use claims::{
+    Block, Body, Entry, Fate, Nonce, Place, Position, Publisher, Record, Snapshot, Standing, Stored,
+};
+use claims_log::{
+    ClaimsLogError, Fences, Holdings, HoldingsError, LogStream, Process, Storage, Timing, rebuild,
+};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 /// Creation of the stream of signals.
 const CREATED: i64 = 7;
+/// Long over, so that a log is rebuilt at once.
+const FENCE: i64 = 1;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A nats-server with a store of its own, killed when dropped.
@@ -69,6 +75,7 @@ impl Nats {
         let first = Record {
             id: Nonce(1),
             publisher: Publisher(1),
+            generation: Nonce(1),
             tip: Place::START,
             done: Vec::new(),
             body: Body::Snapshot(Box::new(Snapshot::first(CREATED, 0))),
@@ -102,12 +109,64 @@ fn spawn(port: u16, data: &Path) -> Child {
         .expect("run `infra/local/stack fetch` first")
 }
 
+/// What the table has, by the message and the claim that its row carries. The stream has every
+/// message as it was claimed.
+#[derive(Debug, Clone, Default)]
+struct Table(Vec<(u64, Nonce)>);
+
+impl Table {
+    fn all(&self) -> Vec<Stored> {
+        let stored = |(seq, claim): &(u64, Nonce)| Stored {
+            position: position(*seq),
+            claim: Some(*claim),
+        };
+        self.0.iter().map(stored).collect()
+    }
+}
+
+impl Holdings for Table {
+    async fn stream(&self) -> Result<i64, HoldingsError> {
+        Ok(CREATED)
+    }
+
+    async fn are_as_claimed(&self, _: &BTreeSet<Position>) -> Result<bool, HoldingsError> {
+        Ok(true)
+    }
+
+    async fn stored(&self, _: i64, floor: u64) -> Result<Vec<Stored>, HoldingsError> {
+        let is_above = |one: &Stored| one.position.stream_seq > floor;
+        Ok(self.all().into_iter().filter(is_above).collect())
+    }
+
+    async fn last_stored(&self, _: i64) -> Result<Option<Position>, HoldingsError> {
+        Ok(self.all().into_iter().map(|one| one.position).max())
+    }
+
+    async fn clock(&self) -> Result<i64, HoldingsError> {
+        let since = std::time::UNIX_EPOCH.elapsed()?;
+        Ok(i64::try_from(since.as_secs())?)
+    }
+}
+
+fn position(stream_seq: u64) -> Position {
+    Position {
+        stream_created_ns: CREATED,
+        stream_seq,
+        published_ns: 0,
+    }
+}
+
+const TIMING: Timing = Timing {
+    linger: Duration::from_millis(1),
+    grace: Duration::from_millis(50),
+};
+
 /// A process that follows the log in the background.
 async fn process(log: LogStream) -> (Process, CancellationToken) {
-    let process = Process::new(log, 100_000, Duration::from_millis(1));
+    let process = Process::new(log, 100_000, TIMING);
     let shutdown = CancellationToken::new();
     let (running, token) = (process.clone(), shutdown.clone());
-    tokio::spawn(async move { running.run(&token).await });
+    tokio::spawn(async move { running.run(&Table::default(), &token).await });
     tokio::time::timeout(DEADLINE, process.ready())
         .await
         .unwrap();
@@ -122,7 +181,7 @@ fn block(sequences: impl Iterator<Item = u64>) -> Block {
     };
     Block {
         stream_created_ns: CREATED,
-        fence: i64::MAX,
+        fence: FENCE,
         entries: sequences.map(entry).collect(),
     }
 }
@@ -130,10 +189,19 @@ fn block(sequences: impl Iterator<Item = u64>) -> Block {
 /// Claims messages, and returns those that the claim got.
 async fn claim(process: &Process, sequences: impl Iterator<Item = u64>) -> (Nonce, Vec<u64>) {
     let id = process.nonce();
-    let record = process.with(|instance| instance.claim(id, block(sequences)));
-    process.append(record.unwrap()).await;
+    let block = block(sequences);
+    let record = loop {
+        process.ready().await;
+        // Not while the log is checked after a connect.
+        let record = process.with(|instance| instance.claim(id, block.clone()));
+        if let Ok(record) = record {
+            break record;
+        }
+        sleep(Duration::from_millis(5)).await;
+    };
+    process.append(record).await;
     let got = process.with(|instance| match instance.log().claim(id) {
-        Some(claim) => claim.block.rows().into_iter().collect(),
+        Some(claim) => claim.block.rows().collect(),
         None => Vec::new(),
     });
     (id, got)
@@ -207,7 +275,7 @@ async fn a_snapshot_takes_the_place_of_what_it_covers_and_of_nothing_else() {
     let log = nats.log().await;
     let (one, _) = process(nats.other_log().await).await;
     let (id, _) = claim(&one, 1..=3).await;
-    let early = one.with(|instance| instance.snapshot(Nonce(77)));
+    let early = one.with(|instance| instance.snapshot(Nonce(77))).unwrap();
     let (_, got) = claim(&one, 4..=4).await;
     assert_eq!(got, [4]);
     assert_eq!(
@@ -215,7 +283,7 @@ async fn a_snapshot_takes_the_place_of_what_it_covers_and_of_nothing_else() {
         None,
         "a record came meanwhile"
     );
-    let snapshot = one.with(|instance| instance.snapshot(Nonce(78)));
+    let snapshot = one.with(|instance| instance.snapshot(Nonce(78))).unwrap();
     let seq = log.append(&snapshot).await.unwrap().unwrap();
     let info = log.find().await.unwrap().unwrap();
     assert_eq!((info.state.first_sequence, info.state.messages), (seq, 1));
@@ -259,10 +327,10 @@ async fn a_log_that_lost_its_tail_is_noticed_and_nothing_is_appended_to_it() {
     for goes_on in [false, true] {
         let mut nats = Nats::start().await;
         nats.log().await;
-        let one = Process::new(nats.other_log().await, 100_000, Duration::from_millis(1));
+        let one = Process::new(nats.other_log().await, 100_000, TIMING);
         let run = tokio::spawn({
             let one = one.clone();
-            async move { one.run(&CancellationToken::new()).await }
+            async move { one.run(&Table::default(), &CancellationToken::new()).await }
         });
         one.ready().await;
         claim(&one, 1..=3).await;
@@ -273,7 +341,7 @@ async fn a_log_that_lost_its_tail_is_noticed_and_nothing_is_appended_to_it() {
             &backup.path().join("jetstream"),
         );
         nats.restart().await;
-        claim(&one, 4..=5).await;
+        let (lost, _) = claim(&one, 4..=5).await;
         claim(&one, 6..=7).await;
         nats.kill();
         std::fs::remove_dir_all(nats.data.path().join("jetstream")).unwrap();
@@ -314,6 +382,29 @@ async fn a_log_that_lost_its_tail_is_noticed_and_nothing_is_appended_to_it() {
             .state
             .last_sequence;
         assert_eq!(before, after);
+
+        // The row of 4 is in the table under a lost claim, that of 5 never came.
+        let table = Table(vec![(4, lost)]);
+        let log = nats.other_log().await;
+        let known = one.with(|instance| instance.log().clone());
+        let fences = Fences {
+            longest: 1,
+            late: 1,
+        };
+        rebuild(&log, known, &table, fences).await.unwrap();
+        let three = Process::new(nats.other_log().await, 100_000, TIMING);
+        let running = three.clone();
+        tokio::spawn(async move { running.run(&table, &CancellationToken::new()).await });
+        tokio::time::timeout(DEADLINE, three.ready()).await.unwrap();
+        let standing = |seq| three.with(|instance| instance.standing(position(seq)));
+        assert_eq!(
+            standing(4),
+            Standing::Doubtful,
+            "it is looked up before it is claimed"
+        );
+        assert_eq!(standing(30), Standing::Free);
+        let (_, got) = claim(&three, 30..=30).await;
+        assert_eq!(got, [30]);
     }
 }
 

@@ -13,6 +13,7 @@ mod flaw;
 mod id;
 mod instance;
 mod log;
+mod packed;
 mod record;
 mod wire;
 

@@ -1,11 +1,12 @@
 //! Records of the claims log.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Nonce, Place, Position, Publisher};
 use crate::log::{Claim, Stream};
+use crate::packed;
 
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -102,6 +103,7 @@ pub struct Block {
     /// ClickHouse's second from which it refuses the block.
     pub fence: i64,
     /// The messages, by rising sequence.
+    #[serde(with = "packed")]
     pub entries: Vec<Entry>,
 }
 
@@ -143,7 +145,8 @@ pub struct Part {
     pub id: Nonce,
     /// ClickHouse's second from which it refuses the block.
     pub fence: i64,
-    /// Its messages.
+    /// Its messages, by rising sequence.
+    #[serde(with = "packed")]
     pub entries: Vec<Entry>,
 }
 
@@ -168,17 +171,15 @@ pub struct Snapshot {
 
 impl Block {
     /// The sequences that become rows.
-    pub fn rows(&self) -> BTreeSet<u64> {
-        let is_row = |entry: &&Entry| entry.fate == Fate::Row;
-        let rows = self.entries.iter().filter(is_row);
-        rows.map(|entry| entry.stream_seq).collect()
+    pub fn rows(&self) -> impl Iterator<Item = u64> {
+        let rows = self.entries.iter().filter(|entry| entry.fate == Fate::Row);
+        rows.map(|entry| entry.stream_seq)
     }
 
     /// The sequences that become dead letters.
-    pub fn dead_letters(&self) -> BTreeSet<u64> {
-        let is_letter = |entry: &&Entry| entry.fate != Fate::Row;
-        let letters = self.entries.iter().filter(is_letter);
-        letters.map(|entry| entry.stream_seq).collect()
+    pub fn dead_letters(&self) -> impl Iterator<Item = u64> {
+        let letters = self.entries.iter().filter(|entry| entry.fate != Fate::Row);
+        letters.map(|entry| entry.stream_seq)
     }
 
     /// The entry of a sequence.

@@ -53,6 +53,9 @@ pub struct Evidence<'a> {
     pub found: &'a Found,
     /// Its messages that are neither in the stream nor stored as dead letters.
     pub gone: &'a BTreeSet<u64>,
+    /// Whether a row that this process saw refused becomes a dead letter. Not while ClickHouse
+    /// refuses every row.
+    pub blames_rows: bool,
 }
 
 impl Instance {
@@ -119,7 +122,11 @@ impl Instance {
                 left.push(*entry);
             }
         }
-        let parts: Vec<Part> = divide(left, self.division(claim), fence, nonce);
+        let division = match self.division(claim) {
+            Division::Refused if !evidence.blames_rows => Division::Whole,
+            division => division,
+        };
+        let parts: Vec<Part> = divide(left, division, fence, nonce);
         let body = Body::Settled { claim, parts, lost };
         Ok(Some(self.record(id, body, Some(claim))))
     }

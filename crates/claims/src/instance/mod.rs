@@ -255,6 +255,16 @@ impl Instance {
         })
     }
 
+    /// Has a claim that ClickHouse refuses sent again, instead of being split: the table may be
+    /// at fault, and not the row.
+    pub fn try_again(&mut self, claim: Nonce) {
+        if self.step(claim) == Step::Split
+            && let Some(work) = self.works.get_mut(&claim)
+        {
+            work.try_again();
+        }
+    }
+
     /// Takes the answer to a try.
     pub fn answered(&mut self, attempt: Attempt, answer: Answer) {
         if let Some(work) = self.works.get_mut(&attempt.claim()) {
@@ -282,7 +292,7 @@ impl Instance {
         if self.step(claim) != Step::Finish {
             return None;
         }
-        let has_rows = !self.log.claim(claim)?.block.rows().is_empty();
+        let has_rows = self.log.claim(claim)?.block.rows().next().is_some();
         let work = self.works.entry(claim).or_default();
         // Of no rows all are there, whoever has tried.
         let proof = if has_rows && work.found.is_none() {

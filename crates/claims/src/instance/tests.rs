@@ -101,6 +101,7 @@ fn a_record_that_the_log_answered_and_lost_is_missed() {
         over,
         found: &Found::new([1].into()),
         gone: &[].into(),
+        blames_rows: true,
     };
     let id = scene.nonce();
     let settled = scene.me.settle(id, claim, evidence, 200, || Nonce(9));

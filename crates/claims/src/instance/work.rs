@@ -41,6 +41,10 @@ pub enum Answer {
     TooLarge,
     /// The fence of the block is over.
     Late,
+    /// It did not take the block, for a reason that is not the block's, and the try is over.
+    NotTaken,
+    /// None in time, again and again, so the block may be too large. It may be committed.
+    TooSlow,
     /// None, or a failure that does not say whether the block is committed.
     Unknown,
 }
@@ -68,7 +72,7 @@ impl Found {
     }
 
     fn is_all(&self, block: &Block) -> bool {
-        block.rows().iter().all(|seq| self.has(*seq))
+        block.rows().all(|seq| self.has(seq))
     }
 }
 
@@ -111,7 +115,7 @@ impl Work {
 
     /// Reports whether the last try of this process was too large.
     pub fn is_too_large(&self) -> bool {
-        matches!(self.answer, Some(Answer::TooLarge))
+        matches!(self.answer, Some(Answer::TooLarge | Answer::TooSlow))
     }
 
     /// Counts a try.
@@ -125,22 +129,27 @@ impl Work {
         self.found = None;
     }
 
+    /// Has the block sent again.
+    pub fn try_again(&mut self) {
+        self.answer = None;
+        self.found = None;
+    }
+
     /// Takes the answer to the try that is under way.
     pub fn answered(&mut self, answer: Answer) {
         self.is_open = false;
-        self.is_unanswered |= answer == Answer::Unknown;
+        self.is_unanswered |= matches!(answer, Answer::Unknown | Answer::TooSlow);
         self.answer = Some(answer);
     }
 
     /// The next step for a claim that this process may send. `is_only` says that it is the
     /// publisher, and that nobody has announced a takeover.
     pub fn step(&self, block: &Block, is_only: bool, flaws: Flaws) -> Step {
-        let mut dead_letters = block.dead_letters().into_iter();
+        let mut dead_letters = block.dead_letters();
         if dead_letters.any(|seq| !self.dead_letters.contains(&seq)) {
             return Step::StoreDeadLetters;
         }
-        let rows = block.rows().len();
-        if rows == 0 {
+        if block.rows().next().is_none() {
             return Step::Finish;
         }
         if self.is_open {
@@ -148,7 +157,13 @@ impl Work {
             return if splits { Step::Split } else { Step::Wait };
         }
         match self.answer {
-            None | Some(Answer::Unknown) => Step::Send,
+            None | Some(Answer::NotTaken) => Step::Send,
+            // What has landed without an answer is not sent again.
+            Some(Answer::Unknown | Answer::TooSlow) => match &self.found {
+                None => Step::Count,
+                Some(found) if found.is_all(block) => Step::Finish,
+                Some(_) => Step::Send,
+            },
             Some(Answer::Late) if flaws.has(Flaw::SplitsLate) => Step::Split,
             Some(Answer::Late) => Step::Settle,
             Some(Answer::Committed { exact: true }) if is_only && self.tries == Tries::One => {
@@ -168,13 +183,15 @@ impl Work {
 
     fn refused(&self, block: &Block, is_only: bool, flaws: Flaws) -> Step {
         let is_splittable = is_only && !self.is_unanswered;
-        let is_too_large = self.is_too_large();
+        let is_too_large = self.answer == Some(Answer::TooLarge);
         match &self.found {
             None if is_splittable && flaws.has(Flaw::SplitsUncounted) => Step::Split,
             None => Step::Count,
             // A view refuses; the table has the rows all the same.
             Some(found) if found.is_all(block) => Step::Finish,
-            Some(_) if is_too_large && (!is_splittable || block.rows().len() == 1) => Step::Send,
+            Some(_) if is_too_large && (!is_splittable || block.rows().nth(1).is_none()) => {
+                Step::Send
+            }
             Some(found) if is_splittable && found.is_nothing() => Step::Split,
             Some(_) if is_only && flaws.has(Flaw::SplitsUnanswered) => Step::Split,
             Some(_) => Step::Settle,

@@ -72,8 +72,14 @@ pub enum Event {
     Answer { flight: usize },
     /// No answer reaches the sender of a block, which may still be on its way.
     LoseAnswer { flight: usize },
+    /// As [`Self::LoseAnswer`], again and again: the block may be too large.
+    BeTooSlow { flight: usize },
     /// A block is lost before ClickHouse has it.
     LoseBlock { flight: usize },
+    /// ClickHouse does not take a block, for a reason that is not the block's.
+    TakeNothing { flight: usize },
+    /// A process has a claim sent again that ClickHouse refuses, since the table may be at fault.
+    TryAgain { node: usize, claim: Nonce },
     /// A process reports a sequence that the stream does not have.
     Absent { node: usize, seq: u64 },
     /// ClickHouse's clock goes on.

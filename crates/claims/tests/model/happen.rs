@@ -103,9 +103,24 @@ impl Explored {
                 world.flights.remove(flight);
                 Some(())
             }
-            Event::LoseAnswer { flight } => {
+            Event::TakeNothing { flight } => {
                 spend(world, |faults| &mut faults.answers);
-                Self::answered(world, flight, Answer::Unknown)?;
+                Self::answered(world, flight, Answer::NotTaken);
+                world.flights.remove(flight);
+                Some(())
+            }
+            Event::TryAgain { node, claim } => {
+                spend(world, |faults| &mut faults.answers);
+                world.node(node).instance.try_again(claim);
+                Some(())
+            }
+            Event::LoseAnswer { flight } | Event::BeTooSlow { flight } => {
+                spend(world, |faults| &mut faults.answers);
+                let answer = match event {
+                    Event::BeTooSlow { .. } => Answer::TooSlow,
+                    _ => Answer::Unknown,
+                };
+                Self::answered(world, flight, answer)?;
                 if world.flights[flight].answer.is_some() {
                     world.flights.remove(flight);
                 }

@@ -69,7 +69,12 @@ impl Explored {
                     events.push(Event::TakeOver { node, claim });
                 }
                 Step::TakeOver | Step::Settle => {}
-                _ => events.push(Event::Step { node, claim }),
+                step => {
+                    events.push(Event::Step { node, claim });
+                    if step == Step::Split && faults.any > 0 && faults.answers > 0 {
+                        events.push(Event::TryAgain { node, claim });
+                    }
+                }
             }
             if world.now > open.block.fence || self.breach == Some(Breach::SettlesEarly) {
                 events.push(Event::Settle { node, claim });
@@ -111,6 +116,10 @@ impl Explored {
             }
             if is_faulty && faults.answers > 0 && one.sender.is_some() {
                 events.push(Event::LoseAnswer { flight });
+                events.push(Event::BeTooSlow { flight });
+                if one.answer.is_none() {
+                    events.push(Event::TakeNothing { flight });
+                }
             }
         }
     }

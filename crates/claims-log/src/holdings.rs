@@ -1,0 +1,36 @@
+//! What the other servers have, which the log is held against after each connect.
+
+use std::collections::BTreeSet;
+
+use claims::{Position, Stored};
+
+/// Why a server cannot be asked.
+pub type HoldingsError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The stream of signals, the table and the dead letters, as far as the log is concerned.
+pub trait Holdings: Send + Sync {
+    /// Creation of the stream of signals: nanoseconds since the epoch.
+    fn stream(&self) -> impl Future<Output = Result<i64, HoldingsError>> + Send;
+
+    /// Reports whether each message is in the stream with its publish time, or deleted from it.
+    fn are_as_claimed(
+        &self,
+        messages: &BTreeSet<Position>,
+    ) -> impl Future<Output = Result<bool, HoldingsError>> + Send;
+
+    /// Rows of the table and dead letters of the stream above a sequence.
+    fn stored(
+        &self,
+        stream_created_ns: i64,
+        floor: u64,
+    ) -> impl Future<Output = Result<Vec<Stored>, HoldingsError>> + Send;
+
+    /// The last message of the stream that the table or the dead letters have.
+    fn last_stored(
+        &self,
+        stream_created_ns: i64,
+    ) -> impl Future<Output = Result<Option<Position>, HoldingsError>> + Send;
+
+    /// ClickHouse's seconds since the epoch: the lowest time that all live replicas answer.
+    fn clock(&self) -> impl Future<Output = Result<i64, HoldingsError>> + Send;
+}
