@@ -191,18 +191,19 @@ async fn a_profile_that_breaks_off_slow_inserts_loses_nothing() {
     let stack = Stack::with(Options::default(), &[users]).await;
     stack.risksignal(&["migrate"]).await;
     // 100 rows take 2 s to check, 50 one. ClickHouse looks at its limit once a second, so that the
-    // daemon's own time-out may come first. The first batch may be a small one; what collects behind
-    // it is not.
+    // daemon's own time-out may come first.
     let slow = "ALTER TABLE raw_signals ADD CONSTRAINT slow CHECK sleepEachRow(0.02) = 0";
     stack.clickhouse.execute(slow).await;
     stack.nats.create_stream().await;
-    stack.produce(&["--count=300", "--seed=1"]).await;
+    stack.produce(&["--count=100", "--seed=1"]).await;
     let mut settings = SHORT.to_vec();
     settings.push(("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "1500ms"));
     settings.push(("RISKSIGNAL__CLICKHOUSE__MAX_CONCURRENT_INSERTS", "1"));
+    // All of them are one batch: none closes in the first second.
+    settings.push(("RISKSIGNAL__BATCH__MAX_INSERTS_PER_SECOND", "1"));
     let mut daemon = stack.daemon(&settings).await;
     stack.settled().await;
-    assert_eq!(stack.clickhouse.counts().await, (300, 300));
+    assert_eq!(stack.clickhouse.counts().await, (100, 100));
     assert_eq!(stack.nats.messages(DEAD_LETTERS).await.len(), 0);
     let failures = failures(&daemon);
     let is_named = |error: &String| error.contains("Code: 159") || error.contains("timeout");
