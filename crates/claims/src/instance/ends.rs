@@ -6,7 +6,7 @@ use super::parts::{Division, divide};
 use super::work::Work;
 use super::{Found, Instance, Step};
 use crate::id::Nonce;
-use crate::record::{Body, Fate, Part, Record};
+use crate::record::{Body, Cause, Entry, Fate, Part, Record};
 
 /// A record that must not be published for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +53,9 @@ pub struct Evidence<'a> {
     pub found: &'a Found,
     /// Its messages that are neither in the stream nor stored as dead letters.
     pub gone: &'a BTreeSet<u64>,
+    /// Its messages that were claimed as rows and of which this process makes none, since it has
+    /// other rules than the one that claimed them. They become dead letters.
+    pub unfit: &'a BTreeSet<u64>,
     /// Whether a row that this process saw refused becomes a dead letter. Not while ClickHouse
     /// refuses every row.
     pub blames_rows: bool,
@@ -119,7 +122,7 @@ impl Instance {
             if evidence.gone.contains(&entry.stream_seq) {
                 lost.push(entry.stream_seq);
             } else {
-                left.push(*entry);
+                left.push(fitting(*entry, evidence.unfit));
             }
         }
         let division = match self.division(claim) {
@@ -152,4 +155,13 @@ impl Instance {
         let window = self.window;
         Err(NotNow::WindowFull { tokens, window })
     }
+}
+
+/// The entry as the settler can complete it.
+fn fitting(entry: Entry, unfit: &BTreeSet<u64>) -> Entry {
+    let fate = match entry.fate {
+        Fate::Row if unfit.contains(&entry.stream_seq) => Fate::DeadLetter(Cause::Invalid),
+        fate => fate,
+    };
+    Entry { fate, ..entry }
 }

@@ -101,6 +101,7 @@ fn a_record_that_the_log_answered_and_lost_is_missed() {
         over,
         found: &Found::new([1].into()),
         gone: &[].into(),
+        unfit: &[].into(),
         blames_rows: true,
     };
     let id = scene.nonce();
@@ -153,4 +154,32 @@ fn nothing_is_done_before_the_log_was_checked() {
     assert_eq!(scene.me.step(claim), Step::Wait);
     scene.connect();
     assert_eq!(scene.me.step(claim), Step::Send);
+}
+
+#[test]
+fn what_the_settler_cannot_build_becomes_a_dead_letter_and_the_rest_a_row() {
+    let mut scene = Scene::new();
+    let claim = scene.claim(&[Fate::Row, Fate::Row, Fate::Row]);
+    let over = FenceOver::judge(FENCE, FENCE + 1, 0).unwrap();
+    let evidence = Evidence {
+        over,
+        found: &Found::new([3].into()),
+        gone: &[].into(),
+        unfit: &[2, 3].into(),
+        blames_rows: true,
+    };
+    let id = scene.nonce();
+    let settled = scene.me.settle(id, claim, evidence, 200, || Nonce(9));
+    let Body::Settled { parts, lost, .. } = settled.unwrap().unwrap().body else {
+        panic!("no settlement");
+    };
+    let fates: Vec<_> = parts[0]
+        .entries
+        .iter()
+        .map(|entry| (entry.stream_seq, entry.fate))
+        .collect();
+    // 3 is in the table, whatever this process makes of it.
+    let invalid = Fate::DeadLetter(Cause::Invalid);
+    assert_eq!(fates, [(1, Fate::Row), (2, invalid)]);
+    assert!(lost.is_empty() && parts.len() == 1);
 }

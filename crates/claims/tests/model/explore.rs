@@ -174,6 +174,7 @@ impl Explored {
             over,
             found: &found,
             gone: &gone,
+            unfit: &BTreeSet::new(),
             blames_rows: true,
         };
         let [id, one, two] = [(); 3].map(|()| Nonce(world.fresh(node)));
