@@ -172,9 +172,17 @@ impl Part {
 /// Whether the subject has a message already. Replicas that have not agreed yet on an earlier
 /// one say so under a code of their own.
 pub(super) fn is_taken(error: &PublishError) -> bool {
-    let code = std::error::Error::source(error)
-        .and_then(|source| source.downcast_ref::<async_nats::jetstream::Error>())
-        .map(|error| error.error_code());
     error.kind() == PublishErrorKind::WrongLastSequence
-        || code == Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
+        || code(error) == Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
+}
+
+/// Whether the stream could not store a message: it is full, or its disk.
+pub(super) fn has_no_room(error: &PublishError) -> bool {
+    code(error) == Some(ErrorCode::STREAM_STORE_FAILED)
+}
+
+fn code(error: &PublishError) -> Option<ErrorCode> {
+    std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<async_nats::jetstream::Error>())
+        .map(|error| error.error_code())
 }
