@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::jetstream::HeaderBlock;
 use crate::jetstream::stored::{self, StoredError, StoredMessage};
 
-use super::history::text;
+use super::history::{number, text};
 use super::{Letter, name, subject};
 
 /// Headers that tell one letter, and one part of it, from every other.
@@ -164,17 +164,37 @@ impl Part {
         let headers = message.headers.as_ref().map(HeaderBlock::readable_headers);
         let headers = headers.unwrap_or_default();
         let same = |name| text(&headers, name) == text(&self.headers, name);
-        let is_whole = self.headers.get(name::PART).is_none();
-        IDENTITY.into_iter().all(same) && (is_whole || message.body == self.body)
+        let is_body = match self.headers.get(name::PART) {
+            Some(_) => message.body == self.body,
+            None => {
+                without_headers(&headers, &message.body)
+                    == without_headers(&self.headers, &self.body)
+            }
+        };
+        IDENTITY.into_iter().all(same) && is_body
     }
+}
+
+/// The original body of a whole letter. Whether the original headers are before it differs with the
+/// way in which the message was read.
+fn without_headers<'b>(headers: &HeaderMap, body: &'b Bytes) -> Option<&'b [u8]> {
+    body.get(usize::try_from(number(headers, name::HEADER_BYTES)).ok()?..)
 }
 
 /// Whether the subject has a message already. Replicas that have not agreed yet on an earlier
 /// one say so under a code of their own.
 pub(super) fn is_taken(error: &PublishError) -> bool {
-    let code = std::error::Error::source(error)
-        .and_then(|source| source.downcast_ref::<async_nats::jetstream::Error>())
-        .map(|error| error.error_code());
     error.kind() == PublishErrorKind::WrongLastSequence
-        || code == Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
+        || code(error) == Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
+}
+
+/// Whether the stream could not store a message: it is full, or its disk.
+pub(super) fn has_no_room(error: &PublishError) -> bool {
+    code(error) == Some(ErrorCode::STREAM_STORE_FAILED)
+}
+
+fn code(error: &PublishError) -> Option<ErrorCode> {
+    std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<async_nats::jetstream::Error>())
+        .map(|error| error.error_code())
 }

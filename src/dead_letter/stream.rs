@@ -2,16 +2,20 @@
 //! passed through and never gathered.
 
 use async_nats::jetstream::Context;
-use async_nats::jetstream::stream::Info;
+use async_nats::jetstream::stream::{DiscardPolicy, Info};
 use time::OffsetDateTime;
 
 use crate::jetstream::stored::{self, StoredError, StoredMessage};
 use crate::jetstream::topology::{self, TopologyError};
 use crate::settings::Settings;
 
+use super::publish::has_no_room;
 use super::read::join;
 use super::scan::Scan;
 use super::{Body, Head, NotStored, Prefixes, subject};
+
+/// Bytes of the record of a replay in its stream, at most.
+const RECORD_BYTES_MAX: u64 = 1024;
 
 /// Why letters cannot be read or removed.
 #[derive(Debug, thiserror::Error)]
@@ -48,12 +52,23 @@ pub enum LettersError {
     #[error(transparent)]
     Stored(#[from] StoredError),
     /// The record of a replay cannot be written or read.
-    #[error("the record of the replay of letter {letter} is not stored: {source}")]
+    #[error(
+        "the record of the replay of letter {letter} is not stored: {source}{}",
+        advice(.source)
+    )]
     Intent {
         /// The letter's sequence.
         letter: u64,
         /// Why.
         source: NotStored,
+    },
+    /// Records of replays would push letters out of their stream.
+    #[error(
+        "stream {stream} is full and drops its oldest letters for what comes (discard: old), so the records of a replay would lose letters; raise its max_msgs and max_bytes for the time of the replay"
+    )]
+    PushesOut {
+        /// The stream of dead letters.
+        stream: String,
     },
     /// Reading broke off for good.
     #[error("cannot read stream {stream} from sequence {from} on: {what}")]
@@ -130,6 +145,26 @@ impl Letters {
     /// The last sequence when it was opened.
     pub fn last_sequence(&self) -> u64 {
         self.info.state.last_sequence
+    }
+
+    /// Checks that the stream had room for so many records when it was opened, where it would drop
+    /// letters for them. One that refuses what finds no room drops none.
+    ///
+    /// # Errors
+    /// [`LettersError::PushesOut`].
+    pub fn check_room(&self, records: u64) -> Result<(), LettersError> {
+        let (config, state) = (&self.info.config, &self.info.state);
+        let fits = |max: i64, taken: u64, more: u64| {
+            u64::try_from(max).map_or(true, |max| max == 0 || taken + more <= max)
+        };
+        let has_room = fits(config.max_messages, state.messages, records)
+            && fits(config.max_bytes, state.bytes, records * RECORD_BYTES_MAX);
+        if has_room || config.discard != DiscardPolicy::Old {
+            return Ok(());
+        }
+        Err(LettersError::PushesOut {
+            stream: self.stream().to_owned(),
+        })
     }
 
     /// Patterns for the subjects of all letters whose original subjects match `pattern`, and
@@ -289,6 +324,16 @@ impl Letters {
             stream: self.stream().to_owned(),
             sequence,
         }
+    }
+}
+
+/// What helps where the stream has no room for a record.
+fn advice(error: &NotStored) -> &'static str {
+    match error {
+        NotStored::Publish(error) if has_no_room(error) => {
+            "; if the stream is full, raise its max_msgs or max_bytes for the time of the replay, since each letter under way has a record there"
+        }
+        _ => "",
     }
 }
 

@@ -195,6 +195,49 @@ async fn another_message_on_a_letters_subject_is_named_and_does_not_count_as_the
     assert_eq!(header(&letters[1], "Risksignal-Reason"), "not_json");
 }
 
+/// Whoever may publish to dlq.> can copy a letter's headers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_with_a_letters_headers_and_another_body_does_not_count_as_the_letter() {
+    let stack = Stack::start().await;
+    let mut daemon = stack.daemon(&[]).await;
+    assert!(daemon.stop().await.success());
+    publish(&stack, "signals.x", "bad").await;
+    let position = position(&stack, 1).await;
+    let created = position.split('-').next().unwrap();
+    let ms: i128 = position.rsplit('-').next().unwrap().parse().unwrap();
+    let published = time::OffsetDateTime::from_unix_timestamp_nanos(ms * 1_000_000).unwrap();
+    let format = time::macros::format_description!(
+        "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
+    );
+    let published = published.format(&format).unwrap();
+    let mut headers = HeaderMap::new();
+    for (name, value) in [
+        ("Risksignal-Stream", STREAM),
+        ("Risksignal-Stream-Created", created),
+        ("Risksignal-Sequence", "1"),
+        ("Risksignal-Published", published.as_str()),
+    ] {
+        headers.insert(name, value);
+    }
+    let nats = stack.nats.jetstream().await;
+    let subject = format!("dlq.signals.x.{position}");
+    let forged = nats.publish_with_headers(subject, headers, "forged".into());
+    forged.await.unwrap().await.unwrap();
+    let retry = ("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "200ms");
+    let daemon = stack.daemon(&[retry]).await;
+    eventually("the letter is refused or taken for stored", async || {
+        let lines = daemon.lines();
+        let is_told = |line: &Value| line["level"] == "WARN";
+        lines.iter().any(is_told).then_some(())
+    })
+    .await;
+    printed(&stack, &["purge", "--yes", "--seq=1"]).await;
+    stack.settled().await;
+    let letters = stack.nats.messages(DEAD_LETTERS).await;
+    let bodies: Vec<_> = letters.iter().map(|one| one.payload.to_vec()).collect();
+    assert_eq!(bodies, [b"bad".to_vec()]);
+}
+
 /// A letter as an older version wrote it: on its message's subject, parts and all.
 async fn older_letter(stack: &Stack, subject: &str, sequence: u64, parts: &[&str]) {
     let nats = stack.nats.jetstream().await;

@@ -106,6 +106,33 @@ async fn a_letter_that_cannot_be_removed_is_published_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replay_out_of_a_full_stream_loses_no_letter_and_says_what_helps() {
+    for discard in [stream::DiscardPolicy::New, stream::DiscardPolicy::Old] {
+        let full = stream::Config {
+            max_messages: 3,
+            discard,
+            ..Default::default()
+        };
+        let stack = letters_in(3, full).await;
+        let output = replay(&stack, &[]).await;
+        assert!(!output.status.success(), "{discard:?}: {output:?}");
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(told.contains("raise its max_msgs"), "{discard:?}: {told}");
+        let left = stack.nats.messages_left(DEAD_LETTERS).await;
+        assert_eq!((left, replayed(&stack).await.len()), (3, 0), "{discard:?}");
+
+        let nats = stack.nats.jetstream().await;
+        let info = nats.get_stream(DEAD_LETTERS).await.unwrap();
+        let mut config = info.cached_info().config.clone();
+        config.max_messages = 100;
+        nats.update_stream(config).await.unwrap();
+        let output = replay(&stack, &[]).await;
+        assert!(output.status.success(), "{discard:?}: {output:?}");
+        assert_eq!(replayed(&stack).await, ["1", "2", "3"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn replays_side_by_side_that_are_killed_at_random_publish_once() {
     let stack = letters(60).await;
     for round in 0..4 {

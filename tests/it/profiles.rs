@@ -199,6 +199,24 @@ async fn a_row_policy_that_hides_rows_is_refused() {
     assert!(daemon.stop().await.success());
 }
 
+/// ClickHouse reads the projection by sequence for such a policy, and its plan then has another word.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_policy_that_a_projection_answers_is_refused() {
+    let newer = User {
+        name: "newer",
+        filter: Some("stream_seq &gt; 90000"),
+        grants: &LEAST,
+        ..User::default()
+    };
+    let stack = stack_with(&[newer]).await;
+    assert!(stack.risksignal(&["migrate"]).await.status.success());
+    let fill = "INSERT INTO raw_signals (event_time, published_at, stream_created_at, stream_seq) \
+                SELECT now() - number % 90 * 86400, now(), now(), number FROM numbers(100000)";
+    stack.clickhouse.execute(fill).await;
+    let words = ["row policy", "stream_seq"];
+    assert_refused(&stack, "clickhouse", &login("newer"), &words, &[]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_drops_the_settings_is_refused() {
     let stack = Stack::start().await;

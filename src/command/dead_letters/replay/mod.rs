@@ -49,8 +49,8 @@ pub(super) async fn replay(
     let mut chosen = Chosen::new(letters, &args.selection);
     let mut counts = Counts::default();
     let mut pace = Pace::new(args.rate, Instant::now());
-    let once = Replays::new(letters, context, stream, args.again, args.fault_points());
-    let once = once.await.map_err(LettersError::from)?;
+    let faults = args.fault_points();
+    let once = Replays::new(letters, context, stream, args.again, WINDOW, faults).await?;
     let mut replays = FuturesUnordered::new();
     while !shutdown.is_cancelled() {
         pace.grant(Instant::now());

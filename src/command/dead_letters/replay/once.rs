@@ -102,14 +102,16 @@ enum Known {
 }
 
 impl<'a> Replays<'a> {
-    /// Looks up the stream that messages are published to.
+    /// Looks up the stream that messages are published to, for so many replays at once.
     pub async fn new(
         letters: &'a Letters,
         context: &'a Context,
         stream: &str,
         again: bool,
+        at_once: usize,
         faults: FaultPoints,
-    ) -> Result<Self, TopologyError> {
+    ) -> Result<Self, LettersError> {
+        letters.check_room(at_once as u64)?;
         let info = topology::find_stream(context, stream).await?;
         let last = info.as_ref().map_or(0, |info| info.state.last_sequence);
         Ok(Self {
