@@ -2,189 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test stops at the first surprise.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::TcpListener;
+mod support;
+
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use async_nats::jetstream;
-use claims::{
-    Block, Body, Entry, Fate, Nonce, Place, Position, Publisher, Record, Snapshot, Standing, Stored,
-};
-use claims_log::{
-    ClaimsLogError, Fences, Holdings, HoldingsError, LogStream, Process, Storage, Timing, rebuild,
-};
-use tokio::time::{Instant, sleep};
+use claims::{Nonce, Standing};
+use claims_log::{ClaimsLogError, Fences, Process, Storage, rebuild};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-/// Creation of the stream of signals.
-const CREATED: i64 = 7;
-/// Long over, so that a log is rebuilt at once.
-const FENCE: i64 = 1;
-const DEADLINE: Duration = Duration::from_secs(60);
-
-/// A nats-server with a store of its own, killed when dropped.
-struct Nats {
-    child: Child,
-    port: u16,
-    data: tempfile::TempDir,
-}
-
-impl Nats {
-    async fn start() -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        let data = tempfile::tempdir().unwrap();
-        let child = spawn(port, data.path());
-        let nats = Self { child, port, data };
-        nats.context().await;
-        nats
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    async fn restart(&mut self) {
-        self.child = spawn(self.port, self.data.path());
-        self.context().await;
-    }
-
-    /// A connection of its own.
-    async fn context(&self) -> jetstream::Context {
-        let deadline = Instant::now() + DEADLINE;
-        loop {
-            if let Ok(client) = async_nats::connect(format!("127.0.0.1:{}", self.port)).await {
-                let context = jetstream::new(client);
-                if context.query_account().await.is_ok() {
-                    return context;
-                }
-            }
-            assert!(Instant::now() < deadline, "nats-server does not answer");
-            sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// The log, with its first snapshot.
-    async fn log(&self) -> LogStream {
-        let log = self.other_log().await;
-        log.ensure(Storage::File, 1).await.unwrap();
-        let first = Record {
-            id: Nonce(1),
-            publisher: Publisher(1),
-            generation: Nonce(1),
-            tip: Place::START,
-            done: Vec::new(),
-            body: Body::Snapshot(Box::new(Snapshot::first(CREATED, 0))),
-        };
-        assert_eq!(log.append(&first).await.unwrap(), Some(1));
-        log
-    }
-
-    /// The log, over a connection of its own.
-    async fn other_log(&self) -> LogStream {
-        LogStream::new(self.context().await, "SIGNALS", "risksignal", "raw_signals")
-    }
-}
-
-impl Drop for Nats {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn spawn(port: u16, data: &Path) -> Child {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    Command::new(top.join(".local/bin/nats-server"))
-        .args(["--jetstream", "--addr=127.0.0.1"])
-        .arg(format!("--port={port}"))
-        .arg(format!("--store_dir={}", data.display()))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("run `infra/local/stack fetch` first")
-}
-
-/// What the table has, by the message and the claim that its row carries. The stream has every
-/// message as it was claimed.
-#[derive(Debug, Clone, Default)]
-struct Table(Vec<(u64, Nonce)>);
-
-impl Table {
-    fn all(&self) -> Vec<Stored> {
-        let stored = |(seq, claim): &(u64, Nonce)| Stored {
-            position: position(*seq),
-            claim: Some(*claim),
-        };
-        self.0.iter().map(stored).collect()
-    }
-}
-
-impl Holdings for Table {
-    async fn stream(&self) -> Result<i64, HoldingsError> {
-        Ok(CREATED)
-    }
-
-    async fn are_as_claimed(&self, _: &BTreeSet<Position>) -> Result<bool, HoldingsError> {
-        Ok(true)
-    }
-
-    async fn stored(&self, _: i64, floor: u64) -> Result<Vec<Stored>, HoldingsError> {
-        let is_above = |one: &Stored| one.position.stream_seq > floor;
-        Ok(self.all().into_iter().filter(is_above).collect())
-    }
-
-    async fn last_stored(&self, _: i64) -> Result<Option<Position>, HoldingsError> {
-        Ok(self.all().into_iter().map(|one| one.position).max())
-    }
-
-    async fn clock(&self) -> Result<i64, HoldingsError> {
-        let since = std::time::UNIX_EPOCH.elapsed()?;
-        Ok(i64::try_from(since.as_secs())?)
-    }
-}
-
-fn position(stream_seq: u64) -> Position {
-    Position {
-        stream_created_ns: CREATED,
-        stream_seq,
-        published_ns: 0,
-    }
-}
-
-const TIMING: Timing = Timing {
-    linger: Duration::from_millis(1),
-    grace: Duration::from_millis(50),
-};
-
-/// A process that follows the log in the background.
-async fn process(log: LogStream) -> (Process, CancellationToken) {
-    let process = Process::new(log, 100_000, TIMING);
-    let shutdown = CancellationToken::new();
-    let (running, token) = (process.clone(), shutdown.clone());
-    tokio::spawn(async move { running.run(&Table::default(), &token).await });
-    tokio::time::timeout(DEADLINE, process.ready())
-        .await
-        .unwrap();
-    (process, shutdown)
-}
-
-fn block(sequences: impl Iterator<Item = u64>) -> Block {
-    let entry = |stream_seq| Entry {
-        stream_seq,
-        published_ns: 0,
-        fate: Fate::Row,
-    };
-    Block {
-        stream_created_ns: CREATED,
-        fence: FENCE,
-        entries: sequences.map(entry).collect(),
-    }
-}
+use support::{CREATED, DEADLINE, Nats, TIMING, Table, block, position, process, spawn};
 
 /// Claims messages, and returns those that the claim got.
 async fn claim(process: &Process, sequences: impl Iterator<Item = u64>) -> (Nonce, Vec<u64>) {
