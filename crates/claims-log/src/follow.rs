@@ -64,6 +64,9 @@ async fn read(
 ) -> Result<(), ClaimsLogError> {
     let client = shared.log.client();
     loop {
+        if let Some(source) = shared.take_failed() {
+            return Err(shared.lost(source));
+        }
         let Ok(message) = timeout(LOOK, messages.next()).await else {
             if connects(&client) != before {
                 return Ok(());

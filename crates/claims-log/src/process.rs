@@ -52,6 +52,8 @@ struct State {
     waited_for: BTreeMap<Nonce, bool>,
     /// The newest snapshot that was read.
     snapshot_seq: u64,
+    /// What an answer of the log has shown; it ends the session.
+    failed: Option<LogError>,
 }
 
 /// How far the log was read.
@@ -71,6 +73,7 @@ impl Process {
             instance,
             waited_for: BTreeMap::new(),
             snapshot_seq: 0,
+            failed: None,
         };
         let shared = Shared {
             log,
@@ -126,7 +129,7 @@ impl Process {
             self.checked().await;
             match self.shared.log.append(&record).await {
                 Ok(Some(seq)) => {
-                    // An error ends the session: nothing is published from then on.
+                    // An error ends the session: nothing is published before the log is checked.
                     if self.shared.published(&record, seq).is_ok() {
                         self.shared.read_to(seq).await;
                         break;
@@ -214,20 +217,24 @@ impl Process {
             let since = read.saturating_sub(self.shared.state().snapshot_seq);
             if since >= SNAPSHOT_RECORDS {
                 self.checked().await;
-                let Some(record) = self.with(|instance| instance.snapshot(nonce())) else {
-                    continue;
-                };
-                match self.shared.log.append(&record).await {
-                    Ok(Some(seq)) => debug!(seq, "Snapshot appended to the claims log"),
-                    // A record came meanwhile.
-                    Ok(None) => {}
-                    Err(error) => {
-                        warn!(%error, "Snapshot not appended to the claims log");
-                        sleep(RETRY).await;
-                    }
+                // None while the log is checked.
+                if let Some(record) = self.with(|instance| instance.snapshot(nonce())) {
+                    self.shorten(&record).await;
                 }
             }
             let _ = progress.changed().await;
+        }
+    }
+
+    /// Appends a snapshot, unless a record came since it was made.
+    async fn shorten(&self, snapshot: &Record) {
+        match self.shared.log.append(snapshot).await {
+            Ok(Some(seq)) => debug!(seq, "Snapshot appended to the claims log"),
+            Ok(None) => {}
+            Err(error) => {
+                warn!(%error, "Snapshot not appended to the claims log");
+                sleep(RETRY).await;
+            }
         }
     }
 }
@@ -261,7 +268,15 @@ impl Shared {
     /// Takes the log's answer to a record.
     pub fn published(&self, record: &Record, seq: u64) -> Result<(), ClaimsLogError> {
         let published = self.with(|instance| instance.published(record, seq));
-        published.map_err(|source| self.lost(source))
+        published.map_err(|source| {
+            self.state().failed = Some(source);
+            self.lost(source)
+        })
+    }
+
+    /// What an answer of the log has shown since the last call.
+    pub fn take_failed(&self) -> Option<LogError> {
+        self.state().failed.take()
     }
 
     /// Waits until the record at a place was read.
