@@ -196,3 +196,46 @@ async fn the_record_of_a_replay_is_no_letter_and_goes_with_its_own() {
     assert_eq!(purged.stdout, b"removed 2 letters\n");
     assert_eq!(stack.nats.messages_left(DEAD_LETTERS).await, 0);
 }
+
+/// Publishes, as any publisher may, another message under the id that the replay of the first
+/// letter has, on the letter's own subject.
+async fn forge(stack: &Stack, body: &'static str) {
+    let nats = stack.nats.jetstream().await;
+    let created = nats.get_stream(DEAD_LETTERS).await.unwrap();
+    let created = created.cached_info().created.unix_timestamp_nanos();
+    let mut headers = async_nats::HeaderMap::new();
+    let id = format!("replay-{DEAD_LETTERS}-{created}-1");
+    headers.insert("Nats-Msg-Id", id.as_str());
+    let publish = nats.publish_with_headers("signals.x0", headers, body.into());
+    assert!(!publish.await.unwrap().await.unwrap().duplicate);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_somebody_publishes_under_the_id_of_a_replay_costs_no_letter() {
+    const WINDOW: Duration = Duration::from_secs(6);
+    for is_interrupted in [false, true] {
+        let stack = letters(1).await;
+        let nats = stack.nats.jetstream().await;
+        let signals = nats.get_stream(STREAM).await.unwrap();
+        let mut config = signals.cached_info().config.clone();
+        config.duplicate_window = WINDOW;
+        nats.update_stream(config).await.unwrap();
+        if is_interrupted {
+            let output = replay(&stack, &["--fault-point", "replay-intended"]).await;
+            assert!(output.status.code().is_none(), "{output:?}");
+        }
+        forge(&stack, "forged").await;
+        let output = replay(&stack, &[]).await;
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{error}");
+        assert!(error.contains("another message under the id"), "{error}");
+        let listed = stack.risksignal(&["dead-letters", "list", "--json"]).await;
+        assert_eq!(String::from_utf8(listed.stdout).unwrap().lines().count(), 1);
+        // The stream forgets the id.
+        sleep(WINDOW + Duration::from_secs(1)).await;
+        let output = replay(&stack, &[]).await;
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(replayed(&stack).await, ["1"]);
+        assert_eq!(stack.nats.messages_left(DEAD_LETTERS).await, 0);
+    }
+}

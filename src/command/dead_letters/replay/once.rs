@@ -23,6 +23,7 @@ use tracing::warn;
 use crate::backoff::Backoff;
 use crate::dead_letter::{Head, Intended, Intent, Letters, LettersError, NotStored, Whole};
 use crate::fault_point::{FaultPoints, Point};
+use crate::jetstream::stored::{self, StoredError};
 use crate::jetstream::topology::{self, TopologyError};
 
 use super::search::{self, Wanted};
@@ -73,6 +74,20 @@ pub(super) enum NotReplayed {
         "a replay of it was interrupted, and stream {stream} no longer has all messages since, so it cannot tell whether it was published; look for it in ClickHouse, then purge the letter, or replay it with --again"
     )]
     Unknown { stream: String },
+    #[error(
+        "stream {stream} has another message under the id of this replay, sequence {sequence}, and forgets the id after its duplicate window, {} ms; find out who published that message, then replay the letter again",
+        .window.as_millis()
+    )]
+    Another {
+        stream: String,
+        /// The sequence of the other message.
+        sequence: u64,
+        window: Duration,
+    },
+    #[error(
+        "stream {stream} has a message under the id of this replay, which cannot be read to see that it is the letter's (the NATS user needs $JS.API.STREAM.MSG.GET.{stream}): {source}"
+    )]
+    Unread { stream: String, source: StoredError },
     #[error(
         "JetStream is away, or takes longer to answer than a part of the duplicate window of stream {stream}, {} ms",
         .window.as_millis()
@@ -181,7 +196,7 @@ impl<'a> Replays<'a> {
         let window = info.config.duplicate_window;
         let known = match is_first {
             true => Known::NotPublished(begun),
-            false => self.look(head, &id, &intent, window).await?,
+            false => self.look(&letter, &id, &intent, window).await?,
         };
         if let Known::NotPublished(since) = known {
             self.publish(&letter, &id, since, window).await?;
@@ -195,7 +210,7 @@ impl<'a> Replays<'a> {
     /// Looks whether a replay that began before has published the letter's message.
     async fn look(
         &self,
-        head: &Head,
+        letter: &Whole,
         id: &str,
         intent: &Intent,
         window: Duration,
@@ -212,18 +227,20 @@ impl<'a> Replays<'a> {
             };
             let wanted = Wanted {
                 stream: &intent.stream,
-                subject: &head.subject,
+                subject: &letter.head.subject,
                 id,
                 first,
                 last: info.state.last_sequence,
             };
-            let found = search::is_there(self.context, &wanted).await;
+            let found = search::with_id(self.context, &wanted).await;
             let found = found.map_err(|what| NotReplayed::Search {
                 stream: intent.stream.clone(),
                 what,
             })?;
-            if found {
-                return Ok(Known::Published);
+            for sequence in found {
+                if self.is_message_of(letter, sequence).await? {
+                    return Ok(Known::Published);
+                }
             }
             // Removed by its age or by an operator, the message may have been there.
             let has_gaps = info.state.deleted_count.is_some_and(|count| count > 0);
@@ -273,6 +290,13 @@ impl<'a> Replays<'a> {
         match publish.await {
             Ok(ack) => {
                 self.newest.fetch_max(ack.sequence, Ordering::Relaxed);
+                if ack.duplicate && !self.is_message_of(letter, ack.sequence).await? {
+                    return Err(NotReplayed::Another {
+                        stream: self.stream.clone(),
+                        sequence: ack.sequence,
+                        window,
+                    });
+                }
                 Ok(())
             }
             Err(source) if source.kind() == PublishErrorKind::MaxPayloadExceeded => {
@@ -283,6 +307,19 @@ impl<'a> Replays<'a> {
                 source,
             }),
         }
+    }
+
+    /// Reports whether a message of the stream is the letter's: the id alone does not say so, since
+    /// any publisher may choose it.
+    async fn is_message_of(&self, letter: &Whole, sequence: u64) -> Result<bool, NotReplayed> {
+        let found = stored::message(self.context, &self.stream, sequence).await;
+        let found = found.map_err(|source| NotReplayed::Unread {
+            stream: self.stream.clone(),
+            source,
+        })?;
+        Ok(found.is_some_and(|found| {
+            found.subject == letter.head.subject && found.body == letter.body.bytes
+        }))
     }
 
     fn too_slow(&self, window: Duration) -> NotReplayed {

@@ -28,13 +28,15 @@ pub(super) struct Wanted<'a> {
     pub last: u64,
 }
 
-/// Whether the stream has the message. Reads the headers of all on its subject in the range.
+/// The sequences of all messages with the id: any publisher may choose that id. Reads the headers
+/// of all messages on the subject in the range.
 ///
 /// # Errors
 /// When not all of them could be read.
-pub(super) async fn is_there(context: &Context, wanted: &Wanted<'_>) -> Result<bool, String> {
+pub(super) async fn with_id(context: &Context, wanted: &Wanted<'_>) -> Result<Vec<u64>, String> {
+    let mut found = Vec::new();
     if wanted.first > wanted.last {
-        return Ok(false);
+        return Ok(found);
     }
     let config = pull::Config {
         deliver_policy: DeliverPolicy::ByStartSequence {
@@ -51,16 +53,20 @@ pub(super) async fn is_there(context: &Context, wanted: &Wanted<'_>) -> Result<b
     };
     let reader = context.create_consumer_on_stream(config, wanted.stream);
     let reader = reader.await.map_err(|error| error.to_string())?;
-    let found = read(&reader, wanted).await;
+    let all_read = read(&reader, wanted, &mut found).await;
     let name = reader.cached_info().name.clone();
     let deleted = context.delete_consumer_from_stream(name, wanted.stream);
     if let Err(error) = deleted.await {
         debug!(%error, "Reader not removed; the server forgets it");
     }
-    found
+    all_read.map(|()| found)
 }
 
-async fn read(reader: &Consumer<pull::Config>, wanted: &Wanted<'_>) -> Result<bool, String> {
+async fn read(
+    reader: &Consumer<pull::Config>,
+    wanted: &Wanted<'_>,
+    found: &mut Vec<u64>,
+) -> Result<(), String> {
     let mut delivered = 0;
     let mut left = reader.cached_info().num_pending;
     while left > 0 {
@@ -80,10 +86,10 @@ async fn read(reader: &Consumer<pull::Config>, wanted: &Wanted<'_>) -> Result<bo
             let headers = message.headers.as_ref();
             let id = headers.and_then(|headers| headers.get(NATS_MESSAGE_ID));
             if id.is_some_and(|id| id.as_str() == wanted.id) {
-                return Ok(true);
+                found.push(info.stream_sequence);
             }
             if info.stream_sequence >= wanted.last {
-                return Ok(false);
+                return Ok(());
             }
             left = info.pending;
         }
@@ -91,5 +97,5 @@ async fn read(reader: &Consumer<pull::Config>, wanted: &Wanted<'_>) -> Result<bo
             return Err("the server has messages and does not send them".to_owned());
         }
     }
-    Ok(false)
+    Ok(())
 }
