@@ -35,6 +35,14 @@ pub enum ClaimsLogError {
         /// The log's stream.
         stream: String,
     },
+    /// The stream does not begin with a snapshot: it was removed and created again.
+    #[error(
+        "the claims log {stream} does not begin with a snapshot: it was removed, and another process has written to it since"
+    )]
+    Headless {
+        /// The log's stream.
+        stream: String,
+    },
     /// A record cannot be read.
     #[error("record {seq} of the claims log {stream}: {source}")]
     Record {
@@ -77,7 +85,10 @@ impl ClaimsLogError {
     /// Reports whether the log lost records: nothing may be published or sent before
     /// [`crate::rebuild`], and after it by another publisher.
     pub fn is_lost(&self) -> bool {
-        matches!(self, Self::Lost { .. } | Self::Missing { .. })
+        matches!(
+            self,
+            Self::Lost { .. } | Self::Missing { .. } | Self::Headless { .. } | Self::Empty { .. }
+        )
     }
 
     /// Reports whether another process has rebuilt the log: it is read again by another publisher.

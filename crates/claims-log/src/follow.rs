@@ -1,5 +1,6 @@
 //! Reads the log as it grows, and holds it after each connect against what the other servers have.
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -47,6 +48,7 @@ async fn session(shared: &Shared, holdings: &impl Holdings) -> Result<(), Claims
     shared.with(|instance| instance.disconnected());
     resume(shared).await?;
     let messages = shared.log.messages(shared.tip().seq + 1).await?;
+    shared.take_recheck();
     tokio::select! {
         ended = read(shared, messages, before) => ended,
         joined = join(shared, holdings, before) => match joined {
@@ -68,7 +70,7 @@ async fn read(
             return Err(shared.lost(source));
         }
         let Ok(message) = timeout(LOOK, messages.next()).await else {
-            if connects(&client) != before {
+            if connects(&client) != before || shared.take_recheck() {
                 return Ok(());
             }
             continue;
@@ -85,7 +87,7 @@ async fn read(
             .map_err(|error| shared.log.api("read a record", error))?
             .stream_sequence;
         let record = shared.log.decode(seq, &message.payload)?;
-        match shared.read(seq, &record) {
+        match shared.read(seq, &record, message.payload.len()) {
             Ok(()) => {}
             // A snapshot has purged what was about to be read; it comes first now.
             Err(LogError::Gap { .. }) => return Ok(()),
@@ -99,7 +101,7 @@ async fn resume(shared: &Shared) -> Result<(), ClaimsLogError> {
     let stream = || shared.log.name().to_owned();
     let tip = shared.tip();
     let info = shared.log.find().await?;
-    let last = info.map_or(0, |info| info.state.last_sequence);
+    let last = info.as_ref().map_or(0, |info| info.state.last_sequence);
     if last == 0 {
         return Err(match tip.seq {
             0 => ClaimsLogError::Empty { stream: stream() },
@@ -109,8 +111,19 @@ async fn resume(shared: &Shared) -> Result<(), ClaimsLogError> {
             },
         });
     }
-    if tip.seq == 0 {
-        return Ok(());
+    // What comes next was purged, if not by a snapshot.
+    let first = info.as_ref().map_or(0, |info| info.state.first_sequence);
+    if tip.seq == 0 || first > tip.seq + 1 {
+        let is_begun = match info {
+            Some(info) => shared.log.is_begun(&info).await?,
+            None => false,
+        };
+        if !is_begun {
+            return Err(ClaimsLogError::Headless { stream: stream() });
+        }
+        if tip.seq == 0 {
+            return Ok(());
+        }
     }
     let at_tip = shared.log.record(tip.seq).await?.map(|record| record.id);
     let resumed = shared.with(|instance| instance.resume(last, at_tip));
@@ -144,19 +157,32 @@ async fn join(
         );
         shared.with(|instance| instance.stream_went_back(stream));
     }
+    let mut ranges = shared.with(|instance| instance.log().to_explain(stream));
     loop {
-        let floor = shared.with(|instance| instance.log().floor(stream));
-        let stored = holdings.stored(stream, floor.unwrap_or(0)).await;
-        let stored = stored.map_err(failed)?;
+        let page = holdings.stored(stream, &ranges).await.map_err(failed)?;
         let info = shared.log.find().await?;
         let last = info.map_or(0, |info| info.state.last_sequence);
         shared.read_to(last).await;
-        let joined = shared.with(|instance| instance.join(stored, last));
-        if joined.map_err(|source| shared.lost(source))? {
+        let checked = shared.with(|instance| match page.next {
+            Some(_) => instance.explain(page.stored).map(|()| false),
+            None => instance.join(page.stored, last),
+        });
+        if checked.map_err(|source| shared.lost(source))? {
             break;
         }
-        sleep(LOOK).await;
+        match page.next {
+            Some(next) => ranges = from(ranges, next),
+            None => sleep(LOOK).await,
+        }
     }
     shared.joined(before);
     std::future::pending().await
+}
+
+/// What of ranges is at a sequence or above.
+fn from(ranges: Vec<RangeInclusive<u64>>, first: u64) -> Vec<RangeInclusive<u64>> {
+    let is_left = |range: &RangeInclusive<u64>| *range.end() >= first;
+    let left = ranges.into_iter().filter(is_left);
+    left.map(|range| first.max(*range.start())..=*range.end())
+        .collect()
 }

@@ -1,11 +1,21 @@
 //! What the other servers have, which the log is held against after each connect.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use claims::{Position, Stored};
 
 /// Why a server cannot be asked.
 pub type HoldingsError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A part of what is stored.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// Rows and dead letters.
+    pub stored: Vec<Stored>,
+    /// The sequence from which on there may be more; `None` when that is all.
+    pub next: Option<u64>,
+}
 
 /// The stream of signals, the table and the dead letters, as far as the log is concerned.
 pub trait Holdings: Send + Sync {
@@ -18,12 +28,13 @@ pub trait Holdings: Send + Sync {
         messages: &BTreeSet<Position>,
     ) -> impl Future<Output = Result<bool, HoldingsError>> + Send;
 
-    /// Rows of the table and dead letters of the stream above a sequence.
+    /// Rows of the table within ranges of sequences, those with the lowest sequences first, and
+    /// the newest dead letters within them.
     fn stored(
         &self,
         stream_created_ns: i64,
-        floor: u64,
-    ) -> impl Future<Output = Result<Vec<Stored>, HoldingsError>> + Send;
+        ranges: &[RangeInclusive<u64>],
+    ) -> impl Future<Output = Result<Page, HoldingsError>> + Send;
 
     /// The last message of the stream that the table or the dead letters have.
     fn last_stored(

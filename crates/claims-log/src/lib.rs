@@ -14,7 +14,7 @@ mod rebuild;
 mod stream;
 
 pub use error::ClaimsLogError;
-pub use holdings::{Holdings, HoldingsError};
+pub use holdings::{Holdings, HoldingsError, Page};
 pub use process::{Process, Timing};
 pub use rebuild::{Fences, rebuild};
-pub use stream::{LogStream, Storage};
+pub use stream::{LogStream, Storage, stream_name};

@@ -1,6 +1,7 @@
 //! One process: the rules with the log below them, shared by all tasks that work on claims.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +20,10 @@ use crate::stream::{LogStream, nonce};
 const RETRY: Duration = Duration::from_millis(200);
 /// Records after which a snapshot is due.
 const SNAPSHOT_RECORDS: u64 = 5_000;
+/// Bytes of records after which a snapshot is due: what a process reads at its start.
+const SNAPSHOT_BYTES: usize = 16 * 1024 * 1024;
+/// From a snapshot that was not taken to the next one.
+const SNAPSHOT_RETRY: Duration = Duration::from_secs(5);
 
 /// One process that appends to the log and follows it.
 #[derive(Debug, Clone)]
@@ -31,8 +36,10 @@ pub(crate) struct Shared {
     pub log: LogStream,
     state: Mutex<State>,
     progress: watch::Sender<Progress>,
-    /// Something is done and stands in no record.
+    /// Something is done and is in no record.
     done: Notify,
+    /// The checks of a connect are to be made again.
+    recheck: AtomicBool,
     pub timing: Timing,
 }
 
@@ -52,6 +59,8 @@ struct State {
     waited_for: BTreeMap<Nonce, bool>,
     /// The newest snapshot that was read.
     snapshot_seq: u64,
+    /// Bytes of the records behind it that were read.
+    bytes_since: usize,
     /// What an answer of the log has shown; it ends the session.
     failed: Option<LogError>,
 }
@@ -63,6 +72,8 @@ pub(crate) struct Progress {
     pub seq: u64,
     /// The connection over which the log was checked; 0 while there is none.
     pub joined: u64,
+    /// Counts records that were read, checks that were passed, and connections that were lost.
+    pub changes: u64,
 }
 
 impl Process {
@@ -73,6 +84,7 @@ impl Process {
             instance,
             waited_for: BTreeMap::new(),
             snapshot_seq: 0,
+            bytes_since: 0,
             failed: None,
         };
         let shared = Shared {
@@ -80,6 +92,7 @@ impl Process {
             state: Mutex::new(state),
             progress: watch::Sender::new(Progress::default()),
             done: Notify::new(),
+            recheck: AtomicBool::new(false),
             timing,
         };
         Self {
@@ -153,6 +166,13 @@ impl Process {
         self.shared.done.notify_one();
     }
 
+    /// Has the checks of a connect made again over the same connection: the stream or the consumer
+    /// was recreated, and may have gone back. Nothing is claimed or acked until then.
+    pub fn recheck(&self) {
+        self.shared.recheck.store(true, Ordering::Relaxed);
+        self.shared.left();
+    }
+
     /// Waits until a claim is open no more.
     pub async fn closed(&self, claim: Nonce) {
         let mut progress = self.shared.progress.subscribe();
@@ -166,10 +186,16 @@ impl Process {
         }
     }
 
-    /// Waits until another record was read.
+    /// The number of changes so far of what the rules decide by: records that were read, checks
+    /// that were passed, and connections that were lost.
+    pub fn changes(&self) -> u64 {
+        self.shared.progress.borrow().changes
+    }
+
+    /// Waits for a change after `since`, which [`Self::changes`] gave before the rules decided.
     pub async fn changed(&self, since: u64) {
         let mut progress = self.shared.progress.subscribe();
-        let _ = progress.wait_for(|progress| progress.seq > since).await;
+        let _ = progress.wait_for(|progress| progress.changes > since).await;
     }
 
     /// Waits until the log was read to its end and checked.
@@ -214,8 +240,7 @@ impl Process {
         let mut progress = self.shared.progress.subscribe();
         loop {
             let read = progress.borrow_and_update().seq;
-            let since = read.saturating_sub(self.shared.state().snapshot_seq);
-            if since >= SNAPSHOT_RECORDS {
+            if self.shared.state().is_long(read) {
                 self.checked().await;
                 // None while the log is checked.
                 if let Some(record) = self.with(|instance| instance.snapshot(nonce())) {
@@ -232,26 +257,35 @@ impl Process {
             Ok(Some(seq)) => debug!(seq, "Snapshot appended to the claims log"),
             Ok(None) => {}
             Err(error) => {
-                warn!(%error, "Snapshot not appended to the claims log");
-                sleep(RETRY).await;
+                warn!(%error, "Snapshot not appended to the claims log; trying again");
+                sleep(SNAPSHOT_RETRY).await;
             }
         }
     }
 }
 
+impl State {
+    /// Reports whether the records up to `read` call for a snapshot.
+    fn is_long(&self, read: u64) -> bool {
+        let records = read.saturating_sub(self.snapshot_seq);
+        records >= SNAPSHOT_RECORDS || self.bytes_since >= SNAPSHOT_BYTES
+    }
+}
+
 impl Shared {
-    /// Reads the record at `seq`.
-    pub fn read(&self, seq: u64, record: &Record) -> Result<(), claims::LogError> {
+    /// Reads the record at `seq`, of so many bytes.
+    pub fn read(&self, seq: u64, record: &Record, bytes: usize) -> Result<(), claims::LogError> {
         let mut state = self.state();
         state.instance.read(seq, record)?;
         if let Some(is_read) = state.waited_for.get_mut(&record.id) {
             *is_read = true;
         }
+        state.bytes_since += bytes;
         if matches!(record.body, claims::Body::Snapshot(_)) {
-            state.snapshot_seq = seq;
+            (state.snapshot_seq, state.bytes_since) = (seq, 0);
         }
         drop(state);
-        self.progress.send_modify(|progress| progress.seq = seq);
+        self.change(|progress| progress.seq = progress.seq.max(seq));
         Ok(())
     }
 
@@ -279,6 +313,11 @@ impl Shared {
         self.state().failed.take()
     }
 
+    /// Reports whether the checks are to be made again, once.
+    pub fn take_recheck(&self) -> bool {
+        self.recheck.swap(false, Ordering::Relaxed)
+    }
+
     /// Waits until the record at a place was read.
     pub async fn read_to(&self, seq: u64) {
         let mut progress = self.progress.subscribe();
@@ -288,14 +327,25 @@ impl Shared {
 
     /// Lets records be appended: the log was checked over a connection.
     pub fn joined(&self, connects: u64) {
-        self.progress
-            .send_modify(|progress| progress.joined = connects);
+        if self.recheck.load(Ordering::Relaxed) {
+            return self.left();
+        }
+        self.change(|progress| progress.joined = connects);
+        // What was done before the connection was lost.
+        self.done.notify_one();
     }
 
     /// Lets nothing be appended before the log is checked again.
     pub fn left(&self) {
         self.with(|instance| instance.disconnected());
-        self.progress.send_modify(|progress| progress.joined = 0);
+        self.change(|progress| progress.joined = 0);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Progress)) {
+        self.progress.send_modify(|progress| {
+            change(progress);
+            progress.changes += 1;
+        });
     }
 
     /// The error for a log that cannot be read on.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use claims::{Body, Log, Nonce, Publisher, Rebuild, Record};
-use futures_util::StreamExt;
-use tokio::time::{sleep, timeout};
+use async_nats::jetstream::consumer::push;
+use claims::{Body, Log, LogError, Nonce, Publisher, Rebuild, Record};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::error::ClaimsLogError;
@@ -13,8 +13,6 @@ use crate::stream::LogStream;
 
 /// Between two looks at ClickHouse's clock.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
-/// The longest time that the next record of the log may take.
-const SILENCE: Duration = Duration::from_secs(5);
 
 /// What bounds the fences of claims that nobody remembers. In ClickHouse's seconds.
 #[derive(Debug, Clone, Copy)]
@@ -28,49 +26,47 @@ pub struct Fences {
 
 /// Announces that the log lost records, waits until the fences of all claims, known and lost, are
 /// over, and publishes the snapshot with which the log begins anew. `known` is what the process had
-/// read. Returns at once when another process has rebuilt it.
+/// read. Returns when the log is rebuilt, by this process or another one. Dropping it leaves the
+/// log to the next process that finds the loss.
 ///
 /// # Errors
-/// When a server fails; it is called again.
+/// When the announcement cannot be made; it is called again. From then on it tries again by itself.
 pub async fn rebuild(
     log: &LogStream,
     known: Log,
     holdings: &impl Holdings,
     fences: Fences,
 ) -> Result<(), ClaimsLogError> {
-    let failed = |source| ClaimsLogError::Holdings {
-        stream: log.name().to_owned(),
-        source,
-    };
     let publisher = Publisher(rand::random());
     announce(log, &known, publisher).await?;
-    let since = holdings.clock().await.map_err(failed)?;
+    let since = holdings.clock().await.map_err(|error| failed(log, error))?;
     warn!(
         log = log.name(),
         wait_s = fences.longest + fences.late,
         "The claims log lost records; it is rebuilt when every fence is over"
     );
+    let mut remaining = Remaining::new(log, known);
     loop {
-        let Some(rebuild) = read(log, known.clone()).await? else {
-            info!(
-                log = log.name(),
-                "Another process has rebuilt the claims log"
-            );
-            return Ok(());
-        };
-        let now = holdings.clock().await.map_err(failed)?;
-        let Some(over) = rebuild.fences_over(since, fences.longest, now, fences.late) else {
-            sleep(CLOCK_INTERVAL).await;
-            continue;
-        };
-        let stream = holdings.stream().await.map_err(failed)?;
-        let last = holdings.last_stored(stream).await.map_err(failed)?;
-        let record = rebuild.record(Nonce(rand::random()), publisher, over, last);
-        if log.append(&record).await?.is_some() {
-            info!(log = log.name(), "The claims log is rebuilt");
-            return Ok(());
+        let tried = remaining.try_rebuild(holdings, since, fences, publisher);
+        match tried.await {
+            Ok(Some(message)) => {
+                info!(log = log.name(), "{message}");
+                return Ok(());
+            }
+            Ok(None) => {}
+            Err(error) => {
+                warn!(%error, "The claims log is not rebuilt yet; trying again");
+                remaining.messages = None;
+            }
         }
-        // A record came meanwhile.
+        sleep(CLOCK_INTERVAL).await;
+    }
+}
+
+fn failed(log: &LogStream, source: crate::HoldingsError) -> ClaimsLogError {
+    ClaimsLogError::Holdings {
+        stream: log.name().to_owned(),
+        source,
     }
 }
 
@@ -92,36 +88,94 @@ async fn announce(
     Ok(())
 }
 
-/// Reads what the log still has; `None` when another process has rebuilt it.
-async fn read(log: &LogStream, known: Log) -> Result<Option<Rebuild>, ClaimsLogError> {
-    let mut rebuild = Rebuild::new(known);
-    let Some(info) = log.find().await? else {
-        return Ok(Some(rebuild));
-    };
-    let end = info.state.last_sequence;
-    let mut messages = log.messages(info.state.first_sequence).await?;
-    let mut seq = 0;
-    while seq < end {
-        let next = timeout(SILENCE, messages.next()).await;
-        let message = match next {
-            Ok(Some(message)) => message.map_err(|error| log.api("read the records", error))?,
-            _ => return Err(log.api("read the records", "no record came")),
-        };
-        let info = message.info();
-        seq = info
-            .map_err(|error| log.api("read a record", error))?
-            .stream_sequence;
-        let record = log.decode(seq, &message.payload)?;
-        match rebuild.read(seq, &record) {
-            Ok(()) => {}
-            Err(claims::LogError::Renewed { .. }) => return Ok(None),
-            Err(source) => {
-                return Err(ClaimsLogError::Lost {
-                    stream: log.name().to_owned(),
-                    source,
-                });
-            }
+/// What the log still has, as far as it was read.
+struct Remaining<'a> {
+    log: &'a LogStream,
+    known: Log,
+    rebuild: Rebuild,
+    messages: Option<push::Ordered>,
+    read: u64,
+}
+
+impl<'a> Remaining<'a> {
+    fn new(log: &'a LogStream, known: Log) -> Self {
+        Self {
+            log,
+            rebuild: Rebuild::new(known.clone()),
+            known,
+            messages: None,
+            read: 0,
         }
     }
-    Ok(Some(rebuild))
+
+    /// Reads on, and publishes the snapshot when every fence is over. Returns the reason for which
+    /// nothing more is to be done; `None` when it is too early, or a record came meanwhile.
+    async fn try_rebuild(
+        &mut self,
+        holdings: &impl Holdings,
+        since: i64,
+        fences: Fences,
+        publisher: Publisher,
+    ) -> Result<Option<&'static str>, ClaimsLogError> {
+        let log = self.log;
+        if self.read_on().await? {
+            return Ok(Some("Another process has rebuilt the claims log"));
+        }
+        let now = holdings.clock().await.map_err(|error| failed(log, error))?;
+        let over = self
+            .rebuild
+            .fences_over(since, fences.longest, now, fences.late);
+        let Some(over) = over else { return Ok(None) };
+        let stream = holdings
+            .stream()
+            .await
+            .map_err(|error| failed(log, error))?;
+        let last = holdings.last_stored(stream).await;
+        let last = last.map_err(|error| failed(log, error))?;
+        let nonce = Nonce(rand::random());
+        let record = self.rebuild.record(nonce, publisher, over, last);
+        let is_taken = log.append(&record).await?.is_some();
+        Ok(is_taken.then_some("The claims log is rebuilt"))
+    }
+
+    /// Reads the log to its end; reports whether another process has rebuilt it.
+    async fn read_on(&mut self) -> Result<bool, ClaimsLogError> {
+        let log = self.log;
+        let end = match log.find().await? {
+            Some(info) => info.state.last_sequence,
+            None => 0,
+        };
+        if end < self.read {
+            // It was removed meanwhile.
+            *self = Self::new(log, self.known.clone());
+        }
+        if self.read == end {
+            return Ok(false);
+        }
+        if self.messages.is_none() {
+            self.messages = Some(log.messages(self.read + 1).await?);
+        }
+        while self.read < end {
+            let Some(messages) = &mut self.messages else {
+                return Ok(false);
+            };
+            let (seq, record) = log.next(messages).await?;
+            match self.rebuild.read(seq, &record) {
+                Ok(()) => self.read = seq,
+                Err(LogError::Renewed { .. }) => return Ok(true),
+                // It was purged meanwhile.
+                Err(LogError::Gap { .. }) => {
+                    *self = Self::new(log, self.known.clone());
+                    return Ok(false);
+                }
+                Err(source) => {
+                    return Err(ClaimsLogError::Lost {
+                        stream: log.name().to_owned(),
+                        source,
+                    });
+                }
+            }
+        }
+        Ok(false)
+    }
 }

@@ -1,5 +1,7 @@
 //! The stream of a claims log: created, verified, appended to and read.
 
+use std::time::Duration;
+
 use async_nats::HeaderMap;
 use async_nats::header::{NATS_EXPECTED_LAST_SEQUENCE, NATS_EXPECTED_STREAM};
 use async_nats::jetstream::consumer::{DeliverPolicy, push};
@@ -7,12 +9,17 @@ use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind, 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType};
 use async_nats::jetstream::{Context, ErrorCode};
 use bytes::Bytes;
-use claims::{Body, Nonce, Record};
+use claims::{Body, Log, Nonce, Record};
+use futures_util::StreamExt;
+use tokio::time::timeout;
 
 use crate::error::ClaimsLogError;
 
 /// Has one publish append a message and purge all before it.
 const ROLLUP: &str = "Nats-Rollup";
+
+/// The longest time that the next record of the log may take.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// Where the stream keeps its records: as the stream of signals does.
 pub type Storage = StorageType;
@@ -30,7 +37,7 @@ impl LogStream {
     pub fn new(context: Context, stream: &str, database: &str, table: &str) -> Self {
         Self {
             context,
-            name: format!("{stream}_CLAIMS_{database}_{table}"),
+            name: stream_name(stream, database, table),
         }
     }
 
@@ -90,6 +97,18 @@ impl LogStream {
                 }
                 _ => Err(self.api("look up the stream", error)),
             },
+        }
+    }
+
+    /// The stream's state, where its configuration is that of a claims log; `None` when there is
+    /// none. Changes nothing.
+    ///
+    /// # Errors
+    /// When JetStream fails, or the stream would lose records.
+    pub async fn check(&self) -> Result<Option<Info>, ClaimsLogError> {
+        match self.find().await? {
+            Some(info) => self.verify(info).map(Some),
+            None => Ok(None),
         }
     }
 
@@ -203,6 +222,58 @@ impl LogStream {
         }
     }
 
+    /// Reports whether the log begins with a snapshot, as it does from its first record on.
+    ///
+    /// # Errors
+    /// When JetStream fails, or the first message is no record.
+    pub async fn is_begun(&self, info: &Info) -> Result<bool, ClaimsLogError> {
+        if info.state.last_sequence == 0 {
+            return Ok(false);
+        }
+        let first = self.record(info.state.first_sequence).await?;
+        Ok(first.is_some_and(|record| matches!(record.body, Body::Snapshot(_))))
+    }
+
+    /// Reads the log to its end, and appends nothing; `None` where it has no first snapshot.
+    ///
+    /// # Errors
+    /// When JetStream fails, or the log lost records.
+    pub async fn read(&self) -> Result<Option<Log>, ClaimsLogError> {
+        let Some(info) = self.find().await? else {
+            return Ok(None);
+        };
+        if !self.is_begun(&info).await? {
+            return Ok(None);
+        }
+        let mut messages = self.messages(info.state.first_sequence).await?;
+        let mut log = Log::new();
+        while log.tip().seq < info.state.last_sequence {
+            let (seq, record) = self.next(&mut messages).await?;
+            log.read(seq, &record)
+                .map_err(|source| ClaimsLogError::Lost {
+                    stream: self.name.clone(),
+                    source,
+                })?;
+        }
+        Ok(Some(log))
+    }
+
+    /// The next record, which is known to be there.
+    pub(crate) async fn next(
+        &self,
+        messages: &mut push::Ordered,
+    ) -> Result<(u64, Record), ClaimsLogError> {
+        let message = match timeout(SILENCE, messages.next()).await {
+            Ok(Some(message)) => message.map_err(|error| self.api("read the records", error))?,
+            _ => return Err(self.api("read the records", "no record came")),
+        };
+        let info = message.info();
+        let seq = info
+            .map_err(|error| self.api("read a record", error))?
+            .stream_sequence;
+        Ok((seq, self.decode(seq, &message.payload)?))
+    }
+
     /// Reads a record from a message's body.
     ///
     /// # Errors
@@ -247,6 +318,13 @@ impl LogStream {
             source: source.into(),
         }
     }
+}
+
+/// Name of the stream that is the log of claims on `stream` for one table. The first `_` behind
+/// `_CLAIMS_` ends the database, so that no two tables share a log.
+pub fn stream_name(stream: &str, database: &str, table: &str) -> String {
+    let database = database.replace('_', "-");
+    format!("{stream}_CLAIMS_{database}_{table}")
 }
 
 fn is_name_in_use(kind: &CreateStreamErrorKind) -> bool {

@@ -88,6 +88,16 @@ pub enum Body {
     /// A barrier: claims, absences and rewindings whose publisher had not read it are void, as
     /// they may be on their way since before that.
     Connected,
+    /// Counts done sequences as in doubt: the table was restored, and may lack their rows. No try of
+    /// any claim that was made before can land any more.
+    Reopened {
+        /// Creation of the stream: nanoseconds since the epoch.
+        stream_created_ns: i64,
+        /// The first sequence.
+        first: u64,
+        /// The last sequence.
+        last: u64,
+    },
     /// Announces that the log lost records. Nothing behind it counts until a snapshot rebuilds
     /// the log.
     Lost,
@@ -102,6 +112,9 @@ pub struct Block {
     pub stream_created_ns: i64,
     /// ClickHouse's second from which it refuses the block.
     pub fence: i64,
+    /// The table that the first try goes to; 0 where nothing identifies it. In another table the
+    /// token is not known, so that the block is not sent there again.
+    pub table: u128,
     /// The messages, by rising sequence.
     #[serde(with = "packed")]
     pub entries: Vec<Entry>,
@@ -204,6 +217,23 @@ impl Part {
 }
 
 impl Snapshot {
+    /// The same, where everything up to a message may be stored without a claim, and is looked up
+    /// before it is claimed.
+    pub fn doubting(mut self, last: Position) -> Self {
+        let stream = self.streams.entry(last.stream_created_ns);
+        let stream = stream.or_insert_with(|| Stream::new(0));
+        stream.doubt = stream.doubt.max(last.stream_seq);
+        stream
+            .witnesses
+            .insert((last.stream_seq, last.published_ns));
+        self
+    }
+
+    /// The same behind other records, which are void: they are of a log that was removed.
+    pub fn covering(self, covers: Place) -> Self {
+        Self { covers, ..self }
+    }
+
     /// The first snapshot of a stream's log: everything up to `floor` is done.
     pub fn first(stream_created_ns: i64, floor: u64) -> Self {
         Self {

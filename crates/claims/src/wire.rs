@@ -6,6 +6,9 @@ use crate::record::Record;
 /// only when every reader knows it: see `docs`.
 const VERSION: u8 = 1;
 
+/// The highest version that there will ever be. What begins with another byte is no record.
+const VERSION_MAX: u8 = 31;
+
 /// Entries of a record: 20 bytes each at most, so that a record stays below 2 MB.
 pub const MAX_ENTRIES: usize = 100_000;
 
@@ -19,6 +22,14 @@ pub enum WireError {
     Version {
         /// The record's version.
         version: u8,
+    },
+    /// It begins with no version.
+    #[error(
+        "not a record of a claims log: it begins with byte {first}, which is no version; something else publishes to the log: allow the daemon's user alone to"
+    )]
+    Foreign {
+        /// The first byte.
+        first: u8,
     },
     /// It was not written by a daemon.
     #[error("not a record of a claims log: {0}; did something else publish to the log?")]
@@ -54,6 +65,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, WireError> {
                 Err(WireError::Trailing(rest.len()))
             }
         }
-        Some((&version, _)) => Err(WireError::Version { version }),
+        Some((&version, _)) if version <= VERSION_MAX => Err(WireError::Version { version }),
+        Some((&first, _)) => Err(WireError::Foreign { first }),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use async_nats::jetstream;
 use claims::{
     Block, Body, Entry, Fate, Nonce, Place, Position, Publisher, Record, Snapshot, Stored,
 };
-use claims_log::{Holdings, HoldingsError, LogStream, Process, Storage, Timing};
+use claims_log::{Holdings, HoldingsError, LogStream, Page, Process, Storage, Timing};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -129,9 +130,18 @@ impl Holdings for Table {
         Ok(true)
     }
 
-    async fn stored(&self, _: i64, floor: u64) -> Result<Vec<Stored>, HoldingsError> {
-        let is_above = |one: &Stored| one.position.stream_seq > floor;
-        Ok(self.all().into_iter().filter(is_above).collect())
+    async fn stored(&self, _: i64, ranges: &[RangeInclusive<u64>]) -> Result<Page, HoldingsError> {
+        let is_within = |one: &Stored| {
+            let mut ranges = ranges.iter();
+            ranges.any(|range| range.contains(&one.position.stream_seq))
+        };
+        let mut all = self.all();
+        all.retain(is_within);
+        all.sort_by_key(|one| one.position.stream_seq);
+        // In pages of one row.
+        let next = all.get(1).map(|one| one.position.stream_seq);
+        all.truncate(1);
+        Ok(Page { stored: all, next })
     }
 
     async fn last_stored(&self, _: i64) -> Result<Option<Position>, HoldingsError> {
@@ -178,6 +188,7 @@ pub fn block(sequences: impl Iterator<Item = u64>) -> Block {
     Block {
         stream_created_ns: CREATED,
         fence: FENCE,
+        table: 0,
         entries: sequences.map(entry).collect(),
     }
 }

@@ -1,8 +1,10 @@
 //! Checks of the log and the stream after a connection was made.
 
+use std::ops::RangeInclusive;
+
 use super::Instance;
 use crate::id::{Nonce, Position};
-use crate::log::{LogError, Standing, Stored};
+use crate::log::{AllFencesOver, LogError, Standing, Stored};
 use crate::record::{Body, Entry, Record};
 
 impl Instance {
@@ -13,10 +15,14 @@ impl Instance {
         self.connected = Some(Nonce(0));
     }
 
-    /// Says that the connection was made. The checks follow once the record was read.
+    /// Says that the connection was made. The checks follow once the record was read. It takes along
+    /// nothing that is done: where it is lost with the connection, another one takes its place.
     pub fn connect(&mut self, id: Nonce) -> Record {
         self.connected = Some(id);
-        self.record(id, Body::Connected, None)
+        let done = std::mem::take(&mut self.done);
+        let record = self.record(id, Body::Connected, None);
+        self.done = done;
+        record
     }
 
     /// Checks, after a connection was made, that the log goes on behind what was read and has
@@ -34,13 +40,27 @@ impl Instance {
         }
     }
 
+    /// Checks what the table or the dead letters have, as far as the log was read.
+    ///
+    /// # Errors
+    /// When something is stored that no record names: the log lost records.
+    pub fn explain(&self, stored: impl IntoIterator<Item = Stored>) -> Result<(), LogError> {
+        match stored.into_iter().find(|one| !self.log.explains(one)) {
+            None => Ok(()),
+            Some(other) => {
+                let stream_seq = other.position.stream_seq;
+                Err(LogError::Unexplained { stream_seq })
+            }
+        }
+    }
+
     /// Checks the log after [`Self::resume`], once every process had the time for that.
-    /// `stored` is what the table and the dead letters have above the floor; `last`
+    /// `stored` is what the table and the dead letters have at [`crate::Log::to_explain`]; `last`
     /// is the log's last sequence, asked after them. Returns whether the log was read so far,
     /// and what says that the connection was made.
     ///
     /// # Errors
-    /// When something is stored that no record names: the log lost records.
+    /// As [`Self::explain`].
     pub fn join(
         &mut self,
         stored: impl IntoIterator<Item = Stored>,
@@ -49,10 +69,7 @@ impl Instance {
         if self.connected.is_some() || self.log.tip().seq < last {
             return Ok(false);
         }
-        if let Some(other) = stored.into_iter().find(|one| !self.log.explains(one)) {
-            let stream_seq = other.position.stream_seq;
-            return Err(LogError::Unexplained { stream_seq });
-        }
+        self.explain(stored)?;
         self.is_joined = true;
         Ok(true)
     }
@@ -77,6 +94,30 @@ impl Instance {
     pub fn stream_went_back(&mut self, stream_created_ns: i64) {
         let rewound = self.log.rewound(stream_created_ns);
         self.went_back.insert(stream_created_ns, rewound);
+    }
+
+    /// Counts done messages as in doubt, since the table may have lost their rows: they are looked
+    /// up, and claimed where they are stored nowhere. `over` was judged after the table was
+    /// restored. `None` before the log was checked.
+    pub fn reopen(
+        &mut self,
+        id: Nonce,
+        _over: AllFencesOver,
+        stream_created_ns: i64,
+        range: RangeInclusive<u64>,
+    ) -> Option<Record> {
+        let (first, last) = range.into_inner();
+        let body = Body::Reopened {
+            stream_created_ns,
+            first,
+            last,
+        };
+        self.is_joined.then(|| self.record(id, body, None))
+    }
+
+    /// Reports whether a stream went back and was not rewound yet.
+    pub fn has_gone_back(&self, stream_created_ns: i64) -> bool {
+        self.went_back.contains_key(&stream_created_ns)
     }
 
     /// Rewinds a stream that went back. `to` is the last message below all that are stored

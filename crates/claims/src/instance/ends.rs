@@ -59,6 +59,8 @@ pub struct Evidence<'a> {
     /// Whether a row that this process saw refused becomes a dead letter. Not while ClickHouse
     /// refuses every row.
     pub blames_rows: bool,
+    /// Whether the tries of this process took too long, so that the block may be too large.
+    pub is_slow: bool,
 }
 
 impl Instance {
@@ -127,6 +129,7 @@ impl Instance {
         }
         let division = match self.division(claim) {
             Division::Refused if !evidence.blames_rows => Division::Whole,
+            Division::Whole if evidence.is_slow => Division::Halves,
             division => division,
         };
         let parts: Vec<Part> = divide(left, division, fence, nonce);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::log::Stored;
-use crate::record::{Cause, Entry, Fate, Snapshot};
+use crate::record::{Cause, Entry, Fate, Part, Snapshot};
 
 const CREATED: i64 = 7;
 const FENCE: i64 = 100;
@@ -67,6 +67,7 @@ impl Scene {
         let block = Block {
             stream_created_ns: CREATED,
             fence: FENCE,
+            table: 0,
             entries: fates.iter().enumerate().map(entry).collect(),
         };
         let record = self.me.claim(id, block).unwrap();
@@ -103,6 +104,7 @@ fn a_record_that_the_log_answered_and_lost_is_missed() {
         gone: &[].into(),
         unfit: &[].into(),
         blames_rows: true,
+        is_slow: false,
     };
     let id = scene.nonce();
     let settled = scene.me.settle(id, claim, evidence, 200, || Nonce(9));
@@ -120,6 +122,31 @@ fn a_record_that_the_log_answered_and_lost_is_missed() {
     };
     assert_eq!(scene.me.read(seq, &other), lost);
     assert_eq!(scene.me.read(seq, &settled), Ok(()));
+}
+
+#[test]
+fn a_block_that_takes_too_long_is_settled_in_halves() {
+    for (is_slow, parts) in [(false, 1), (true, 2)] {
+        let mut scene = Scene::new();
+        let claim = scene.claim(&[Fate::Row, Fate::Row]);
+        let evidence = Evidence {
+            over: FenceOver::judge(FENCE, FENCE + 1, 0).unwrap(),
+            found: &Found::default(),
+            gone: &[].into(),
+            unfit: &[].into(),
+            blames_rows: true,
+            is_slow,
+        };
+        let (id, mut next) = (scene.nonce(), 100);
+        let settled = scene.me.settle(id, claim, evidence, 200, || {
+            next += 1;
+            Nonce(next)
+        });
+        let Body::Settled { parts: made, .. } = settled.unwrap().unwrap().body else {
+            panic!("no settlement");
+        };
+        assert_eq!(made.len(), parts);
+    }
 }
 
 #[test]
@@ -167,6 +194,7 @@ fn what_the_settler_cannot_build_becomes_a_dead_letter_and_the_rest_a_row() {
         gone: &[].into(),
         unfit: &[2, 3].into(),
         blames_rows: true,
+        is_slow: false,
     };
     let id = scene.nonce();
     let settled = scene.me.settle(id, claim, evidence, 200, || Nonce(9));
@@ -182,4 +210,64 @@ fn what_the_settler_cannot_build_becomes_a_dead_letter_and_the_rest_a_row() {
     let invalid = Fate::DeadLetter(Cause::Invalid);
     assert_eq!(fates, [(1, Fate::Row), (2, invalid)]);
     assert!(lost.is_empty() && parts.len() == 1);
+}
+
+fn settled(scene: &mut Scene, claim: Nonce) -> Vec<Part> {
+    let over = FenceOver::judge(FENCE, FENCE + 1, 0).unwrap();
+    let evidence = Evidence {
+        over,
+        found: &Found::default(),
+        gone: &[].into(),
+        unfit: &[].into(),
+        blames_rows: true,
+        is_slow: false,
+    };
+    let (id, mut next) = (scene.nonce(), 1_000);
+    let nonce = || {
+        next += 1;
+        Nonce(next)
+    };
+    let settled = scene.me.settle(id, claim, evidence, 200, nonce);
+    let Body::Settled { parts, .. } = settled.unwrap().unwrap().body else {
+        panic!("no settlement");
+    };
+    parts
+}
+
+#[test]
+fn what_was_too_large_until_its_fence_is_settled_in_halves() {
+    for answer in [Answer::TooLarge, Answer::TooSlow] {
+        let mut scene = Scene::new();
+        let claim = scene.claim(&[Fate::Row, Fate::Row]);
+        // Another process announces, since it takes long: nobody may split it.
+        scene.other(Body::Takeover(claim));
+        for answer in [answer, Answer::Late] {
+            let attempt = scene.me.send(claim).unwrap();
+            scene.me.answered(attempt, answer);
+            scene.me.counted(claim, Found::default());
+        }
+        assert_eq!(scene.me.step(claim), Step::Settle);
+        assert_eq!(settled(&mut scene, claim).len(), 2, "{answer:?}");
+    }
+}
+
+#[test]
+fn what_is_done_is_said_although_the_record_of_a_connect_was_lost() {
+    let mut scene = Scene::new();
+    let claim = scene.claim(&[Fate::Row]);
+    let attempt = scene.me.send(claim).unwrap();
+    let answer = Answer::Committed { exact: true };
+    scene.me.answered(attempt, answer);
+    scene.me.finish(claim).unwrap();
+    scene.me.disconnected();
+    // It never comes to the log, since the connection breaks again.
+    let id = scene.nonce();
+    let _ = scene.me.connect(id);
+    scene.me.disconnected();
+    scene.connect();
+    if scene.me.has_done() {
+        scene.flush();
+    }
+    let step = scene.me.step(claim);
+    assert_eq!(scene.me.log().floor(CREATED), Some(1), "{step:?}");
 }

@@ -41,6 +41,8 @@ pub enum Answer {
     TooLarge,
     /// The fence of the block is over.
     Late,
+    /// Not sent: the table has become another one since the first try, and does not know the token.
+    OtherTable,
     /// It did not take the block, for a reason that is not the block's, and the try is over.
     NotTaken,
     /// None in time, again and again, so the block may be too large. It may be committed.
@@ -87,6 +89,8 @@ pub(super) struct Work {
     /// A try ended without an answer, so that it may land until the fence is over.
     is_unanswered: bool,
     answer: Option<Answer>,
+    /// A try was too large or too slow, whatever the last answer is.
+    was_too_large: bool,
     /// What the table has, asked after the last answer.
     pub found: Option<Found>,
     /// Its record that ends the claim is published, or about to be, and was not read yet.
@@ -113,9 +117,10 @@ impl Work {
         matches!(self.answer, Some(Answer::Refused))
     }
 
-    /// Reports whether the last try of this process was too large.
+    /// Reports whether a try of this process was too large. Late ones follow it where nobody may
+    /// split the claim before its fence.
     pub fn is_too_large(&self) -> bool {
-        matches!(self.answer, Some(Answer::TooLarge | Answer::TooSlow))
+        self.was_too_large
     }
 
     /// Counts a try.
@@ -139,6 +144,7 @@ impl Work {
     pub fn answered(&mut self, answer: Answer) {
         self.is_open = false;
         self.is_unanswered |= matches!(answer, Answer::Unknown | Answer::TooSlow);
+        self.was_too_large |= matches!(answer, Answer::TooLarge | Answer::TooSlow);
         self.answer = Some(answer);
     }
 
@@ -165,7 +171,7 @@ impl Work {
                 Some(_) => Step::Send,
             },
             Some(Answer::Late) if flaws.has(Flaw::SplitsLate) => Step::Split,
-            Some(Answer::Late) => Step::Settle,
+            Some(Answer::Late | Answer::OtherTable) => Step::Settle,
             Some(Answer::Committed { exact: true }) if is_only && self.tries == Tries::One => {
                 Step::Finish
             }

@@ -12,6 +12,7 @@ fn three(ids: [u128; 3]) -> (Log, Vec<Record>) {
     let block = Block {
         stream_created_ns: CREATED,
         fence: 100,
+        table: 0,
         entries: vec![entry],
     };
     let first = Snapshot::first(CREATED, 2);
@@ -182,4 +183,56 @@ fn rows_of_messages_that_a_stream_lost_are_no_sign_of_a_lost_log() {
         .unwrap();
     assert_eq!(log.standing(position(3, 1)), Standing::Claimed(Nonce(5)));
     assert!(log.explains(&row(3)));
+}
+
+#[test]
+fn what_was_free_before_a_range_was_reopened_is_looked_up_first() {
+    let (mut log, records) = three([1, 2, 3]);
+    let before = log.tip();
+    let record = |id, tip, done, body| Record {
+        id: Nonce(id),
+        tip,
+        done,
+        body,
+        ..records[1].clone()
+    };
+    let (claim, proof) = (Nonce(2), Proof::Counted);
+    let done = vec![Done { claim, proof }];
+    let reopened = Body::Reopened {
+        stream_created_ns: CREATED,
+        first: 1,
+        last: 3,
+    };
+    log.read(4, &record(4, before, done, reopened)).unwrap();
+    let doubtful = [Standing::Doubtful; 2];
+    assert_eq!(standings(&log)[4..6], doubtful);
+    // Their publishers had asked the table before that.
+    let found = Body::Absent {
+        stream_created_ns: CREATED,
+        first: 3,
+        last: 3,
+    };
+    log.read(5, &record(5, before, Vec::new(), found)).unwrap();
+    assert_eq!(standings(&log)[4..6], doubtful);
+    let claim = records[1].body.clone();
+    log.read(6, &record(6, before, Vec::new(), claim)).unwrap();
+    assert_eq!(standings(&log)[4..6], doubtful);
+}
+
+#[test]
+fn a_log_whose_snapshot_was_purged_is_rebuilt_out_of_what_was_read() {
+    let (known, records) = three([1, 2, 3]);
+    let mut rebuild = Rebuild::new(known);
+    let record = Record {
+        id: Nonce(4),
+        ..records[2].clone()
+    };
+    rebuild.read(4, &record).unwrap();
+    rebuild.read(5, &record).unwrap();
+    let over = rebuild.fences_over(0, 50, 106, 5).unwrap();
+    let record = rebuild.record(Nonce(7), Publisher(2), over, []);
+    let mut log = Log::new();
+    log.read(6, &record).unwrap();
+    assert_eq!(standings(&log)[2..4], [Standing::Done; 2]);
+    assert_eq!(standings(&log)[4..6], [Standing::Doubtful; 2]);
 }

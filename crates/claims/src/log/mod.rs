@@ -2,6 +2,7 @@
 
 mod claim;
 mod error;
+mod queries;
 mod reading;
 mod rebuild;
 mod stream;
@@ -15,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::flaw::{Flaw, Flaws};
 use crate::id::{Nonce, Place, Position, Publisher};
-use crate::record::{Block, Body, Done, Entry, Fate, Part, Proof, Record};
+use crate::record::{Block, Body, Done, Entry, Part, Proof, Record};
 
 /// What the records up to a place amount to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -98,30 +99,6 @@ impl Log {
         Some(self.streams.get(&stream_created_ns)?.floor)
     }
 
-    /// Messages by which a stream that went back is noticed: when the connection was made, each
-    /// must be in the stream with its publish time, or deleted from it. They are the newest
-    /// claimed message, and that of each open claim.
-    pub fn witnesses(&self, stream_created_ns: i64) -> BTreeSet<Position> {
-        let stream = self.streams.get(&stream_created_ns);
-        let newest = stream.into_iter().flat_map(|stream| &stream.witnesses);
-        let blocks = self.claims.values().map(|claim| &claim.block);
-        let blocks = blocks.filter(|block| block.stream_created_ns == stream_created_ns);
-        let open = blocks.filter_map(|block| block.entries.last());
-        let open = open.map(|entry| (entry.stream_seq, entry.published_ns));
-        let position = |(stream_seq, published_ns)| Position {
-            stream_created_ns,
-            stream_seq,
-            published_ns,
-        };
-        newest.copied().chain(open).map(position).collect()
-    }
-
-    /// The place of the record that rewound a stream the last time; 0 when there is none.
-    pub fn rewound(&self, stream_created_ns: i64) -> u64 {
-        let stream = self.streams.get(&stream_created_ns);
-        stream.map_or(0, |stream| stream.rewound)
-    }
-
     /// Tokens that must not leave the window yet.
     pub fn tokens(&self) -> usize {
         self.tokens.len()
@@ -161,37 +138,15 @@ impl Log {
         }
     }
 
-    /// Reports whether a record says why something is stored. No row is stored but under the
-    /// claim that its message is in, and no dead letter for a row.
-    pub fn explains(&self, stored: &Stored) -> bool {
-        let Position {
-            stream_created_ns,
-            stream_seq,
-            ..
-        } = stored.position;
-        let stream = self.streams.get(&stream_created_ns);
-        let is_in_doubt = stream.is_some_and(|stream| stream_seq <= stream.doubt);
-        let claim = match self.standing(stored.position) {
-            Standing::Claimed(claim) => claim,
-            Standing::Other | Standing::Free => return is_in_doubt,
-            Standing::Done | Standing::Doubtful => return true,
-        };
-        let block = self.claims.get(&claim).map(|claim| &claim.block);
-        let entry = block.and_then(|block| block.entry(stream_seq));
-        let is_row = entry.is_some_and(|entry| entry.fate == Fate::Row);
-        match stored.claim {
-            Some(stored) => is_row && stored == claim,
-            None => !is_row,
-        }
-    }
-
     /// Reads the record at `seq`.
     ///
     /// # Errors
     /// When it does not follow the one before. Nothing of it counts then.
     pub fn read(&mut self, seq: u64, record: &Record) -> Result<(), LogError> {
         if seq <= self.tip.seq {
-            return Err(LogError::Lost { seq });
+            // The same record once more says nothing: a consumer that begins again repeats some.
+            let is_same = self.has_read(Place { seq, id: record.id });
+            return is_same.then_some(()).ok_or(LogError::Lost { seq });
         }
         if let Body::Snapshot(snapshot) = &record.body {
             return self.begin(seq, record.id, snapshot);
@@ -245,6 +200,18 @@ impl Log {
             }
             Body::Rewound(_) => {}
             Body::Connected => self.barrier = seq,
+            // However late it comes: what is done no more is looked up. What was found before may
+            // be what the table has lost, and what was free then may have landed since.
+            Body::Reopened {
+                stream_created_ns,
+                first,
+                last,
+            } => {
+                self.barrier = seq;
+                if let Some(stream) = self.streams.get_mut(stream_created_ns) {
+                    stream.reopen(&(*first..=*last));
+                }
+            }
         }
     }
 
@@ -342,7 +309,7 @@ impl Log {
         let Some(claim) = self.claims.remove(&id) else {
             return;
         };
-        let stream_created_ns = claim.block.stream_created_ns;
+        let (stream_created_ns, table) = (claim.block.stream_created_ns, claim.block.table);
         let sequences: BTreeSet<u64> = parts.iter().flat_map(Part::sequences).collect();
         let all = claim.block.entries.iter().map(|entry| entry.stream_seq);
         let done = all.filter(|seq| !sequences.contains(seq));
@@ -351,6 +318,8 @@ impl Log {
             let block = Block {
                 stream_created_ns,
                 fence: part.fence,
+                // Where the table is another one meanwhile, only the first try of a part is sent.
+                table,
                 entries: part.entries.clone(),
             };
             self.insert(part.id, publisher, block);

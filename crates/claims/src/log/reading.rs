@@ -7,6 +7,10 @@ use crate::flaw::Flaw;
 use crate::id::{Nonce, Place};
 use crate::record::{Body, Record, Snapshot};
 
+/// Streams without an open claim that a snapshot keeps: those that were created last. The others
+/// are long deleted. One of them that an operator restored all the same would begin at its first
+/// message again.
+const STREAMS_MAX: usize = 64;
 /// Places that a reader remembers, to find a record of a publisher that had read another log.
 const RECENT_PLACES_MAX: usize = 1024;
 
@@ -18,6 +22,12 @@ impl Log {
             for stream in streams.values_mut() {
                 stream.done = RangeInclusiveSet::new();
             }
+        }
+        let spare = streams.len().saturating_sub(STREAMS_MAX);
+        let without = streams.iter().filter(|(_, stream)| stream.open.is_empty());
+        let oldest: Vec<i64> = without.map(|(created, _)| *created).take(spare).collect();
+        for created in oldest {
+            streams.remove(&created);
         }
         Snapshot {
             covers: self.tip,
@@ -81,6 +91,11 @@ impl Log {
         if self.recent.len() > RECENT_PLACES_MAX {
             self.recent.pop_front();
         }
+    }
+
+    /// Reports whether a record was read at a place, among the newest.
+    pub(super) fn has_read(&self, place: Place) -> bool {
+        self.recent.contains(&place)
     }
 
     /// Reports whether a publisher may have read `place` in this log. A place that was

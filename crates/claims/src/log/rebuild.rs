@@ -17,6 +17,14 @@ pub struct Rebuild {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AllFencesOver(());
 
+impl AllFencesOver {
+    /// Judges by the last fence of all claims that may be under way: see
+    /// [`crate::FenceOver::judge`].
+    pub fn judge(last: i64, now: i64, late: i64) -> Option<Self> {
+        (now > last.saturating_add(late)).then_some(Self(()))
+    }
+}
+
 impl Rebuild {
     /// Begins with what the process had read.
     pub fn new(known: Log) -> Self {
@@ -38,15 +46,18 @@ impl Rebuild {
                 return Err(LogError::Renewed { seq });
             }
         }
-        match self.remaining.read(seq, record) {
+        let is_first = self.remaining.tip() == Place::START;
+        let result = self.remaining.read(seq, record);
+        match result {
             // The record is void, and what follows is not.
-            Err(LogError::Lost { .. } | LogError::Announced { .. }) => {
-                let id = record.id;
-                self.remaining.advance(Place { seq, id });
-                Ok(())
-            }
-            result => result,
+            Err(LogError::Lost { .. } | LogError::Announced { .. }) => {}
+            // Its snapshot was purged: no record counts.
+            Err(LogError::Gap { .. }) if is_first => {}
+            result => return result,
         }
+        let id = record.id;
+        self.remaining.advance(Place { seq, id });
+        Ok(())
     }
 
     /// Judges whether the fences of all claims are over. Those that nobody remembers were
@@ -59,16 +70,14 @@ impl Rebuild {
         now: i64,
         late: i64,
     ) -> Option<AllFencesOver> {
-        let logs = [&self.known, &self.remaining].into_iter();
-        let fences = logs.flat_map(|log| log.claims.values().map(|claim| claim.block.fence));
-        let last = fences.fold(since.saturating_add(longest), i64::max);
-        (now > last.saturating_add(late)).then_some(AllFencesOver(()))
+        let known = self.known.last_fence().max(self.remaining.last_fence());
+        AllFencesOver::judge(known.max(since.saturating_add(longest)), now, late)
     }
 
     /// Makes the snapshot with which the log begins anew. `last` are the last messages that the
     /// table and the dead letters have of each stream, asked since the fences are over. Done is
-    /// what was done; no claim stays open, and everything else up to `last` and to what was
-    /// claimed is in doubt: it is looked up before it is claimed. The record is published on
+    /// what the log still has as done; no claim stays open, and everything else up to `last` and to
+    /// what was claimed is in doubt: it is looked up before it is claimed. The record is published on
     /// condition that the log's last record is the last one that was read.
     pub fn record(
         &self,

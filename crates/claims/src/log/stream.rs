@@ -56,6 +56,34 @@ impl Stream {
         all.into_iter().fold(0, u64::max)
     }
 
+    /// The free sequences right above the floor, where some above them are done or they are in
+    /// doubt.
+    pub fn stuck(&self) -> Option<RangeInclusive<u64>> {
+        let free = self.floor.checked_add(1)?;
+        let done = self.done.first().map(|range| *range.start());
+        let open = self
+            .open
+            .first_range_value()
+            .map(|(range, _)| *range.start());
+        let end = match (done, open) {
+            (Some(done), Some(open)) => done.min(open) - 1,
+            (Some(done), None) => done - 1,
+            (None, Some(open)) => self.doubt.min(open - 1),
+            (None, None) => self.doubt,
+        };
+        (free <= end).then_some(free..=end)
+    }
+
+    /// The sequences at which a record must explain what is stored, by rising ranges.
+    pub fn to_explain(&self) -> Vec<RangeInclusive<u64>> {
+        let mut all = RangeInclusiveSet::new();
+        if let Some(above) = self.floor.max(self.doubt).checked_add(1) {
+            all.extend(self.done.gaps(&(above..=u64::MAX)));
+        }
+        all.extend(self.open.iter().map(|(range, _)| range.clone()));
+        all.into_iter().collect()
+    }
+
     /// Counts nothing above a message as done, since the stream has other messages there. Void
     /// while a claim above it is open.
     pub fn rewind(&mut self, to: u64, published_ns: i64, place: u64) {
@@ -101,19 +129,17 @@ impl Stream {
         self.raise();
     }
 
-    /// Joins another reading of the stream. Done is what is done in one of them, unless only
-    /// one was rewound. What is claimed is in doubt.
-    pub fn merge(&mut self, other: &Self) {
-        self.doubt = self.last().max(other.last());
-        if self.rewound == other.rewound {
-            self.floor = self.floor.max(other.floor);
-            self.done.extend(other.done.iter().cloned());
-        } else {
-            self.floor = self.floor.min(other.floor);
+    /// Joins what a process had read of the stream before the log lost records. Done is what this
+    /// reading has as done, unless only one was rewound: what was done later may be lost with the
+    /// records, as where the dead letters went back too, and is in doubt like all that was claimed.
+    pub fn merge(&mut self, known: &Self) {
+        self.doubt = self.last().max(known.last());
+        if self.rewound != known.rewound {
+            self.floor = self.floor.min(known.floor);
             self.done.clear();
         }
         // Where two differ, the stream has one of them at most, and went back.
-        self.witnesses.extend(&other.witnesses);
+        self.witnesses.extend(&known.witnesses);
         self.open.clear();
         self.raise();
     }
@@ -125,6 +151,24 @@ impl Stream {
             self.done.insert(range);
         }
         self.raise();
+    }
+
+    /// Counts done sequences of a range as free and in doubt: the table may have lost their rows.
+    /// Sequences in open claims stay there.
+    pub fn reopen(&mut self, range: &RangeInclusive<u64>) {
+        let first = (*range.start()).max(1);
+        let last = (*range.end()).min(self.last());
+        if first > last {
+            return;
+        }
+        if first <= self.floor {
+            if last < self.floor {
+                self.done.insert(last + 1..=self.floor);
+            }
+            self.floor = first - 1;
+        }
+        self.done.remove(first..=last);
+        self.doubt = self.doubt.max(last);
     }
 
     /// Raises the floor over what is done right above it.
@@ -168,6 +212,60 @@ mod tests {
         stream.finish_free(7..=8);
         assert_eq!(stream.floor, 9);
         assert!(stream.done.is_empty() && stream.open.is_empty());
+    }
+
+    #[test]
+    fn what_is_claimed_or_free_needs_an_explanation_and_nothing_else() {
+        let mut stream = Stream::new(4);
+        stream.doubt = 7;
+        assert_eq!(stream.stuck(), Some(5..=7));
+        stream.open([6, 12, 13].into_iter(), Nonce(1));
+        assert_eq!(stream.stuck(), Some(5..=5));
+        stream.open([9, 10].into_iter(), Nonce(2));
+        stream.finish([9, 10].into_iter());
+        assert_eq!(stream.to_explain(), [6..=6, 8..=8, 11..=u64::MAX]);
+        stream.finish_free(5..=5);
+        stream.finish([6].into_iter());
+        assert_eq!(stream.stuck(), Some(7..=8));
+        stream.finish_free(7..=8);
+        // Nothing above it is done, and it is not in doubt.
+        assert_eq!((stream.floor, stream.stuck()), (10, None));
+    }
+
+    #[test]
+    fn what_is_reopened_is_in_doubt_and_what_is_around_it_stays_done() {
+        let mut stream = Stream::new(9);
+        stream.open([11, 12].into_iter(), Nonce(1));
+        stream.finish([12].into_iter());
+        stream.reopen(&(4..=6));
+        assert_eq!(
+            (stream.floor, stream.doubt, stream.stuck()),
+            (3, 6, Some(4..=6))
+        );
+        assert!(stream.is_done(7) && stream.is_done(9) && stream.is_done(12));
+        stream.finish_free(4..=6);
+        assert_eq!((stream.floor, stream.stuck()), (9, Some(10..=10)));
+        // The open claim keeps what it has, and nothing above the last sequence is in doubt.
+        stream.reopen(&(0..=u64::MAX));
+        assert_eq!((stream.floor, stream.doubt), (0, 12));
+        assert_eq!(stream.claim(11), Some(Nonce(1)));
+        assert_eq!(stream.stuck(), Some(1..=10));
+        stream.finish([11].into_iter());
+        assert!(stream.is_done(11) && !stream.is_done(12));
+    }
+
+    #[test]
+    fn what_was_done_in_lost_records_only_is_in_doubt() {
+        let mut remaining = Stream::new(4);
+        let mut known = remaining.clone();
+        known.finish([5, 6].into_iter());
+        remaining.merge(&known);
+        assert_eq!((remaining.floor, remaining.doubt), (4, 6));
+        assert_eq!(remaining.stuck(), Some(5..=6));
+        known.rewound = 7;
+        known.floor = 2;
+        remaining.merge(&known);
+        assert_eq!((remaining.floor, remaining.stuck()), (2, Some(3..=6)));
     }
 
     #[test]

@@ -37,7 +37,7 @@ fn body() -> impl Strategy<Value = Body> {
     prop_oneof![
         1 => Just(Body::Nothing),
         6 => (0i64..9, entries()).prop_map(|(fence, entries)| {
-            Body::Claim(Block { stream_created_ns: CREATED, fence, entries })
+            Body::Claim(Block { stream_created_ns: CREATED, fence, table: 0, entries })
         }),
         2 => nonce().prop_map(Body::Takeover),
         2 => (nonce(), parts()).prop_map(|(claim, parts)| Body::Split { claim, parts }),
@@ -45,6 +45,9 @@ fn body() -> impl Strategy<Value = Body> {
             .prop_map(|(claim, parts, lost)| Body::Settled { claim, parts, lost }),
         1 => (0u64..9, 0u64..9).prop_map(|(first, last)| {
             Body::Absent { stream_created_ns: CREATED, first, last }
+        }),
+        1 => (0u64..9, 0u64..9).prop_map(|(first, last)| {
+            Body::Reopened { stream_created_ns: CREATED, first, last }
         }),
     ]
 }
@@ -129,8 +132,12 @@ proptest! {
         let mut before = standings(&Log::new());
         for end in 1..=records.len() {
             let now = standings(&read(&records[..end]).0);
+            let is_reopened = matches!(records[end - 1].body, Body::Reopened { .. });
             for (before, now) in before.iter().zip(&now) {
                 match before {
+                    Standing::Done if is_reopened => {
+                        prop_assert!([Standing::Done, Standing::Doubtful].contains(now));
+                    }
                     Standing::Done => prop_assert_eq!(*now, Standing::Done),
                     Standing::Claimed(_) | Standing::Other => {
                         prop_assert_ne!(*now, Standing::Free);
@@ -231,6 +238,7 @@ fn a_log_that_goes_on_elsewhere_is_noticed() {
     };
     let mut log = Log::new();
     log.read(1, &record(5, Place::START)).unwrap();
+    assert_eq!(log.read(1, &record(5, Place::START)), Ok(()));
     let at = |seq, id| Place { seq, id: Nonce(id) };
     let mut read = |seq, tip| log.read(seq, &record(6, tip));
     assert_eq!(read(1, Place::START), Err(LogError::Lost { seq: 1 }));

@@ -53,6 +53,7 @@ impl Explored {
         Block {
             stream_created_ns: CREATED,
             fence: world.now + 1,
+            table: 0,
             entries: messages.map(entry).collect(),
         }
     }
@@ -176,6 +177,7 @@ impl Explored {
             gone: &gone,
             unfit: &BTreeSet::new(),
             blames_rows: true,
+            is_slow: false,
         };
         let [id, one, two] = [(); 3].map(|()| Nonce(world.fresh(node)));
         let mut nonces = match self.breach {

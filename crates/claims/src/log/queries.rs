@@ -1,0 +1,130 @@
+//! Questions of a process to what it has read of the log.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+use super::{Log, Standing, Stored};
+use crate::id::Position;
+use crate::record::Fate;
+
+/// Ranges that [`Log::to_explain`] gives at most; beyond that it joins neighbors.
+const RANGES_MAX: usize = 256;
+
+impl Log {
+    /// Messages by which a stream that went back is noticed: when the connection was made, each
+    /// must be in the stream with its publish time, or deleted from it. They are the newest
+    /// claimed message, and that of each open claim.
+    pub fn witnesses(&self, stream_created_ns: i64) -> BTreeSet<Position> {
+        let stream = self.streams.get(&stream_created_ns);
+        let newest = stream.into_iter().flat_map(|stream| &stream.witnesses);
+        let blocks = self.claims.values().map(|claim| &claim.block);
+        let blocks = blocks.filter(|block| block.stream_created_ns == stream_created_ns);
+        let open = blocks.filter_map(|block| block.entries.last());
+        let open = open.map(|entry| (entry.stream_seq, entry.published_ns));
+        let position = |(stream_seq, published_ns)| Position {
+            stream_created_ns,
+            stream_seq,
+            published_ns,
+        };
+        newest.copied().chain(open).map(position).collect()
+    }
+
+    /// The place of the record that rewound a stream the last time; 0 when there is none.
+    pub fn rewound(&self, stream_created_ns: i64) -> u64 {
+        let stream = self.streams.get(&stream_created_ns);
+        stream.map_or(0, |stream| stream.rewound)
+    }
+
+    /// The last sequence of a stream that was ever claimed, done or in doubt.
+    pub fn last(&self, stream_created_ns: i64) -> u64 {
+        let stream = self.streams.get(&stream_created_ns);
+        stream.map_or(0, |stream| stream.last())
+    }
+
+    /// The sequences right above the floor that no claim names, where some above them are done, or
+    /// they are in doubt. They may have no message; or their messages were acked long ago, so
+    /// that the consumer delivers none of them.
+    pub fn stuck(&self, stream_created_ns: i64) -> Option<RangeInclusive<u64>> {
+        self.streams.get(&stream_created_ns)?.stuck()
+    }
+
+    /// Ranges of sequences at which a row or a dead letter needs a record that explains it: those
+    /// in open claims, and those above the floor and the doubt that are not done. The last range
+    /// has no end. The log explains all that is stored outside of them: see [`Self::explains`].
+    pub fn to_explain(&self, stream_created_ns: i64) -> Vec<RangeInclusive<u64>> {
+        let Some(stream) = self.streams.get(&stream_created_ns) else {
+            return vec![0..=u64::MAX];
+        };
+        merged(stream.to_explain(), RANGES_MAX)
+    }
+
+    /// The last fence of a claim that is open, or whose token must stay in the window, in
+    /// ClickHouse's seconds; far in the past where there is none.
+    pub fn last_fence(&self) -> i64 {
+        let open = self.claims.values().map(|claim| claim.block.fence);
+        let tokens = self.tokens.values().copied();
+        tokens.chain(open).fold(i64::MIN, i64::max)
+    }
+
+    /// Reports whether a record says why something is stored. No row is stored but under the
+    /// claim that its message is in, and no dead letter for a row.
+    pub fn explains(&self, stored: &Stored) -> bool {
+        let Position {
+            stream_created_ns,
+            stream_seq,
+            ..
+        } = stored.position;
+        let stream = self.streams.get(&stream_created_ns);
+        let is_in_doubt = stream.is_some_and(|stream| stream_seq <= stream.doubt);
+        let claim = match self.standing(stored.position) {
+            Standing::Claimed(claim) => claim,
+            Standing::Other | Standing::Free => return is_in_doubt,
+            Standing::Done | Standing::Doubtful => return true,
+        };
+        let block = self.claims.get(&claim).map(|claim| &claim.block);
+        let entry = block.and_then(|block| block.entry(stream_seq));
+        let is_row = entry.is_some_and(|entry| entry.fate == Fate::Row);
+        match stored.claim {
+            Some(stored) => is_row && stored == claim,
+            None => !is_row,
+        }
+    }
+}
+
+/// Joins the neighbors with the smallest gaps until at most `max` ranges are left.
+fn merged(ranges: Vec<RangeInclusive<u64>>, max: usize) -> Vec<RangeInclusive<u64>> {
+    let excess = ranges.len().saturating_sub(max);
+    if excess == 0 {
+        return ranges;
+    }
+    let gap = |pair: &[RangeInclusive<u64>]| pair[1].start() - pair[0].end();
+    let mut gaps: Vec<u64> = ranges.windows(2).map(gap).collect();
+    gaps.sort_unstable();
+    let widest = gaps[excess - 1];
+    let mut all: Vec<RangeInclusive<u64>> = Vec::new();
+    for range in ranges {
+        match all.last_mut() {
+            Some(last) if range.start() - last.end() <= widest => {
+                *last = *last.start()..=*range.end();
+            }
+            _ => all.push(range),
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbors_with_the_smallest_gaps_are_joined() {
+        let ranges = vec![1..=2, 4..=5, 100..=110, 113..=200, 900..=u64::MAX];
+        assert_eq!(merged(ranges.clone(), 5), ranges);
+        assert_eq!(
+            merged(ranges.clone(), 4),
+            [1..=5, 100..=110, 113..=200, 900..=u64::MAX]
+        );
+        assert_eq!(merged(ranges, 3), [1..=5, 100..=200, 900..=u64::MAX]);
+    }
+}
