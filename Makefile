@@ -1,6 +1,6 @@
 # `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos lint fmt install deb deny fuzz memory model bench bench-micro bench-serve bench-wallets up down status
+.PHONY: help demo test chaos upgrade lint fmt install deb deny fuzz memory model bench bench-micro bench-serve bench-wallets up down status
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,10 +17,21 @@ test: ## every test, against real servers that the tests start themselves
 	python3 -m unittest discover --start-directory infra/helm
 	python3 -m unittest discover --start-directory infra/examples
 
-chaos: ## the proof under faults, seeded: SEED=7 MINUTES=10 (each case) RATE=4000 CASE=cluster
+chaos: ## the proof under faults, seeded: SEED=7 MINUTES=10 (each case) RATE=2000 CASE=cluster PUT_BACK=1
 	infra/local/stack fetch
 	cargo test --locked --test chaos -- --all $(CASE) \
-		$(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(RATE),--rate $(RATE))
+		$(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(RATE),--rate $(RATE)) \
+		$(if $(PUT_BACK),--put-back)
+
+# The release before the claims log is built in a worktree of its own, once.
+OLD_RELEASE = e1f4de3
+OLD = target/$(OLD_RELEASE)
+upgrade: ## from the release before the claims log to this one and back, under load
+	infra/local/stack fetch
+	test -d $(OLD) || git worktree add --detach $(OLD) $(OLD_RELEASE)
+	cargo build --locked --manifest-path $(OLD)/Cargo.toml --target-dir $(OLD)/target
+	RISKSIGNAL_OLD_BINARY=$(CURDIR)/$(OLD)/target/debug/risksignal \
+		cargo test --locked --test it -- upgrade:: --nocapture
 
 lint: ## format and clippy, warnings are errors
 	cargo fmt --check
@@ -83,11 +94,12 @@ memory: ## 5 GiB through a daemon that may have 256 MiB resident, ClickHouse slo
 
 # The daemon is built by itself: what cargo builds along with a benchmark has the fault points.
 BENCH_DAEMON = target/bench/risksignal
-bench: ## measure throughput, cost and latency: QUICK=1 (a minute), ARGS="--only latency --help"
+bench: ## measure throughput, cost and latency: QUICK=1 (a minute), OLD=path/of/a/release, ARGS="--only latency --help"
 	infra/local/stack fetch
 	cargo build --release --locked
 	install -D target/release/risksignal $(BENCH_DAEMON)
-	cargo bench --locked --bench end_to_end -- --daemon $(BENCH_DAEMON) $(if $(QUICK),--quick) $(ARGS)
+	cargo bench --locked --bench end_to_end -- --daemon $(BENCH_DAEMON) $(if $(OLD),--daemon old=$(OLD)) \
+		$(if $(QUICK),--quick) $(ARGS)
 
 bench-micro: ## measure decoding and encoding by themselves
 	cargo bench --locked --bench micro

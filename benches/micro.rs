@@ -126,7 +126,7 @@ fn encode_rows(bencher: Bencher<'_, '_>, source: Source) {
         .counter(BytesCount::new(sample.bytes()))
         .counter(ItemsCount::new(signals.len()))
         .bench_local(|| {
-            let block = Block::new(rows(black_box(&signals), &sample));
+            let block = Block::new(uuid::Uuid::nil(), rows(black_box(&signals), &sample));
             block
                 .chunks(u32::MAX, 256 * 1024)
                 .for_each(|chunk| drop(black_box(chunk)));
@@ -138,7 +138,7 @@ fn rows(signals: &[(Signal<'_>, &Bytes)], like: &Rows) -> Rows {
         subject: "signals.transaction",
         stream_created_ns: 1_764_000_000_000_000_000,
         stream_seq: 123_456_789,
-        published_at_ms: 1_764_000_000_000,
+        published_ns: 1_764_000_000_000_000_000,
     };
     let mut rows = Rows::sized_like(like);
     for (signal, body) in signals {

@@ -56,8 +56,8 @@ async fn main() {
     for day in 1..arguments.millions {
         let seq = day * PRODUCED;
         let copy = format!(
-            "INSERT INTO raw_signals (event_time, source_id, event_type, payload, severity, trace_id, user_id, wallet_address, extra, payload_faults, subject, stream_created_at, stream_seq, published_at, insert_before)
-            SELECT event_time - INTERVAL {day} DAY, source_id, event_type, payload, severity, generateUUIDv4(), user_id, wallet_address, extra, payload_faults, subject, stream_created_at, stream_seq + {seq}, published_at - INTERVAL {day} DAY, now() + INTERVAL 1 HOUR
+            "INSERT INTO raw_signals (event_time, source_id, event_type, payload, severity, trace_id, user_id, wallet_address, extra, payload_faults, subject, stream_created_at, stream_seq, published_at)
+            SELECT event_time - INTERVAL {day} DAY, source_id, event_type, payload, severity, generateUUIDv4(), user_id, wallet_address, extra, payload_faults, subject, stream_created_at, stream_seq + {seq}, published_at - INTERVAL {day} DAY
             FROM raw_signals WHERE stream_seq <= {PRODUCED}"
         );
         stack.clickhouse.execute(&copy).await;

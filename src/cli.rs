@@ -47,6 +47,11 @@ pub enum Command {
     /// Make the cache of wallets in Redis anew
     #[command(subcommand)]
     Cache(CacheCommand),
+    /// Land messages again that a restored table lacks
+    #[command(
+        after_help = "For a table that was restored to an earlier moment by itself. Waits until no insert that is under\nway can land, and then has the running daemons look each message up in the table and among the\ndead letters; what is in neither lands again, as far as the stream still has it. Rows that were\nerased on purpose come back, so it asks first."
+    )]
+    Reingest(ReingestArgs),
     /// Create or upgrade the ClickHouse schema
     #[command(
         after_help = "Applies the migrations whose numbers the table schema_migrations does not have. A schema that a\nnewer release migrated stays as it is, and is named."
@@ -96,6 +101,22 @@ impl RunArgs {
         #[cfg(not(feature = "fault-points"))]
         FaultPoints::default()
     }
+}
+
+/// Arguments of `risksignal reingest`.
+#[derive(Debug, Args)]
+pub struct ReingestArgs {
+    /// Sequence of the first message in the stream
+    #[arg(long, value_name = "SEQUENCE")]
+    pub from: u64,
+
+    /// Sequence of the last message [default: the last one of the stream]
+    #[arg(long, value_name = "SEQUENCE")]
+    pub to: Option<u64>,
+
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// Arguments of `risksignal migrate`.

@@ -7,10 +7,20 @@
 pub enum Point {
     /// A message is about to be decoded.
     Decoding,
+    /// The log has a claim, nothing of it is sent.
+    ClaimAppended,
+    /// The log has the announcement of a takeover, nothing is sent.
+    TakeoverAnnounced,
+    /// The log has a split, nothing of its parts is sent.
+    SplitAppended,
+    /// The log has a settlement, nothing of its parts is sent.
+    SettledAppended,
     /// All bytes of an insert are sent, the answer has not come.
     InsertSent,
     /// ClickHouse has answered an insert, nothing is acked.
     InsertAnswered,
+    /// The log says that a claim is done, nothing is acked.
+    DoneAppended,
     /// The stream has a dead letter, the message is not acked.
     LetterPublished,
     /// A message is about to be acked.

@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod cache;
+pub mod claiming;
 pub mod cli;
 pub mod command;
 pub mod contract;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
+use risksignal::claiming::Lost;
 use risksignal::cli::{Cli, Command};
 use risksignal::reload::Reload;
 use risksignal::settings::Settings;
@@ -16,6 +17,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// EX_CONFIG of sysexits.h.
 const EXIT_CONFIG: u8 = 78;
+/// EX_TEMPFAIL of sysexits.h: the claims log was lost and rebuilt, and the next process goes on.
+const EXIT_LOST: u8 = 75;
 /// EX_SOFTWARE of sysexits.h.
 const EXIT_DEFECT: i32 = 70;
 
@@ -46,6 +49,9 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             error!(error = format!("{error:#}"), "Failed");
+            if error.is::<Lost>() {
+                return ExitCode::from(EXIT_LOST);
+            }
             ExitCode::FAILURE
         }
     }
@@ -78,6 +84,7 @@ async fn start(command: Command, settings: Settings, reload: Reload) -> Result<E
             return Ok(ExitCode::from(command::schema::schema(&schema, &settings)?));
         }
         Command::Cache(cache) => command::cache::cache(&cache, &settings, shutdown).await?,
+        Command::Reingest(args) => command::reingest::reingest(&args, &settings).await?,
         Command::Migrate(args) => command::migrate::migrate(&args, &settings).await?,
         Command::Check => return Ok(ExitCode::from(command::check::check(&settings).await)),
         Command::Status(args) => {

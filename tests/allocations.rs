@@ -50,7 +50,7 @@ fn encode(messages: &[Message], limits: &Limits, rows: &mut Rows) {
             subject: &message.subject,
             stream_created_ns: 1_764_000_000_000_000_000,
             stream_seq,
-            published_at_ms: 1_764_000_000_000,
+            published_ns: 1_764_000_000_000_000_000,
         };
         rows.push(&signal, &message.body, &origin);
     }

@@ -73,15 +73,9 @@ fn assert_only_in(allowed: &[&str], words: &[&str]) {
 fn only_the_ack_stage_settles_a_message() {
     assert_only_in(
         &["src/pipeline/ack.rs", "src/pipeline/in_flight.rs"],
-        &[
-            ".settle()",
-            "+ACK",
-            "+NAK",
-            "+TERM",
-            ".ack()",
-            ".double_ack()",
-        ],
+        &[".settle()", "+ACK", "+TERM", ".ack()", ".double_ack()"],
     );
+    assert_only_in(&["src/pipeline/keep_alive.rs"], &["-NAK", "+WPI"]);
 }
 
 #[test]
@@ -90,7 +84,7 @@ fn only_the_pipeline_makes_channels() {
     // settings in force are no queue. What goes to the cache is no part of the pipeline.
     assert_only_in(
         &[
-            "src/pipeline/mod.rs",
+            "src/pipeline/wiring.rs",
             "src/cache/queue.rs",
             "src/command/produce/source.rs",
             "src/reload.rs",

@@ -123,6 +123,16 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The candidates in the order of a round: every other round the other way around, so that none
+    /// is always the first on a fresh machine.
+    pub fn turns(&self, round: usize) -> Vec<&Candidate> {
+        let mut candidates: Vec<&Candidate> = self.candidates.iter().collect();
+        if round.is_multiple_of(2) {
+            candidates.reverse();
+        }
+        candidates
+    }
+
     pub fn wants(&self, part: Part) -> bool {
         self.parts.contains(&part)
     }

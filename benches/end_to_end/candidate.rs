@@ -10,6 +10,8 @@ pub struct Candidate {
     /// What it is called in the table.
     pub label: String,
     pub program: PathBuf,
+    /// The program that makes its table; `None` for a competitor.
+    pub risksignal: Option<PathBuf>,
     pub arguments: Vec<String>,
     /// On top of the environment that says where the servers are.
     pub environment: Vec<(String, String)>,
@@ -37,6 +39,7 @@ pub fn variants(
         let plain = Candidate {
             label: label.clone(),
             program: path.clone(),
+            risksignal: Some(path.clone()),
             arguments: vec!["run".to_owned()],
             environment: common.clone(),
         };
@@ -65,6 +68,7 @@ pub fn competitor(text: &str) -> Result<Candidate> {
     Ok(Candidate {
         label: label.to_owned(),
         program: PathBuf::from("/bin/sh"),
+        risksignal: None,
         // The shell makes way, so that signals reach the program.
         arguments: vec!["-c".to_owned(), format!("exec {}", command.trim())],
         environment: std::env::vars().filter(|(key, _)| key == "PATH").collect(),

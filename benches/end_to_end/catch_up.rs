@@ -35,7 +35,7 @@ async fn catch_up(
     count: u64,
     report: &mut Report,
 ) -> Result<()> {
-    let target = world.target(stream).await?;
+    let target = world.target(stream, candidate).await?;
     let mut memory: Vec<(i64, f64)> = Vec::new();
     let outcome = async {
         let mut run = Run::start(world, &target, candidate, 1).await?;

@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use crate::harness::process::Process;
 
 use super::candidate::Candidate;
+use super::claims_log::ClaimsLog;
 use super::cost::{self, Servers};
 use super::part_log::{self, History};
 use super::world::{TABLE, Target, World};
@@ -55,6 +56,8 @@ pub struct Outcome {
     pub peak_mib: f64,
     pub ack_policy: AckPolicy,
     pub history: History,
+    /// What was appended to the claims log; `None` of a release without one.
+    pub claims_log: Option<ClaimsLog>,
 }
 
 /// Requests to JetStream's API can be listened to: the moment of the next pull, told by the
@@ -195,6 +198,7 @@ impl<'a> Run<'a> {
                 .await
                 .with_context(|| format!("{} does not end on SIGTERM", self.label))?;
         }
+        let claims_log = ClaimsLog::of(self.world, self.target).await;
         let sql = format!(
             "SELECT count(), uniqExact(stream_seq) FROM {}.{TABLE}",
             self.target.database
@@ -217,6 +221,7 @@ impl<'a> Run<'a> {
             peak_mib,
             ack_policy: info.config.ack_policy,
             history,
+            claims_log,
         })
     }
 }

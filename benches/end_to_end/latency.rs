@@ -26,13 +26,15 @@ const MAX: Metric = Metric::new("latency at {}/s, highest", "ms", 1);
 const PARTS: Metric = Metric::new("active parts at {}/s, at most", "", 0);
 const INSERTS: Metric = Metric::new("inserts at {}/s", "1/s", 1);
 const CPU: Metric = Metric::new("CPU of the consumer at {}/s", "% of a core", 1);
+const CPU_BROKER: Metric = Metric::new("CPU of the broker at {}/s", "% of a core", 1);
+const PEAK: Metric = Metric::new("peak resident memory at {}/s", "MiB", 0);
 const CPU_CLICKHOUSE: Metric = Metric::new("CPU of ClickHouse at {}/s", "% of a core", 1);
 
 /// Every round has every candidate at every rate.
 pub async fn measure(world: &World, plan: &Plan, report: &mut Report) -> Result<()> {
     for round in 1..=plan.rounds {
         for rate in &plan.rates {
-            for candidate in &plan.candidates {
+            for candidate in plan.turns(round) {
                 match hold(world, candidate, *rate, plan.hold).await {
                     Ok(held) => record(&candidate.label, *rate, &held, report),
                     Err(error) => report.invalid(format!("round {round}, {rate}/s: {error:#}")),
@@ -59,7 +61,7 @@ pub async fn hold(
     length: Duration,
 ) -> Result<Held> {
     let stream = world.stream().await?;
-    let target = world.target(&stream).await?;
+    let target = world.target(&stream, candidate).await?;
     let held = hold_on(world, &stream, &target, candidate, rate, length).await;
     world.clear(&target).await?;
     world.delete(&stream).await?;
@@ -135,4 +137,9 @@ fn record(label: &str, rate: u64, held: &Held, report: &mut Report) {
         CPU_CLICKHOUSE.at(rate),
         outcome.servers.clickhouse * percent,
     );
+    report.add(label, CPU_BROKER.at(rate), outcome.servers.broker * percent);
+    report.add(label, PEAK.at(rate), outcome.peak_mib);
+    if let Some(log) = outcome.claims_log {
+        log.record_at(label, rate, seconds, report);
+    }
 }

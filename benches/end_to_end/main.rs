@@ -10,6 +10,7 @@ mod arguments;
 mod batches;
 mod candidate;
 mod catch_up;
+mod claims_log;
 mod consume;
 mod cost;
 mod drain;

@@ -43,7 +43,7 @@ pub async fn measure(
         if !plan.wants(Part::Throughput) {
             continue;
         }
-        for candidate in &plan.candidates {
+        for candidate in plan.turns(round) {
             match consume(world, stream, candidate, 1, plan.count).await {
                 Ok(outcome) => {
                     let rate = record(&candidate.label, &outcome, plan.count, report);
@@ -94,7 +94,7 @@ pub async fn consume(
     instances: usize,
     count: u64,
 ) -> Result<Outcome> {
-    let target = world.target(stream).await?;
+    let target = world.target(stream, candidate).await?;
     let outcome = async {
         let mut run = Run::start(world, &target, candidate, instances).await?;
         let info = run.settled(|_| ()).await?;
@@ -119,5 +119,8 @@ fn record(label: &str, outcome: &Outcome, count: u64, report: &mut Report) -> f6
     let seconds = outcome.elapsed.as_secs_f64();
     report.add(label, INSERTS, outcome.history.insert_count() / seconds);
     report.add(label, ROWS, outcome.history.rows_median());
+    if let Some(log) = outcome.claims_log {
+        log.record(label, count, report);
+    }
     rate
 }

@@ -13,6 +13,7 @@ use crate::harness::clickhouse::{self, ClickHouse};
 use crate::harness::nats::Nats;
 
 use super::arguments::Plan;
+use super::candidate::Candidate;
 
 /// The daemon's own table name; each run has a database of its own.
 pub const TABLE: &str = "raw_signals";
@@ -46,6 +47,13 @@ pub struct Target {
     pub consumer: String,
     pub database: String,
     pub environment: Vec<(String, String)>,
+}
+
+impl Target {
+    /// The stream of claims, and the subject of its records; a release without claims has none.
+    pub fn claims_log(&self) -> String {
+        format!("{}_CLAIMS_{}_{TABLE}", self.stream, self.database)
+    }
 }
 
 impl World {
@@ -111,8 +119,9 @@ impl World {
         Ok(())
     }
 
-    /// A new consumer's name on a stream, and a new table.
-    pub async fn target(&self, stream: &Stream) -> Result<Target> {
+    /// A new consumer's name on a stream, and a new table as the candidate's release has it: an
+    /// older release refuses the table of a newer one.
+    pub async fn target(&self, stream: &Stream, candidate: &Candidate) -> Result<Target> {
         let number = self.next();
         let (consumer, database) = (format!("consumer-{number}"), format!("bench_{number}"));
         let variables = [
@@ -132,7 +141,8 @@ impl World {
             database,
             environment,
         };
-        self.risksignal(&["migrate"], &target.environment).await?;
+        let program = candidate.risksignal.as_ref().unwrap_or(&self.risksignal);
+        self.run(program, &["migrate"], &target.environment).await?;
         Ok(target)
     }
 
@@ -145,6 +155,7 @@ impl World {
         let advisories = format!("{}_DLQ_ADVISORIES_{}", target.stream, target.consumer);
         // Only there when a daemon was.
         let _ = self.jetstream.delete_stream(advisories).await;
+        let _ = self.jetstream.delete_stream(target.claims_log()).await;
         Ok(())
     }
 
@@ -152,7 +163,8 @@ impl World {
     pub async fn produce(&self, stream: &Stream, arguments: &[&str]) -> Result<()> {
         let mut all = vec!["produce"];
         all.extend(arguments);
-        self.risksignal(&all, &self.nats_environment(stream)).await
+        let environment = self.nats_environment(stream);
+        self.run(&self.risksignal, &all, &environment).await
     }
 
     fn nats_environment(&self, stream: &Stream) -> Vec<(String, String)> {
@@ -169,8 +181,13 @@ impl World {
             .to_vec()
     }
 
-    async fn risksignal(&self, arguments: &[&str], environment: &[(String, String)]) -> Result<()> {
-        let mut command = Command::new(&self.risksignal);
+    async fn run(
+        &self,
+        risksignal: &Path,
+        arguments: &[&str],
+        environment: &[(String, String)],
+    ) -> Result<()> {
+        let mut command = Command::new(risksignal);
         command
             .args(arguments)
             .env_clear()

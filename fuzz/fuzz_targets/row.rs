@@ -15,7 +15,7 @@ use risksignal::store::{Block, Rows};
 use uuid::Uuid;
 
 /// What the table has, written down once more: (name, type) in the order of the row.
-const COLUMNS: [(&str, &str); 15] = [
+const COLUMNS: [(&str, &str); 17] = [
     ("event_time", "DateTime64(3, 'UTC')"),
     ("source_id", "LowCardinality(String)"),
     ("event_type", "LowCardinality(String)"),
@@ -30,7 +30,9 @@ const COLUMNS: [(&str, &str); 15] = [
     ("stream_created_at", "DateTime64(9, 'UTC')"),
     ("stream_seq", "UInt64"),
     ("published_at", "DateTime64(3, 'UTC')"),
-    ("insert_before", "DateTime('UTC')"),
+    ("published_sub_ms", "UInt32"),
+    ("claim", "UUID"),
+    ("fence", "DateTime('UTC')"),
 ];
 
 #[derive(Debug, Arbitrary)]
@@ -49,8 +51,9 @@ struct Input<'a> {
     subject: &'a str,
     stream_created_ns: i64,
     stream_seq: u64,
-    published_at_ms: i64,
-    insert_before: u32,
+    published_ns: i64,
+    claim: u128,
+    fence: u32,
     chunk_bytes: u16,
     fault: Option<(String, String)>,
 }
@@ -77,7 +80,7 @@ fuzz_target!(|input: Input<'_>| {
         subject: input.subject,
         stream_created_ns: input.stream_created_ns,
         stream_seq: input.stream_seq,
-        published_at_ms: input.published_at_ms,
+        published_ns: input.published_ns,
     };
     // Twice, since a row must end where the next one begins; the second as a copy.
     let mut first = Rows::default();
@@ -86,8 +89,8 @@ fuzz_target!(|input: Input<'_>| {
     rows.push(&signal, &body, &origin);
     rows.push_from(&first, 0);
     let bytes = rows.bytes();
-    let chunks: Vec<Bytes> = Block::new(rows)
-        .chunks(input.insert_before, input.chunk_bytes.into())
+    let chunks: Vec<Bytes> = Block::new(Uuid::from_u128(input.claim), rows)
+        .chunks(input.fence, input.chunk_bytes.into())
         .collect();
     let block = chunks.concat();
 
@@ -112,10 +115,7 @@ fn assert_reads_back(reader: &mut Reader<'_>, input: &Input<'_>, payload: &str) 
     assert_eq!(reader.text(), input.event_type);
     assert!(reader.text() == payload);
     assert_eq!(reader.bytes(), [input.severity]);
-    // Two halves, the high one first, each with its lowest byte first.
-    let high = u64::from_le_bytes(reader.bytes());
-    let low = u64::from_le_bytes(reader.bytes());
-    assert_eq!(u128::from(high) << 64 | u128::from(low), input.trace_id);
+    assert_eq!(reader.uuid(), input.trace_id);
     assert_eq!(reader.text(), input.user_id);
     assert_eq!(reader.text(), input.wallet_address);
     assert_eq!(reader.text(), input.extra);
@@ -125,8 +125,14 @@ fn assert_reads_back(reader: &mut Reader<'_>, input: &Input<'_>, payload: &str) 
     assert_eq!(reader.text(), input.subject);
     assert_eq!(i64::from_le_bytes(reader.bytes()), input.stream_created_ns);
     assert_eq!(u64::from_le_bytes(reader.bytes()), input.stream_seq);
-    assert_eq!(i64::from_le_bytes(reader.bytes()), input.published_at_ms);
-    assert_eq!(u32::from_le_bytes(reader.bytes()), input.insert_before);
+    let ms = i64::from_le_bytes(reader.bytes());
+    let below = u32::from_le_bytes(reader.bytes());
+    assert_eq!(
+        i128::from(ms) * 1_000_000 + i128::from(below),
+        input.published_ns.into()
+    );
+    assert_eq!(reader.uuid(), input.claim);
+    assert_eq!(u32::from_le_bytes(reader.bytes()), input.fence);
 }
 
 /// Reads RowBinary from the front.
@@ -137,6 +143,13 @@ impl<'a> Reader<'a> {
         let (bytes, rest) = self.0.split_first_chunk().expect("the row ends early");
         self.0 = rest;
         *bytes
+    }
+
+    /// Two halves, the high one first, each with its lowest byte first.
+    fn uuid(&mut self) -> u128 {
+        let high = u64::from_le_bytes(self.bytes());
+        let low = u64::from_le_bytes(self.bytes());
+        u128::from(high) << 64 | u128::from(low)
     }
 
     fn length(&mut self) -> usize {

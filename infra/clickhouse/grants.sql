@@ -11,8 +11,8 @@ CREATE USER IF NOT EXISTS risksignal IDENTIFIED WITH sha256_password BY {passwor
 
 -- Insert batches. With it goes the right to see the table's columns.
 GRANT INSERT ON risksignal.raw_signals TO risksignal;
--- Look up which messages have a row. The signals themselves stay unread.
-GRANT SELECT(stream_created_at, stream_seq) ON risksignal.raw_signals TO risksignal;
+-- Look up which messages have a row, and under which claim. The signals themselves stay unread.
+GRANT SELECT(stream_created_at, stream_seq, published_at, published_sub_ms, claim) ON risksignal.raw_signals TO risksignal;
 -- `risksignal serve` for tokens that read, and the cache (cache.url), need the signals themselves:
 --     GRANT SELECT ON risksignal.raw_signals TO risksignal;
 -- Look into materialized views of your own, which `risksignal check` names when they repeat rows; without it

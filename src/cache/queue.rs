@@ -131,7 +131,7 @@ mod tests {
                 subject: "signals.t",
                 stream_created_ns: 1,
                 stream_seq,
-                published_at_ms: 0,
+                published_ns: 0,
             };
             rows.push(&signal, &body, &origin);
         }

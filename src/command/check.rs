@@ -5,6 +5,8 @@ use std::io::{self, Write};
 
 use async_nats::Client;
 use async_nats::jetstream::Context;
+use async_nats::jetstream::stream::StorageType;
+use claims_log::LogStream;
 
 use crate::cache::Redis;
 use crate::jetstream::topology::{self, TopologyError};
@@ -22,6 +24,7 @@ enum Part {
     ClickHouse = 8,
     Schema = 16,
     Cache = 32,
+    Claims = 64,
 }
 
 impl Part {
@@ -33,6 +36,7 @@ impl Part {
             Self::ClickHouse => "clickhouse",
             Self::Schema => "schema",
             Self::Cache => "cache",
+            Self::Claims => "claims",
         }
     }
 }
@@ -72,11 +76,22 @@ fn print(name: &str, verdict: &str, what: impl Display) {
 pub async fn check(settings: &Settings) -> u8 {
     print("settings", "ok", "no faults");
     let mut report = Report::default();
-    match jetstream::connect(&settings.nats, "risksignal check").await {
-        Ok(client) => nats(&client, settings, &mut report).await,
+    match jetstream::connect_noting_denials(&settings.nats, "risksignal check").await {
+        Ok((client, denials)) => {
+            nats(&client, settings, &mut report).await;
+            for denied in denials.all() {
+                report.wrong(
+                    Part::Nats,
+                    format!(
+                        "nats.user {} is denied what is needed: {denied}; add the subject to its permissions (infra/nats/least-privilege.conf)",
+                        settings.nats.user
+                    ),
+                );
+            }
+        }
         Err(error) => {
             report.wrong(Part::Nats, error);
-            for part in [Part::Stream, Part::Consumer] {
+            for part in [Part::Stream, Part::Consumer, Part::Claims] {
                 report.wrong(part, "not checked, since NATS is away");
             }
         }
@@ -115,6 +130,50 @@ async fn nats(client: &Client, settings: &Settings, report: &mut Report) {
     let context = jetstream::context(client, &settings.nats);
     streams(&context, settings, report).await;
     consumer(&context, settings, report).await;
+    claims(&context, settings, report).await;
+}
+
+/// The claims log: that it keeps every record, and how full it is.
+async fn claims(context: &Context, settings: &Settings, report: &mut Report) {
+    let clickhouse = &settings.clickhouse;
+    let (database, table) = (&clickhouse.database, &clickhouse.table);
+    let log = LogStream::new(context.clone(), &settings.stream.name, database, table);
+    let info = match log.check().await {
+        Ok(Some(info)) => info,
+        Ok(None) => {
+            let told = format!("{} does not exist; `risksignal run` creates it", log.name());
+            return report.wrong(Part::Claims, told);
+        }
+        Err(error) => return report.wrong(Part::Claims, error),
+    };
+    let told = format!(
+        "{} keeps every record: {} since the newest snapshot, {} bytes",
+        log.name(),
+        info.state.messages,
+        info.state.bytes
+    );
+    match context.query_account().await {
+        Ok(account) => {
+            let (used, limit) = match info.config.storage {
+                StorageType::File => (account.storage, account.limits.max_storage),
+                StorageType::Memory => (account.memory, account.limits.max_memory),
+            };
+            match limit.and_then(|limit| u64::try_from(limit).ok()) {
+                Some(limit) if limit > 0 && used > limit / 10 * 9 => report.warn(
+                    "claims",
+                    format!(
+                        "{told}; JetStream's storage is nearly full ({used} of {limit} bytes), and nothing is inserted when no record can be stored: raise the account's bound, or give a stream a max_age"
+                    ),
+                ),
+                Some(limit) if limit > 0 => report.ok(
+                    Part::Claims,
+                    format!("{told}; the account uses {used} of {limit} bytes"),
+                ),
+                _ => report.ok(Part::Claims, told),
+            }
+        }
+        Err(error) => report.warn("claims", format!("{told}; {error}")),
+    }
 }
 
 async fn streams(context: &Context, settings: &Settings, report: &mut Report) {
@@ -150,54 +209,58 @@ async fn consumer(context: &Context, settings: &Settings, report: &mut Report) {
     let name = &settings.consumer.name;
     let found = async {
         let found = consumer::find(context, &settings.stream.name, name).await?;
-        if let Some(info) = &found {
-            consumer::check(&settings.stream.name, info, &settings.consumer)?;
-        }
+        let Some(info) = found else { return Ok(None) };
+        let policy = consumer::check(&settings.stream.name, &info)?;
         let lost = advisories::lost(context, settings).await?;
-        Ok::<_, TopologyError>(found.map(|info| (info, lost)))
+        Ok::<_, TopologyError>(Some((info, policy, lost)))
     };
     match found.await {
         Ok(None) => report.wrong(
             Part::Consumer,
             format!("{name} does not exist; `risksignal run` creates it"),
         ),
-        Ok(Some((_, lost))) if lost > 0 => report.wrong(
+        Ok(Some((_, _, lost))) if lost > 0 => report.wrong(
             Part::Consumer,
             format!(
                 "{name} has given up on messages, and the advisories on {lost} of them are lost, so that they may have neither row nor dead letter: {}",
                 advisories::LOST_REMEDY
             ),
         ),
-        Ok(Some((info, _))) => report.ok(
+        Ok(Some((info, policy, _))) => report.ok(
             Part::Consumer,
             format!(
                 "{name}, {} pending, {} delivered and not acked, {} delivered again; {}",
                 info.num_pending,
                 info.num_ack_pending,
                 info.num_redelivered,
-                acks(settings.consumer.ack_policy)
+                acks(policy, settings.consumer.ack_policy)
             ),
         ),
         Err(error) => report.wrong(Part::Consumer, error),
     }
 }
 
-/// Which ack policy is in force, and why.
-fn acks(policy: AckPolicy) -> &'static str {
-    match policy {
-        AckPolicy::Explicit => {
-            "an ack for each message (ack_policy explicit), since instances share them"
-        }
-        AckPolicy::All => {
-            "an ack for all messages before it (ack_policy all), since they go to one instance at a time, and others stand by"
-        }
-    }
+/// The ack policy in force, and the setting where it is another one.
+fn acks(policy: AckPolicy, setting: AckPolicy) -> String {
+    let meaning = match policy {
+        AckPolicy::Explicit => "an ack for each message",
+        AckPolicy::All => "an ack for all messages before it, without max_deliver",
+    };
+    let differs = if policy == setting {
+        String::new()
+    } else {
+        format!(
+            ", since the consumer exists; consumer.ack_policy is {}",
+            setting.as_str()
+        )
+    };
+    format!("{meaning} (ack_policy {}{differs})", policy.as_str())
 }
 
 async fn clickhouse(settings: &Settings, report: &mut Report) {
     let url = redacted_url(&settings.clickhouse.url);
     let store = match Store::new(&settings.clickhouse) {
-        Ok(store) => store,
+        Ok(store) => store.with_tokens(settings.tokens_needed()),
         Err(error) => {
             report.wrong(Part::ClickHouse, format!("{url}: {error}"));
             report.wrong(Part::Schema, "not checked, since ClickHouse was not asked");
@@ -259,9 +322,16 @@ async fn schema(store: &Store, verified: Result<(), SchemaError>, report: &mut R
         Ok(None) => "not made by `risksignal migrate`".to_owned(),
         Err(error) => return report.wrong(Part::Schema, error),
     };
+    let tokens = match store.window().await {
+        Ok(tokens) => tokens,
+        Err(error) => return report.wrong(Part::Schema, error),
+    };
     report.ok(
         Part::Schema,
-        format!("{} has every column, {version}", store.table()),
+        format!(
+            "{} has every column, keeps {tokens} deduplication tokens, {version}",
+            store.table()
+        ),
     );
     match store.repeating_views().await {
         Ok(views) => views.iter().for_each(|view| report.warn("views", view)),

@@ -1,12 +1,22 @@
 //! `risksignal migrate`: the ClickHouse schema, created or upgraded.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use anyhow::Result;
+use tokio::time::sleep;
 
 use crate::cli::MigrateArgs;
 use crate::settings::Settings;
+use crate::store::schema::SchemaError;
 use crate::store::{Store, migrations};
+
+/// Between two looks at a table that does not fit.
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+];
 
 /// Brings the schema up to date, or prints what that would run.
 ///
@@ -14,7 +24,7 @@ use crate::store::{Store, migrations};
 /// When ClickHouse fails, or the table does not fit afterwards.
 pub async fn migrate(args: &MigrateArgs, settings: &Settings) -> Result<()> {
     let mut stdout = io::stdout();
-    let store = Store::new(&settings.clickhouse)?;
+    let store = Store::new(&settings.clickhouse)?.with_tokens(settings.tokens_needed());
     if args.dry_run {
         for statement in store.pending().await? {
             writeln!(stdout, "{};\n", statement.trim_end())?;
@@ -35,6 +45,12 @@ pub async fn migrate(args: &MigrateArgs, settings: &Settings) -> Result<()> {
             migrations::NEWEST
         )?;
     }
-    store.verify().await?;
-    Ok(())
+    // Another process may be amid the same migrations.
+    for pause in PAUSES {
+        match store.verify().await {
+            Err(SchemaError::Mismatch { .. }) => sleep(pause).await,
+            verified => return Ok(verified?),
+        }
+    }
+    Ok(store.verify().await?)
 }

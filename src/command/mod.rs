@@ -5,6 +5,7 @@ pub mod check;
 pub mod dead_letters;
 pub mod migrate;
 pub mod produce;
+pub mod reingest;
 pub mod run;
 pub mod schema;
 pub mod serve;

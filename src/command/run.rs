@@ -13,7 +13,9 @@ use tracing::{error, info, warn};
 
 use crate::backoff::Backoff;
 use crate::cache::{Feed, Feeder, Redis};
+use crate::claiming::{self, Claiming, ClaimingError};
 use crate::cli::RunArgs;
+use crate::jetstream::topology::TopologyError;
 use crate::jetstream::{self, advisories, topology};
 use crate::ops::Ops;
 use crate::ops::health::{Dependency, Health};
@@ -75,10 +77,10 @@ async fn move_signals(
     let traces = Traces::start(&settings, &ops.metrics)?;
     let (cache, feeder) = cache(&settings, ops)?.unzip();
     let prepared = tokio::select! {
-        ends = prepare(args, &settings, ops, cache, &traces) => Some(ends?),
+        prepared = prepare(args, &settings, ops, cache, &traces) => Some(prepared?),
         () = shutdown.cancelled() => None,
     };
-    let Some(ends) = prepared else {
+    let Some((ends, mut claiming)) = prepared else {
         service_manager::stopping("Stopped before the start was complete").await;
         info!("Stopped before the start was complete");
         return Ok(());
@@ -94,7 +96,16 @@ async fn move_signals(
     };
     tokio::spawn(stopping);
     let feeding = feeder.map(|feeder| tokio::spawn(feeder.run()));
-    let totals = pipeline::run(ends, in_force, shutdown).await;
+    let stop = shutdown.child_token();
+    let totals = tokio::select! {
+        totals = pipeline::run(ends, in_force, stop.clone()) => totals,
+        error = claiming.ended() => {
+            // What is held counts no more, and nothing of it can be claimed or acked.
+            stop.cancel();
+            ops.health.down(Dependency::Jetstream, error.to_string());
+            return Err(claiming.rebuilt(error).await.into());
+        }
+    };
     if let Some(feeding) = feeding {
         // It ends when it has told what it was left.
         let aborts = feeding.abort_handle();
@@ -133,23 +144,33 @@ async fn prepare(
     ops: &Ops,
     cache: Option<Feed>,
     traces: &Traces,
-) -> Result<Ends> {
+) -> Result<(Ends, Claiming)> {
     let retry = Backoff::new(settings.clickhouse.retry_min, settings.clickhouse.retry_max);
-    let store = Store::new(&settings.clickhouse)?.with_fault_points(args.fault_points());
+    let store = Store::new(&settings.clickhouse)?
+        .with_tokens(settings.tokens_needed())
+        .with_fault_points(args.fault_points());
     make_ready(&store, args, settings, &ops.health, retry.clone()).await;
     let client = client(settings, &ops.health, retry.clone()).await;
     let context = jetstream::context(&client, &settings.nats);
-    let source = source(&client, &context, &store, settings, &ops.health, retry).await;
-    Ok(Ends {
+    // Before the consumer, which shows what was delivered.
+    let begin = || claiming::begin(&context, &store, settings);
+    until_ready(begin, &ops.health, retry.clone()).await;
+    let source = source(&client, &context, settings, &ops.health, retry.clone()).await;
+    let start = || claiming::start(&context, &store, settings);
+    let claiming = until_ready(start, &ops.health, retry).await;
+    let ends = Ends {
         client,
         context,
         source,
         store,
+        process: claiming.process.clone(),
+        reading: claiming.reading.clone(),
         cache,
         ops: ops.clone(),
         traces: traces.clone(),
         faults: args.fault_points(),
-    })
+    };
+    Ok((ends, claiming))
 }
 
 /// Ends once the store's schema is up to date and fits.
@@ -169,7 +190,7 @@ async fn make_ready(
         };
         health.checked(Err(&error));
         let pause = match error.remedy() {
-            Remedy::Wait | Remedy::Renew | Remedy::Halve => {
+            Remedy::Wait | Remedy::Late | Remedy::Halve => {
                 let pause = backoff.pause();
                 warn!(%error, retry_in_ms = ms(pause), "ClickHouse is not ready");
                 pause
@@ -195,7 +216,7 @@ async fn schema(store: &Store, migrate: bool) -> Result<(), SchemaError> {
             );
         }
     }
-    store.compare_clocks().await?;
+    store.learn_clock().await?;
     store.verify().await?;
     // A proxy may treat inserts otherwise than queries.
     Ok(store.probe_insert().await?)
@@ -245,7 +266,6 @@ async fn client(settings: &Settings, health: &Health, mut backoff: Backoff) -> C
 async fn source(
     client: &Client,
     context: &Context,
-    store: &Store,
     settings: &Settings,
     health: &Health,
     mut backoff: Backoff,
@@ -256,18 +276,48 @@ async fn source(
             // Before the consumer, which may give up on a message from then on.
             advisories::ensure(context, settings).await?;
             topology::check_fetch(client, &settings.consumer)?;
-            Source::find(context, store, settings).await
+            Source::ensure(context, settings).await
         };
         match found.await {
             Ok(source) => {
+                source.warn_of_policy(settings);
                 health.up(Dependency::Jetstream);
                 return source;
             }
             Err(error) => {
                 health.down(Dependency::Jetstream, error.to_string());
                 let pause = backoff.pause();
-                error!(%error, retry_in_ms = ms(pause), "JetStream is not as it should be; no signal is pulled until it is");
+                refused(&error, pause);
                 wait("JetStream", &error, pause).await;
+            }
+        }
+    }
+}
+
+/// Logs what is wrong with JetStream.
+fn refused(error: &TopologyError, pause: Duration) {
+    error!(%error, retry_in_ms = ms(pause), "JetStream is not as it should be; no signal is pulled until it is");
+}
+
+/// Tries until the claims log is ready.
+async fn until_ready<T>(
+    ready: impl AsyncFn() -> Result<T, ClaimingError>,
+    health: &Health,
+    mut backoff: Backoff,
+) -> T {
+    loop {
+        match ready().await {
+            Ok(ready) => return ready,
+            Err(error) => {
+                health.down(Dependency::Jetstream, error.to_string());
+                let pause = backoff.pause();
+                match &error {
+                    ClaimingError::Topology(error) => refused(error, pause),
+                    error => {
+                        error!(%error, retry_in_ms = ms(pause), "The claims log is not ready; no signal is pulled until it is");
+                    }
+                }
+                wait("the claims log", &error, pause).await;
             }
         }
     }

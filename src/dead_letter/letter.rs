@@ -41,6 +41,8 @@ pub struct Original<'a> {
     pub body: &'a Bytes,
     /// The stream it is in.
     pub stream: &'a str,
+    /// The table that it does not land in, with its database.
+    pub table: &'a str,
     /// When that stream was created: nanoseconds since the epoch.
     pub stream_created_ns: i64,
     /// Its sequence in the stream.
@@ -111,6 +113,14 @@ impl Letter {
         }
     }
 
+    /// The subject of its only message, or of its first part.
+    pub fn first_subject(&self) -> String {
+        match self.parts.len() {
+            0 | 1 => self.subject.clone(),
+            of => subject::of_part(&self.subject, 1, of as u64),
+        }
+    }
+
     /// The letter's own subject.
     pub fn subject(&self) -> &str {
         &self.subject
@@ -170,6 +180,7 @@ fn describe(
         (name::SUBJECT, original.subject.to_owned()),
         (name::STREAM, original.stream.to_owned()),
         (name::STREAM_CREATED, original.stream_created_ns.to_string()),
+        (name::TABLE, original.table.to_owned()),
         (name::SEQUENCE, original.sequence.to_string()),
         (
             name::PUBLISHED,
@@ -188,7 +199,7 @@ fn describe(
 }
 
 /// RFC 3339 in UTC, to the millisecond.
-fn rfc3339_ms(time: OffsetDateTime) -> String {
+pub(super) fn rfc3339_ms(time: OffsetDateTime) -> String {
     const FORMAT: &[BorrowedFormatItem<'_>] =
         format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     time.to_offset(time::UtcOffset::UTC)

@@ -11,13 +11,14 @@ mod letter;
 mod publish;
 mod read;
 mod scan;
+mod stored;
 mod stream;
 mod subject;
 
 pub use history::History;
 pub use intent::{Intended, Intent};
 pub use letter::{Letter, Original, Verdict};
-pub use publish::NotStored;
+pub use publish::{NotStored, is_of};
 pub use read::{Body, Head, PartNumber};
 pub use scan::{Scan, Scanned};
 pub use stream::{Letters, LettersError, Range, Whole};
@@ -38,6 +39,8 @@ pub mod name {
     pub const STREAM_CREATED: &str = "Risksignal-Stream-Created";
     /// Its sequence in that stream.
     pub const SEQUENCE: &str = "Risksignal-Sequence";
+    /// The table that it did not land in, with its database.
+    pub const TABLE: &str = "Risksignal-Table";
     /// When that stream took it (RFC 3339, milliseconds).
     pub const PUBLISHED: &str = "Risksignal-Published";
     /// When it was first judged dead (RFC 3339, milliseconds); a replay does not change that.

@@ -175,6 +175,22 @@ impl Part {
     }
 }
 
+/// Reports whether a stored message is the letter of a message with this body, or its first part,
+/// judged by what it holds of the body: headers can be forged. A letter of another table than
+/// `table` says nothing: the message may land in this one.
+pub fn is_of(letter: &StoredMessage, table: &str, body: &[u8]) -> bool {
+    let headers = letter.headers.as_ref().map(HeaderBlock::readable_headers);
+    let headers = headers.unwrap_or_default();
+    if text(&headers, name::TABLE).is_some_and(|other| other != table) {
+        return false;
+    }
+    let is_part = headers.get(name::PART).is_some();
+    without_headers(&headers, &letter.body).is_some_and(|held| match is_part {
+        true => body.starts_with(held),
+        false => held == body,
+    })
+}
+
 /// The original body of a whole letter. Whether the original headers are before it differs with the
 /// way in which the message was read.
 fn without_headers<'b>(headers: &HeaderMap, body: &'b Bytes) -> Option<&'b [u8]> {

@@ -48,6 +48,8 @@ pub struct Head {
     pub stream: String,
     /// When that stream was created: nanoseconds since the epoch.
     pub stream_created: String,
+    /// The table that it did not land in, with its database; empty in letters of older releases.
+    pub table: String,
     /// Its sequence there.
     pub stream_sequence: u64,
     /// When that stream took it.
@@ -99,6 +101,7 @@ impl Head {
             subject: text(name::SUBJECT),
             stream: text(name::STREAM),
             stream_created: text(name::STREAM_CREATED),
+            table: text(name::TABLE),
             stream_sequence: number(headers, name::SEQUENCE),
             published: text(name::PUBLISHED),
             first_seen: text(name::FIRST_SEEN),

@@ -116,6 +116,7 @@ mod tests {
             headers: Ok(&async_nats::HeaderMap::new()),
             body: &Bytes::new(),
             stream: "SIGNALS",
+            table: "t",
             stream_created_ns: 1,
             sequence: 2,
             published_at_ms: 3,

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::consumer;
 use super::topology::{self, TopologyError};
-use crate::settings::{self, Settings};
+use crate::settings::Settings;
 
 /// How long an advisory may be on its way to its stream.
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
@@ -59,15 +59,11 @@ pub const LOST_REMEDY: &str = "stop every instance, delete the consumer (`nats c
 /// The server counts a message as redelivered until it is acked or removed, also when it has
 /// given up on it, which is when it is no longer pending. With `consumer.max_deliver` at 1,
 /// nats-server 2.11 and later report none (<https://github.com/nats-io/nats-server/pull/6877>).
-/// Nothing is told where `consumer.ack_policy` is `all`: an ack for a single message would
-/// cover others, so the server counts one that it has given up on for ever.
+/// Nothing is told where the consumer's ack policy is `all`: there is no bound on deliveries.
 ///
 /// # Errors
 /// When the JetStream API fails.
 pub async fn lost(context: &Context, settings: &Settings) -> Result<u64, TopologyError> {
-    if settings.consumer.ack_policy == settings::AckPolicy::All {
-        return Ok(0);
-    }
     match without_advisory(context, settings).await? {
         0 => Ok(0),
         first => {
@@ -86,6 +82,9 @@ async fn without_advisory(context: &Context, settings: &Settings) -> Result<u64,
     let Some(consumer) = consumer::find(context, &stream.name, &consumer.name).await? else {
         return Ok(0);
     };
+    if consumer.config.ack_policy == AckPolicy::All {
+        return Ok(0);
+    }
     let left = left(context, settings).await?.unwrap_or(0);
     let given_up = consumer
         .num_redelivered

@@ -1,14 +1,15 @@
 //! The connection to NATS, which reconnects by itself for as long as the process lives.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::{
     Client, ConnectErrorKind, ConnectOptions, Event, ReconnectToServer, Server, ServerAddr,
     ServerInfo, jetstream,
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::settings::{self, Tls, redacted_url};
 use crate::tls::{self, Side, TlsError};
@@ -16,6 +17,9 @@ use crate::tls::{self, Side, TlsError};
 /// Slots of a subscription's channel. A pull never asks for more than it has room for, so
 /// this is only the ceiling that `consumer.fetch_messages` is checked against.
 pub const SUBSCRIPTION_CAPACITY: usize = 128 * 1024;
+
+/// Denied subjects that are kept.
+const DENIALS_MAX: usize = 64;
 
 /// Why NATS cannot be reached.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +48,45 @@ pub enum ConnectError {
         /// What to look at.
         advice: String,
     },
+}
+
+/// Subjects that the server has denied the user of a connection, in the server's words.
+#[derive(Debug, Clone, Default)]
+pub struct Denials(Arc<Mutex<BTreeSet<String>>>);
+
+impl Denials {
+    /// All so far.
+    pub fn all(&self) -> Vec<String> {
+        let denials = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        denials.iter().cloned().collect()
+    }
+
+    /// Takes note of a subject; reports whether it is the first time.
+    fn note(&self, denied: &str) -> bool {
+        let mut denials = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        denials.len() < DENIALS_MAX && denials.insert(denied.to_owned())
+    }
+}
+
+/// The subject that an error of the server denies, as `Publish to "x"`. JetStream does not answer a
+/// request that was denied, so nothing else says what is missing.
+fn denied(error: &str) -> Option<&str> {
+    const WORDS: &str = "permissions violation for ";
+    let at = error.to_ascii_lowercase().find(WORDS)?;
+    error.get(at + WORDS.len()..)
+}
+
+/// Connects once, and takes note of what the server denies.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_noting_denials(
+    nats: &settings::Nats,
+    client_name: &str,
+) -> Result<(Client, Denials), ConnectError> {
+    let denials = Denials::default();
+    let options = options(nats, client_name).event_callback(log_events(denials.clone()));
+    Ok((connect_with(nats, options).await?, denials))
 }
 
 /// Connects once. After that the client reconnects by itself, without limit; it reports
@@ -119,7 +162,7 @@ fn options(nats: &settings::Nats, client_name: &str) -> ConnectOptions {
         .request_timeout(Some(nats.request_timeout))
         .subscription_capacity(SUBSCRIPTION_CAPACITY)
         .reconnect_delay_callback(reconnect_delay)
-        .event_callback(log_events())
+        .event_callback(log_events(Denials::default()))
         .reconnect_to_server_callback(log_failures(side(nats)))
 }
 
@@ -218,7 +261,9 @@ fn reconnect_delay(attempts: usize) -> Duration {
 
 /// Tells of every change of the connection; of the first connect only at debug, since the
 /// command that connects says what it connected for.
-fn log_events() -> impl Fn(Event) -> std::future::Ready<()> + Send + Sync + 'static {
+fn log_events(
+    denials: Denials,
+) -> impl Fn(Event) -> std::future::Ready<()> + Send + Sync + 'static {
     let was_connected = AtomicBool::new(false);
     move |event| {
         match event {
@@ -230,7 +275,13 @@ fn log_events() -> impl Fn(Event) -> std::future::Ready<()> + Send + Sync + 'sta
                 subscription = sid,
                 "NATS subscription is full; what was dropped is delivered again"
             ),
-            Event::ServerError(error) => warn!(%error, "NATS server reports an error"),
+            Event::ServerError(error) => match denied(&error.to_string()) {
+                Some(denied) if denials.note(denied) => error!(
+                    denied,
+                    "NATS denies this user a subject that the daemon needs; add it to the user's permissions (infra/nats/least-privilege.conf)"
+                ),
+                _ => warn!(%error, "NATS server reports an error"),
+            },
             other => debug!(event = %other, "NATS client"),
         }
         std::future::ready(())

@@ -10,33 +10,32 @@ use async_nats::jetstream::{
 use super::topology::TopologyError;
 use crate::settings::{AckPolicy, Consumer};
 
-/// The only group of a consumer whose messages go to one instance at a time.
-pub const PRIORITY_GROUP: &str = "risksignal";
-/// The header that tells the instance which has the messages so, on each of them.
-pub const PIN_ID: &str = "Nats-Pin-Id";
-/// The server that knows of pinned clients, and newer ones.
-const PINNED_CLIENTS_SINCE: (i64, i64, i64) = (2, 11, 0);
+/// The priority group of a consumer that a release before the claims log created.
+const FORMER_GROUP: &str = "risksignal";
 
 /// Gets the durable pull consumer: created when absent, updated where only its time-outs or
-/// its bounds differ from the settings.
+/// its bounds differ from the settings. What exists keeps its ack policy.
 ///
 /// # Errors
-/// When the JetStream API fails, the server knows no pinned clients and the settings need
-/// them, or a consumer of that name exists whose delivery state would have to change.
+/// When the JetStream API fails, or a consumer of that name exists whose delivery state would
+/// have to change.
 pub async fn ensure(
     context: &Context,
     stream: &str,
     consumer: &Consumer,
 ) -> Result<Info, TopologyError> {
-    check_server(context, consumer)?;
-    let wanted = config(consumer);
-    if let Some(found) = find(context, stream, &consumer.name).await? {
-        check(stream, &found, consumer)?;
+    let mut policy = consumer.ack_policy;
+    let found = find(context, stream, &consumer.name).await?;
+    if let Some(found) = &found {
+        policy = check(stream, found)?;
+    }
+    let wanted = config(consumer, policy);
+    if let Some(found) = found {
         let config = &found.config;
         if config.ack_wait == wanted.ack_wait
             && config.max_ack_pending == wanted.max_ack_pending
             && config.max_deliver == wanted.max_deliver
-            && config.priority_timeout == wanted.priority_timeout
+            && config.priority_groups == wanted.priority_groups
         {
             return Ok(found);
         }
@@ -56,49 +55,25 @@ pub async fn ensure(
         })
 }
 
-/// What is asked of the server.
-fn config(consumer: &Consumer) -> pull::Config {
-    let config = pull::Config {
+/// The configuration that is asked of the server.
+fn config(consumer: &Consumer, policy: AckPolicy) -> pull::Config {
+    pull::Config {
         durable_name: Some(consumer.name.clone()),
-        ack_policy: consumer::AckPolicy::Explicit,
+        ack_policy: match policy {
+            AckPolicy::Explicit => consumer::AckPolicy::Explicit,
+            AckPolicy::All => consumer::AckPolicy::All,
+        },
         deliver_policy: DeliverPolicy::All,
         replay_policy: ReplayPolicy::Instant,
         ack_wait: consumer.ack_wait,
         max_ack_pending: i64::try_from(consumer.max_ack_pending).unwrap_or(i64::MAX),
-        max_deliver: match consumer.max_deliver {
-            0 => -1,
-            times => i64::from(times),
+        max_deliver: match (policy, consumer.max_deliver) {
+            // A message that the server has given up on would be acked with those behind it.
+            (AckPolicy::All, _) | (_, 0) => -1,
+            (AckPolicy::Explicit, times) => i64::from(times),
         },
         ..pull::Config::default()
-    };
-    match consumer.ack_policy {
-        AckPolicy::Explicit => config,
-        AckPolicy::All => pull::Config {
-            ack_policy: consumer::AckPolicy::All,
-            priority_policy: PriorityPolicy::PinnedClient,
-            priority_groups: vec![PRIORITY_GROUP.to_owned()],
-            // A pull takes at most half of it, so one that is alive keeps its pin.
-            priority_timeout: consumer.ack_wait / 2,
-            ..config
-        },
     }
-}
-
-/// Refuses a server that would make a consumer without a pinned client of what it is asked
-/// for.
-///
-/// # Errors
-/// [`TopologyError::NoPinnedClients`].
-pub fn check_server(context: &Context, consumer: &Consumer) -> Result<(), TopologyError> {
-    let (client, (major, minor, patch)) = (context.client(), PINNED_CLIENTS_SINCE);
-    if consumer.ack_policy == AckPolicy::Explicit
-        || client.is_server_compatible(major, minor, patch)
-    {
-        return Ok(());
-    }
-    Err(TopologyError::NoPinnedClients {
-        version: client.server_info().version,
-    })
 }
 
 /// The consumer's configuration and state, or `None` when there is no such consumer.
@@ -131,12 +106,13 @@ pub async fn find(
     }
 }
 
-/// Refuses a consumer that the settings do not describe and that an update would not make so.
+/// The ack policy in force. Refuses a consumer that the daemon cannot use and that an update would
+/// not change.
 ///
 /// # Errors
 /// [`TopologyError::ConsumerConflict`] with the first difference.
-pub fn check(stream: &str, found: &Info, consumer: &Consumer) -> Result<(), TopologyError> {
-    let (config, wanted) = (&found.config, self::config(consumer));
+pub fn check(stream: &str, found: &Info) -> Result<AckPolicy, TopologyError> {
+    let config = &found.config;
     let differs = |key, found: String, wanted: &str| {
         Err(TopologyError::ConsumerConflict {
             stream: stream.to_owned(),
@@ -149,17 +125,17 @@ pub fn check(stream: &str, found: &Info, consumer: &Consumer) -> Result<(), Topo
     if let Some(subject) = &config.deliver_subject {
         return differs("deliver_subject", subject.clone(), "none (a pull consumer)");
     }
-    if config.ack_policy != wanted.ack_policy {
-        let (found, wanted) = (config.ack_policy, wanted.ack_policy);
-        return differs("ack_policy", format!("{found:?}"), &format!("{wanted:?}"));
-    }
-    if config.priority_policy != wanted.priority_policy
-        || config.priority_groups != wanted.priority_groups
-    {
-        let told = |policy, groups: &[String]| format!("{policy:?} {groups:?}");
-        let found = told(&config.priority_policy, &config.priority_groups);
-        let wanted = told(&wanted.priority_policy, &wanted.priority_groups);
-        return differs("priority_policy", found, &wanted);
+    let policy = match config.ack_policy {
+        consumer::AckPolicy::Explicit => AckPolicy::Explicit,
+        consumer::AckPolicy::All => AckPolicy::All,
+        found => return differs("ack_policy", format!("{found:?}"), "Explicit or All"),
+    };
+    // An update takes a former one away.
+    let is_former = config.priority_policy == PriorityPolicy::PinnedClient
+        && config.priority_groups == [FORMER_GROUP];
+    if config.priority_policy != PriorityPolicy::None && !is_former {
+        let found = format!("{:?} {:?}", config.priority_policy, config.priority_groups);
+        return differs("priority_policy", found, "none");
     }
     if config.deliver_policy != DeliverPolicy::All {
         let found = format!("{:?}", config.deliver_policy);
@@ -180,5 +156,5 @@ pub fn check(stream: &str, found: &Info, consumer: &Consumer) -> Result<(), Topo
         let found = format!("{:?}", config.backoff);
         return differs("backoff", found, "none (ack_wait holds)");
     }
-    Ok(())
+    Ok(policy)
 }

@@ -4,7 +4,6 @@ pub mod advisories;
 mod answer;
 mod connect;
 pub mod consumer;
-pub mod epoch;
 mod header_block;
 mod publisher;
 pub mod stored;
@@ -14,7 +13,8 @@ pub mod topology;
 
 pub(crate) use answer::Answer;
 pub use connect::{
-    ConnectError, connect, connect_in_background, connect_trusting_subjects, context,
+    ConnectError, Denials, connect, connect_in_background, connect_noting_denials,
+    connect_trusting_subjects, context,
 };
 pub use header_block::HeaderBlock;
 pub(crate) use publisher::{Message, NotPublished, Outcome, Publisher};

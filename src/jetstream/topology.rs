@@ -43,17 +43,9 @@ pub enum TopologyError {
         /// What it must at least be in bytes.
         needed: usize,
     },
-    /// The server does not know what `consumer.ack_policy` asks for.
-    #[error(
-        "consumer.ack_policy is all, which needs nats-server 2.11 or later, and this one is {version}; update it, or set consumer.ack_policy to explicit"
-    )]
-    NoPinnedClients {
-        /// The server's version.
-        version: String,
-    },
     /// A consumer exists whose delivery state would have to change.
     #[error(
-        "consumer {consumer} of stream {stream} exists with {key} {found}, the daemon needs {wanted}; delete the consumer when its position may be lost, or set another consumer.name"
+        "consumer {consumer} of stream {stream} exists with {key} {found}, the daemon needs {wanted}; delete the consumer, so that the daemon recreates it, or set another consumer.name: both deliver messages again, and none is stored twice"
     )]
     ConsumerConflict {
         /// The stream.
@@ -233,7 +225,7 @@ pub(crate) fn subject_covers(pattern: &str, wanted: &str) -> bool {
     wanted_tokens.next().is_none()
 }
 
-pub(super) fn storage(storage: Storage) -> StorageType {
+pub(crate) fn storage(storage: Storage) -> StorageType {
     match storage {
         Storage::File => StorageType::File,
         Storage::Memory => StorageType::Memory,

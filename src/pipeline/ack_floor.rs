@@ -1,196 +1,153 @@
-//! Up to where everything is settled, where an ack stands for all messages before its own
-//! (`consumer.ack_policy` is `all`). Pure: it is told what the server says.
+//! Acks that stand for all messages before their own (`ack_policy` is `all`). Pure.
 //!
-//! Such an ack must not cover a message that is neither committed nor a dead letter, whoever
-//! holds it. The server counts as pending what it delivered and has no ack for. The same set is
-//! kept here, in two parts: what is open, and what is settled and not acked yet. An ack goes to
-//! a settled message before the first open one, and only while both parts together are known
-//! to be all that is pending:
+//! Such an ack must cover nothing but messages that the log says are done, no matter which
+//! instance holds them. So the reply that is acked is the highest one held at or below the log's
+//! floor. A reply is always one that the server sent: one that is made up may have a consumer
+//! sequence above the server's, which then ignores all that follow.
 //!
-//! - The server numbers its deliveries. When a number is missing, another instance has that
-//!   delivery, or it was lost on its way. It may be any message, so nothing is acked then.
-//! - What is pending and not known comes to this instance after its ack wait, since the server
-//!   delivers to one instance only. Once the server counts as many pending messages as are
-//!   known, while none is on its way, all are known.
-//! - Where it counts fewer, it has given up on some or forgot them, and what is known is worth
-//!   nothing. What is pending comes again, is found in the table, and settled again.
+//! The server ignores an ack with a consumer sequence below that of an earlier ack, as it may be
+//! after a redelivery. It does not say so: the messages are delivered again, the log says that
+//! they are done, and they are acked under their new consumer sequence.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
 
 use async_nats::Subject;
-use rangemap::RangeInclusiveSet;
-use tokio::sync::Notify;
 
-use super::delivery::AckSubject;
-
-/// What is known of the pending messages, shared by the pull, which sees them come, and the
-/// ack stage, which sees them settled.
+/// Replies to messages that the log says are done, until an ack covers them.
 #[derive(Debug, Default)]
-pub(super) struct AckFloor {
-    known: Mutex<Known>,
-    /// Woken when an ack may be due though no message was settled.
-    pub may_be_due: Notify,
+pub(super) struct HeldReplies {
+    /// Runs of sequences without a gap, by their last one. The floor passes a run as a whole, so
+    /// the other replies are of no use.
+    runs: BTreeMap<u64, Run>,
 }
 
-/// What the server says of a consumer while no delivery is on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Pending {
-    /// Messages delivered and not acked.
-    pub messages: u64,
-    /// The number of the last delivery.
-    pub last_consumer_seq: u64,
+#[derive(Debug)]
+struct Run {
+    first: u64,
+    reply: Subject,
 }
 
-/// All by their sequences in the stream.
-#[derive(Debug, Default)]
-struct Known {
-    /// Delivered here and not settled.
-    open: RangeInclusiveSet<u64>,
-    /// Settled and not acked.
-    settled: RangeInclusiveSet<u64>,
-    /// Where the acks of some settled messages go: of the last one of each group.
-    acks: BTreeMap<u64, Subject>,
-    /// Those that were delivered as often as they may be: the server may have given up on them.
-    last_tries: BTreeSet<u64>,
-    /// Whether this is all that is pending.
-    is_complete: bool,
-    /// The number of the last delivery.
-    last_consumer_seq: u64,
-}
+impl HeldReplies {
+    /// Reports whether there is nothing to ack.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
 
-impl AckFloor {
-    /// Messages have come, in the order in which the server sent them. `max_deliver` is how
-    /// often it delivers one; 0 is no bound.
-    pub fn delivered(&self, deliveries: &[AckSubject], max_deliver: u32) {
-        let mut known = self.lock();
-        for delivery in deliveries {
-            if delivery.consumer_seq != known.last_consumer_seq + 1 {
-                known.is_complete = false;
+    /// Holds the reply to the message at `stream_seq`. Of two for one message the second counts,
+    /// which has the higher consumer sequence.
+    pub fn hold(&mut self, stream_seq: u64, reply: &str) {
+        if let Some((&last, run)) = self.runs.range_mut(stream_seq..).next()
+            && run.first <= stream_seq
+        {
+            if last == stream_seq {
+                run.reply = reply.into();
             }
-            known.last_consumer_seq = delivery.consumer_seq;
-            if max_deliver > 0 && delivery.delivered >= u64::from(max_deliver) {
-                known.last_tries.insert(delivery.stream_seq);
-            }
-        }
-        for run in deliveries.chunk_by(|one, next| one.stream_seq + 1 == next.stream_seq) {
-            if let (Some(first), Some(last)) = (run.first(), run.last()) {
-                known.opened(first.stream_seq..=last.stream_seq);
-            }
-        }
-    }
-
-    /// Messages are settled, each with where its ack goes. Returns where the ack goes that is
-    /// due now.
-    pub fn settled(&self, acks: &[(AckSubject, Subject)]) -> Option<Subject> {
-        let mut known = self.lock();
-        // One that the server has given up on is pending no more; its subject is made here.
-        let is_given_up = |ack: &AckSubject| ack.consumer_seq == 0;
-        for (ack, _) in acks.iter().filter(|(ack, _)| is_given_up(ack)) {
-            known.open.remove(ack.stream_seq..=ack.stream_seq);
-        }
-        let follows = |one: &(AckSubject, _), next: &(AckSubject, _)| {
-            one.0.stream_seq + 1 == next.0.stream_seq && is_given_up(&one.0) == is_given_up(&next.0)
-        };
-        for run in acks.chunk_by(follows) {
-            match run {
-                [(first, _), ..] if !is_given_up(first) => known.settled(first.stream_seq, run),
-                _ => {}
-            }
-        }
-        known.due()
-    }
-
-    /// Where the ack goes that is due now.
-    pub fn due(&self) -> Option<Subject> {
-        self.lock().due()
-    }
-
-    /// Compares what is known with what the server says.
-    pub fn compare(&self, pending: Pending) {
-        let mut known = self.lock();
-        if pending.messages < known.count() {
-            known.forget();
-        }
-        let is_same = pending.messages == known.count() && known.last_tries.is_empty();
-        if is_same && !known.is_complete {
-            known.is_complete = true;
-            known.last_consumer_seq = pending.last_consumer_seq;
-        }
-        drop(known);
-        self.may_be_due.notify_one();
-    }
-
-    /// The server may have forgotten what it delivered.
-    pub fn forget(&self) {
-        self.lock().forget();
-    }
-
-    /// Whether all that is pending is known.
-    pub fn is_complete(&self) -> bool {
-        self.lock().is_complete
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        // No code panics while it holds the lock; the state is whole in any case.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Known {
-    /// A settled message that is delivered again stays settled.
-    fn opened(&mut self, run: RangeInclusive<u64>) {
-        let new: Vec<_> = self.settled.gaps(&run).collect();
-        self.open.extend(new);
-    }
-
-    /// What is not open was forgotten, and comes again.
-    fn settled(&mut self, first: u64, run: &[(AckSubject, Subject)]) {
-        let end = first + run.len() as u64 - 1;
-        let open = self.open.overlapping(first..=end);
-        let open: Vec<_> = open
-            .map(|range| *range.start().max(&first)..=*range.end().min(&end))
-            .collect();
-        let Some(last) = open.last().map(|range| *range.end()) else {
             return;
-        };
-        for range in open {
-            self.open.remove(range.clone());
-            self.settled.insert(range);
         }
-        let ack = usize::try_from(last - first)
-            .ok()
-            .and_then(|at| run.get(at));
-        self.acks.extend(ack.map(|(_, ack)| (last, ack.clone())));
-    }
-
-    fn count(&self) -> u64 {
-        let ranges = self.open.iter().chain(self.settled.iter());
-        ranges.map(|range| range.end() - range.start() + 1).sum()
-    }
-
-    /// Takes the ack of the last settled message with one before which nothing is open.
-    fn due(&mut self) -> Option<Subject> {
-        if !self.is_complete {
-            return None;
-        }
-        let first_open = self.open.first().map_or(u64::MAX, |range| *range.start());
-        let (&sequence, _) = self.acks.range(..first_open).next_back()?;
-        let later = self.acks.split_off(&(sequence + 1));
-        let ack = std::mem::replace(&mut self.acks, later).remove(&sequence);
-        self.settled.remove(0..=sequence);
-        self.last_tries = self.last_tries.split_off(&(sequence + 1));
-        ack
-    }
-
-    fn forget(&mut self) {
-        *self = Self {
-            last_consumer_seq: self.last_consumer_seq,
-            ..Self::default()
+        let mut run = Run {
+            first: stream_seq,
+            // A copy: the reply is a part of the buffer that its message came in.
+            reply: reply.into(),
         };
+        let mut last = stream_seq;
+        if let Some(before) = stream_seq
+            .checked_sub(1)
+            .and_then(|seq| self.runs.remove(&seq))
+        {
+            run.first = before.first;
+        }
+        let behind = self.runs.range(stream_seq..).next();
+        if let Some(next) = behind
+            .filter(|(_, next)| stream_seq.checked_add(1) == Some(next.first))
+            .map(|(&next, _)| next)
+            && let Some(behind) = self.runs.remove(&next)
+        {
+            (last, run.reply) = (next, behind.reply);
+        }
+        self.runs.insert(last, run);
+    }
+
+    /// Takes the reply to ack now that all up to `floor` is done, with all that it covers.
+    pub fn due(&mut self, floor: u64) -> Option<Subject> {
+        let above = match floor.checked_add(1) {
+            Some(above) => self.runs.split_off(&above),
+            None => BTreeMap::new(),
+        };
+        let covered = std::mem::replace(&mut self.runs, above);
+        covered.into_values().next_back().map(|run| run.reply)
+    }
+
+    /// Takes all replies, to have their messages delivered again.
+    pub fn take(&mut self) -> Vec<Subject> {
+        let runs = std::mem::take(&mut self.runs);
+        runs.into_values().map(|run| run.reply).collect()
     }
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn held(sequences: &[u64]) -> HeldReplies {
+        let mut held = HeldReplies::default();
+        for seq in sequences {
+            held.hold(*seq, &seq.to_string());
+        }
+        held
+    }
+
+    #[test]
+    fn the_highest_reply_up_to_the_floor_is_acked_once() {
+        let mut held = held(&[3, 5, 4, 9]);
+        assert_eq!(held.due(2), None);
+        assert_eq!(held.due(7), Some("5".into()));
+        assert_eq!(held.due(8), None);
+        assert_eq!(held.due(u64::MAX), Some("9".into()));
+        assert!(held.is_empty());
+    }
+
+    #[test]
+    fn the_newer_of_two_replies_counts() {
+        let mut held = held(&[1, 2]);
+        held.hold(2, "again");
+        assert_eq!(held.due(2), Some("again".into()));
+    }
+
+    #[test]
+    fn the_last_of_each_run_is_given_back() {
+        let mut held = held(&[8, 1, 3, 2, 9]);
+        assert_eq!(held.take(), ["3".into(), "9".into()]);
+        assert!(held.is_empty());
+    }
+
+    proptest! {
+        /// As long as the floor rises over what is done, the ack is the highest held reply at or
+        /// below it, whatever the order in which messages come.
+        #[test]
+        fn an_ack_never_goes_above_the_floor(
+            steps in prop::collection::vec((1_u64..60, any::<bool>(), any::<bool>()), 1..200)
+        ) {
+            let (mut held, mut mine, mut done) = (HeldReplies::default(), BTreeSet::new(), BTreeSet::new());
+            let mut acked = 0;
+            for (seq, is_mine, looks) in steps {
+                done.insert(seq);
+                if is_mine && seq > acked {
+                    mine.insert(seq);
+                    held.hold(seq, &seq.to_string());
+                }
+                if !looks {
+                    continue;
+                }
+                let floor = (1..).take_while(|seq| done.contains(seq)).last().unwrap_or(0);
+                let due: Option<u64> = held.due(floor).map(|reply| reply.parse().unwrap());
+                prop_assert_eq!(due, mine.range(..=floor).next_back().copied());
+                mine = mine.split_off(&(floor + 1));
+                acked = acked.max(due.unwrap_or(0));
+            }
+        }
+    }
+}

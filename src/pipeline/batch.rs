@@ -1,11 +1,10 @@
 //! When a batch closes. Pure: it is told of time, and does no I/O.
 
-use crate::store::{Block, Rows};
+use crate::store::Rows;
 use crate::telemetry::traces::BatchTrace;
 
 use super::dead_letter::{Reason, Rejected};
 use super::delivery::Delivery;
-use super::tries::Tries;
 
 /// What a batch may grow to.
 #[derive(Debug, Clone, Copy)]
@@ -41,22 +40,28 @@ impl CloseReason {
     }
 }
 
-/// The batch that rows are added to.
+/// The batch that messages are added to.
 #[derive(Debug)]
 pub(super) struct OpenBatch {
     bounds: Bounds,
     rows: Rows,
     deliveries: Vec<Delivery>,
+    rejects: Vec<Rejected>,
 }
 
-/// A batch that changes no more: a retry sends the same rows with the same token.
+/// A batch that takes no more: rows, and messages that become dead letters.
 #[derive(Debug)]
 pub(super) struct ClosedBatch {
-    block: Block,
-    tries: Tries,
-    deliveries: Vec<Delivery>,
-    close_reason: CloseReason,
-    trace: BatchTrace,
+    /// Encoded rows.
+    pub rows: Rows,
+    /// The messages that the rows came in, in the rows' order.
+    pub deliveries: Vec<Delivery>,
+    /// Messages without a row.
+    pub rejects: Vec<Rejected>,
+    /// Why it closed.
+    pub close_reason: CloseReason,
+    /// Its spans, which its parts share.
+    pub trace: BatchTrace,
 }
 
 impl OpenBatch {
@@ -66,6 +71,7 @@ impl OpenBatch {
             bounds,
             rows: Rows::default(),
             deliveries: Vec::new(),
+            rejects: Vec::new(),
         }
     }
 
@@ -74,14 +80,14 @@ impl OpenBatch {
         self.bounds = bounds;
     }
 
-    /// Whether it has no rows.
+    /// Reports whether it has no messages.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.rows.is_empty() && self.rejects.is_empty()
     }
 
-    /// Why it can take no further row, if it cannot.
+    /// Why it can take no further message, if it cannot.
     pub fn full(&self) -> Option<CloseReason> {
-        if self.rows.len() >= self.bounds.max_rows {
+        if self.rows.len() + self.rejects.len() >= self.bounds.max_rows {
             Some(CloseReason::MaxRows)
         } else if self.rows.bytes() >= self.bounds.max_bytes {
             Some(CloseReason::MaxBytes)
@@ -90,145 +96,158 @@ impl OpenBatch {
         }
     }
 
-    /// Adds a message with the row that `encode` makes of it.
-    ///
-    /// # Errors
-    /// The message, when `encode` gives a reason instead.
+    /// Adds a message with the row that `encode` makes of it, or with the reason that it gives
+    /// instead. Returns whether there is a row.
     pub fn push(
         &mut self,
         delivery: Delivery,
         encode: impl FnOnce(&Delivery, &mut Rows) -> Result<(), Reason>,
-    ) -> Result<(), Box<Rejected>> {
+    ) -> bool {
         match encode(&delivery, &mut self.rows) {
             Ok(()) => {
                 self.deliveries.push(delivery);
-                Ok(())
+                true
             }
-            Err(reason) => Err(Box::new(Rejected { delivery, reason })),
+            Err(reason) => {
+                self.rejects.push(Rejected { delivery, reason });
+                false
+            }
         }
     }
 
     /// Closes the batch, unless it is empty, and begins the next one, which is likely to be as
     /// large.
     pub fn close(&mut self, close_reason: CloseReason) -> Option<ClosedBatch> {
+        if self.is_empty() {
+            return None;
+        }
         let rows = Rows::sized_like(&self.rows);
         let deliveries = Vec::with_capacity(self.deliveries.len());
-        ClosedBatch::new(
-            std::mem::replace(&mut self.rows, rows),
-            std::mem::replace(&mut self.deliveries, deliveries),
-            close_reason,
-        )
-    }
-}
-
-impl ClosedBatch {
-    /// `None` when there are no rows.
-    fn new(rows: Rows, deliveries: Vec<Delivery>, close_reason: CloseReason) -> Option<Self> {
-        (!rows.is_empty()).then(|| Self {
-            block: Block::new(rows),
-            tries: Tries::default(),
-            deliveries,
+        Some(ClosedBatch {
+            rows: std::mem::replace(&mut self.rows, rows),
+            deliveries: std::mem::replace(&mut self.deliveries, deliveries),
+            rejects: std::mem::take(&mut self.rejects),
             close_reason,
             trace: BatchTrace::default(),
         })
     }
+}
 
-    /// The same with its spans, which its parts share.
+impl ClosedBatch {
+    /// The same with its spans.
     pub fn traced(self, trace: BatchTrace) -> Self {
         Self { trace, ..self }
     }
 
-    /// What ClickHouse gets.
-    pub fn block(&self) -> &Block {
-        &self.block
-    }
-
-    /// Puts the same rows under a new token.
-    pub fn under_new_token(self) -> Self {
-        Self {
-            block: Block::new(self.block.into_rows()),
-            tries: self.tries.under_new_token(),
-            ..self
-        }
-    }
-
-    /// The tries to insert the rows so far.
-    pub fn tries(&self) -> &Tries {
-        &self.tries
-    }
-
-    /// The tries so far, to record another.
-    pub fn tries_mut(&mut self) -> &mut Tries {
-        &mut self.tries
-    }
-
-    /// The messages that the rows came in, in the rows' order.
-    pub fn deliveries(&self) -> &[Delivery] {
-        &self.deliveries
-    }
-
-    /// Rows, always at least one.
+    /// Messages.
     pub fn len(&self) -> usize {
-        self.deliveries.len()
+        self.deliveries.len() + self.rejects.len()
     }
 
-    /// Why it closed.
-    pub fn close_reason(&self) -> CloseReason {
-        self.close_reason
+    /// Reports whether it has no messages.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
-    /// Its spans.
-    pub fn trace(&self) -> &BatchTrace {
-        &self.trace
+    /// All messages: first those with rows.
+    pub fn messages(&self) -> impl Iterator<Item = &Delivery> {
+        let rejected = self.rejects.iter().map(|rejected| &rejected.delivery);
+        self.deliveries.iter().chain(rejected)
     }
 
-    /// The messages, without the rows.
-    pub fn into_deliveries(self) -> Vec<Delivery> {
-        self.deliveries
+    /// All messages, without the rows: another process lands them, or has.
+    pub fn left_to_others(self) -> impl Iterator<Item = Delivery> {
+        self.trace.left_to_others(self.deliveries.len());
+        let rejected = self.rejects.into_iter().map(|rejected| rejected.delivery);
+        self.deliveries.into_iter().chain(rejected)
     }
 
-    /// The rows, and the messages that they came in.
-    pub fn into_parts(self) -> (Rows, Vec<Delivery>) {
-        (self.block.into_rows(), self.deliveries)
+    /// Turns every row into a dead letter.
+    pub fn refuse(&mut self, reason: &Reason) {
+        self.trace.refused(self.deliveries.len());
+        self.rows = Rows::default();
+        let refused = self.deliveries.drain(..).map(|delivery| Rejected {
+            delivery,
+            reason: reason.clone(),
+        });
+        self.rejects.extend(refused);
     }
 
-    /// Two batches: of the rows for whose index and message `is_first` holds, and of the
-    /// others. A batch that keeps all of its rows keeps its token too; otherwise each has a
-    /// new one, since a token stands for its very rows.
-    pub fn split(
-        self,
-        mut is_first: impl FnMut(usize, &Delivery) -> bool,
-    ) -> (Option<Self>, Option<Self>) {
-        let sides: Vec<bool> = self
-            .deliveries
-            .iter()
-            .enumerate()
-            .map(|(index, delivery)| is_first(index, delivery))
-            .collect();
-        match (sides.contains(&true), sides.contains(&false)) {
-            (true, false) => return (Some(self), None),
-            (false, true) => return (None, Some(self)),
-            _ => {}
+    /// Both together.
+    pub fn joined(mut self, mut other: Self) -> Self {
+        if self.is_empty() {
+            return other;
         }
-        let mut first = (Rows::default(), Vec::new());
-        let mut second = (Rows::default(), Vec::new());
-        for (index, delivery) in self.deliveries.into_iter().enumerate() {
-            let (rows, deliveries) = if sides[index] {
-                &mut first
-            } else {
-                &mut second
-            };
-            rows.push_from(self.block.rows(), index);
-            deliveries.push(delivery);
+        for index in 0..other.rows.len() {
+            self.rows.push_from(&other.rows, index);
         }
-        let part = |(rows, deliveries)| {
-            let part = Self::new(rows, deliveries, self.close_reason)?;
-            Some(Self {
-                tries: self.tries.under_new_token(),
-                ..part.traced(self.trace.clone())
-            })
+        self.deliveries.append(&mut other.deliveries);
+        self.rejects.append(&mut other.rejects);
+        self
+    }
+
+    /// Batches of at most so many messages; none when there are no messages.
+    pub fn chunks(self, messages_max: usize) -> Vec<Self> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let (mut rest, mut chunks) = (self, Vec::new());
+        while rest.len() > messages_max {
+            let mut taken = 0;
+            let (chunk, others) = rest.split(|_| {
+                taken += 1;
+                taken <= messages_max
+            });
+            chunks.push(chunk);
+            rest = others;
+        }
+        chunks.push(rest);
+        chunks
+    }
+
+    /// Two batches: of the messages with rows, and of those without.
+    pub fn split_rejects(mut self) -> (Self, Self) {
+        let without = Self {
+            rows: Rows::default(),
+            deliveries: Vec::new(),
+            rejects: std::mem::take(&mut self.rejects),
+            close_reason: self.close_reason,
+            trace: self.trace.clone(),
         };
-        (part(first), part(second))
+        (self, without)
+    }
+
+    /// Two batches: of the messages for which `is_first` holds, and of the others.
+    pub fn split(self, mut is_first: impl FnMut(&Delivery) -> bool) -> (Self, Self) {
+        let sides: Vec<bool> = self.deliveries.iter().map(&mut is_first).collect();
+        let (first, second) = self
+            .rejects
+            .into_iter()
+            .partition(|rejected| is_first(&rejected.delivery));
+        let empty = |rejects| Self {
+            rows: Rows::default(),
+            deliveries: Vec::new(),
+            rejects,
+            close_reason: self.close_reason,
+            trace: self.trace.clone(),
+        };
+        let (mut first, mut second) = (empty(first), empty(second));
+        if sides.iter().all(|side| *side) {
+            (first.rows, first.deliveries) = (self.rows, self.deliveries);
+        } else if sides.iter().all(|side| !*side) {
+            (second.rows, second.deliveries) = (self.rows, self.deliveries);
+        } else {
+            for (index, delivery) in self.deliveries.into_iter().enumerate() {
+                let side = if sides[index] {
+                    &mut first
+                } else {
+                    &mut second
+                };
+                side.rows.push_from(&self.rows, index);
+                side.deliveries.push(delivery);
+            }
+        }
+        (first, second)
     }
 }
 
@@ -236,19 +255,17 @@ impl ClosedBatch {
 mod tests {
     use bytes::Bytes;
 
-    use super::super::delivery::Position;
-    use super::super::in_flight::InFlight;
+    use claims::Position;
+
+    use super::super::in_flight::{InFlight, Lease};
     use super::*;
-    use crate::jetstream::epoch::Epoch;
     use crate::settings::Settings;
     use crate::signal::{Invalid, Signal};
+    use crate::store::Block;
     use crate::store::row::Origin;
+    use uuid::Uuid;
 
     async fn delivery(stream_seq: u64) -> Delivery {
-        let mut pull = InFlight::new(1, 1)
-            .reserve(1, 1)
-            .await
-            .requested(Epoch::number(1));
         Delivery {
             subject: "signals.t".into(),
             body: Bytes::new(),
@@ -257,16 +274,16 @@ mod tests {
             position: Position {
                 stream_created_ns: 0,
                 stream_seq,
+                published_ns: 0,
             },
-            published_at_ms: 0,
             attempt: 1,
-            may_be_stored: false,
-            lease: pull.lease("ack".into(), 1).unwrap(),
+            given_up: None,
+            lease: Lease::none(&InFlight::new(1, 1)),
         }
     }
 
     fn sequences(batch: &ClosedBatch) -> Vec<u64> {
-        let deliveries = batch.deliveries().iter();
+        let deliveries = batch.messages();
         deliveries
             .map(|delivery| delivery.position.stream_seq)
             .collect()
@@ -274,7 +291,11 @@ mod tests {
 
     /// What is sent for the batch, which has each payload somewhere.
     fn sent(batch: &ClosedBatch) -> String {
-        let chunks: Vec<Bytes> = batch.block().chunks(0, 1 << 20).collect();
+        let mut rows = Rows::default();
+        for index in 0..batch.rows.len() {
+            rows.push_from(&batch.rows, index);
+        }
+        let chunks: Vec<Bytes> = Block::new(Uuid::nil(), rows).chunks(0, 1 << 20).collect();
         String::from_utf8_lossy(&chunks.concat()).into_owned()
     }
 
@@ -290,12 +311,12 @@ mod tests {
                 subject: &delivery.subject,
                 stream_created_ns: 0,
                 stream_seq,
-                published_at_ms: 0,
+                published_ns: 0,
             };
             rows.push(&signal, &body, &origin);
             Ok(())
         });
-        pushed.unwrap();
+        assert!(pushed);
     }
 
     fn bounds(max_rows: usize, max_bytes: usize) -> Bounds {
@@ -314,8 +335,8 @@ mod tests {
         push(&mut batch, "{}", 3).await;
         assert_eq!(batch.full(), Some(CloseReason::MaxRows));
         let closed = batch.close(CloseReason::MaxRows).unwrap();
-        assert_eq!(closed.close_reason(), CloseReason::MaxRows);
-        assert_eq!(closed.block().rows().len(), 3);
+        assert_eq!(closed.close_reason, CloseReason::MaxRows);
+        assert_eq!(closed.rows.len(), 3);
         assert_eq!(sequences(&closed), [1, 2, 3]);
         assert!(batch.is_empty());
     }
@@ -329,7 +350,7 @@ mod tests {
         push(&mut batch, &long, 2).await;
         assert_eq!(batch.full(), Some(CloseReason::MaxBytes));
         let closed = batch.close(CloseReason::MaxBytes).unwrap();
-        assert!(closed.block().rows().bytes() > 1_000);
+        assert!(closed.rows.bytes() > 1_000);
     }
 
     #[tokio::test]
@@ -338,45 +359,42 @@ mod tests {
         assert!(batch.close(CloseReason::Wait).is_none());
         push(&mut batch, "{}", 1).await;
         let closed = batch.close(CloseReason::Drain).unwrap();
-        assert_eq!(closed.close_reason(), CloseReason::Drain);
+        assert_eq!(closed.close_reason, CloseReason::Drain);
         assert!(batch.close(CloseReason::Drain).is_none());
     }
 
     #[tokio::test]
-    async fn what_has_no_row_is_not_in_the_batch() {
+    async fn what_has_no_row_is_in_the_batch_with_its_reason() {
         let mut batch = OpenBatch::new(bounds(3, 10_000));
         let reason = Reason::Invalid(Invalid::NotJson("no".to_owned()));
-        let rejected = batch.push(delivery(1).await, |_, _| Err(reason.clone()));
-        assert_eq!(rejected.unwrap_err().reason, reason);
-        assert!(batch.close(CloseReason::Drain).is_none());
+        assert!(!batch.push(delivery(1).await, |_, _| Err(reason.clone())));
+        let closed = batch.close(CloseReason::Drain).unwrap();
+        assert_eq!((closed.len(), closed.rows.len()), (1, 0));
+        assert_eq!(closed.rejects[0].reason, reason);
     }
 
     #[tokio::test]
     async fn a_split_keeps_each_row_with_its_message() {
-        let mut batch = OpenBatch::new(bounds(4, 10_000));
+        let mut batch = OpenBatch::new(bounds(5, 10_000));
         for (stream_seq, payload) in [(1, r#"{"one":1}"#), (2, "{}"), (3, r#"{"three":3}"#)] {
             push(&mut batch, payload, stream_seq).await;
         }
+        for stream_seq in [4, 5] {
+            let reason = Reason::Refused("no".to_owned());
+            batch.push(delivery(stream_seq).await, |_, _| Err(reason));
+        }
         let closed = batch.close(CloseReason::Drain).unwrap();
-        let token = closed.block().token();
-        let is_even = |_, delivery: &Delivery| delivery.position.stream_seq.is_multiple_of(2);
+        let is_even = |delivery: &Delivery| delivery.position.stream_seq.is_multiple_of(2);
         let (even, odd) = closed.split(is_even);
-        let (even, odd) = (even.unwrap(), odd.unwrap());
-        assert_eq!(sequences(&even), [2]);
+        assert_eq!(sequences(&even), [2, 4]);
         assert!(!sent(&even).contains("one") && !sent(&even).contains("three"));
-        assert_eq!(sequences(&odd), [1, 3]);
+        assert_eq!(sequences(&odd), [1, 3, 5]);
         let both = sent(&odd);
         assert!(both.find("one").unwrap() < both.find("three").unwrap());
-        assert_ne!(even.block().token(), token);
-        assert_ne!(even.block().token(), odd.block().token());
-
-        let token = odd.block().token();
-        let (none, all) = odd.split(|_, _| false);
-        assert!(none.is_none());
-        assert_eq!(
-            all.unwrap().block().token(),
-            token,
-            "all of its rows, the same token"
-        );
+        let (none, mut all) = odd.split(|_| false);
+        assert!(none.is_empty());
+        assert_eq!(sequences(&all), [1, 3, 5]);
+        all.refuse(&Reason::Refused("no".to_owned()));
+        assert_eq!((all.rows.len(), all.rejects.len()), (0, 3));
     }
 }

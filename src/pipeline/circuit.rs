@@ -69,6 +69,13 @@ impl Circuit {
         }
     }
 
+    /// Pauses as those of the circuit, from the shortest one on.
+    pub fn backoff(&self) -> Backoff {
+        let mut backoff = self.lock().backoff.clone();
+        backoff.reset();
+        backoff
+    }
+
     /// A try failed; `pause_max` waits as long as the backoff ever does.
     pub fn failed(&self, pause_max: bool) -> Change {
         let mut state = self.lock();
@@ -99,6 +106,12 @@ impl Circuit {
         } else {
             Change::None
         }
+    }
+
+    /// Reports whether the circuit is open, and a try is under way or about to be. Without one, the
+    /// next task that has something to insert is the one that asks.
+    pub fn is_asking(&self) -> bool {
+        self.is_open() && self.probe.available_permits() == 0
     }
 
     fn is_open(&self) -> bool {
@@ -143,7 +156,9 @@ mod tests {
         for _ in 0..3 {
             circuit.failed(false);
         }
+        assert!(!circuit.is_asking());
         let probe = circuit.permit().await;
+        assert!(circuit.is_asking());
         let others: Vec<_> = (0..3)
             .map(|_| {
                 let circuit = Arc::clone(&circuit);
@@ -157,6 +172,7 @@ mod tests {
         for other in others {
             assert!(other.await.unwrap());
         }
+        assert!(!circuit.is_asking());
     }
 
     #[tokio::test(start_paused = true)]

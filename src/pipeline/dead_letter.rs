@@ -2,30 +2,28 @@
 
 mod retry;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
+use claims::Cause;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use time::OffsetDateTime;
-use tokio::sync::Mutex;
-use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use crate::backoff::Backoff;
 use crate::dead_letter::{Letter, NotStored, Original, Prefixes, Verdict};
 use crate::fault_point::{FaultPoints, Point};
-use crate::jetstream::consumer::PIN_ID;
 use crate::jetstream::topology::ensure_dead_letter_stream;
 use crate::settings::Settings;
 use crate::signal::Invalid;
 use crate::telemetry::events;
 use crate::telemetry::traces::{LetterTrace, Traces};
 
-use super::ack::Settled;
 use super::delivery::Delivery;
 use super::in_flight::Lease;
 use super::pulse::Pulse;
@@ -62,15 +60,75 @@ pub(super) enum Reason {
         /// How often its advisory was delivered before this time.
         tries: u64,
     },
+    /// Another process claimed it as a dead letter; its words are not known here.
+    #[error(
+        "another instance of the daemon found that it cannot land ({0:?}), and stopped before it had stored the letter"
+    )]
+    Claimed(Cause),
 }
 
 impl Reason {
+    /// The cause that the claims log has for it.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Invalid(_) => Cause::Invalid,
+            Self::Refused(_) => Cause::Refused,
+            Self::MaxDeliveries { .. } => Cause::MaxDeliveries,
+            Self::Claimed(cause) => *cause,
+        }
+    }
+
     fn code(&self) -> &'static str {
         match self {
             Self::Invalid(invalid) => invalid.code(),
-            Self::Refused(_) => "refused_by_clickhouse",
-            Self::MaxDeliveries { .. } => "max_deliveries",
+            Self::Refused(_) | Self::Claimed(Cause::Refused) => "refused_by_clickhouse",
+            Self::MaxDeliveries { .. } | Self::Claimed(Cause::MaxDeliveries) => "max_deliveries",
+            Self::Claimed(Cause::Invalid) => "invalid",
         }
+    }
+}
+
+/// The dead letters of one claim, as their stream acknowledges them.
+#[derive(Debug, Clone)]
+pub(super) struct Letters {
+    stored: Arc<StdMutex<Vec<DeadLettered>>>,
+    all: usize,
+    changed: Arc<Notify>,
+}
+
+impl Letters {
+    /// So many, none of which is stored yet.
+    pub fn new(all: usize) -> Self {
+        Self {
+            stored: Arc::default(),
+            all,
+            changed: Arc::default(),
+        }
+    }
+
+    /// Waits until all are stored.
+    pub async fn all(self) -> Vec<DeadLettered> {
+        loop {
+            if let Some(stored) = self.take() {
+                return stored;
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    fn take(&self) -> Option<Vec<DeadLettered>> {
+        let mut stored = self.lock();
+        (stored.len() >= self.all).then(|| std::mem::take(&mut *stored))
+    }
+
+    fn add(&self, letter: DeadLettered) {
+        self.lock().push(letter);
+        self.changed.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<DeadLettered>> {
+        // No code panics while it holds the lock.
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -112,13 +170,15 @@ impl DeadLettered {
 #[derive(Debug)]
 struct Attempt {
     rejected: Rejected,
+    /// Where the letter goes once it is stored.
+    letters: Letters,
     trace: LetterTrace,
     backoff: Backoff,
 }
 
 /// What the stage goes on with.
 enum Next {
-    Rejected(Option<Rejected>),
+    Rejected(Option<(Rejected, Letters)>),
     Due,
     Tried(Attempt, Result<u64, NotStored>),
 }
@@ -128,8 +188,7 @@ pub(super) struct DeadLetter {
     pub context: Context,
     pub settings: Arc<Settings>,
     pub max_payload: usize,
-    pub rejects: Receiver<Rejected>,
-    pub settled: Sender<Settled>,
+    pub rejects: Receiver<(Rejected, Letters)>,
     pub backoff: Backoff,
     pub traces: Traces,
     pub faults: FaultPoints,
@@ -187,8 +246,8 @@ impl DeadLetter {
                 next.await
             };
             match next {
-                Next::Rejected(Some(rejected)) => {
-                    pending.push(publisher.clone().publish(self.attempt(rejected)));
+                Next::Rejected(Some((rejected, letters))) => {
+                    pending.push(publisher.clone().publish(self.attempt(rejected, letters)));
                 }
                 Next::Rejected(None) => more = false,
                 Next::Due => {
@@ -199,16 +258,14 @@ impl DeadLetter {
                     retries.stored(attempt.rejected.delivery.position.stream_seq);
                     attempt.trace.stored(sequence);
                     let letter = DeadLettered::new(attempt.rejected, sequence);
-                    // The ack stage ends last; without it the message is delivered again and
-                    // its letter is a duplicate, which the stream does not take.
-                    let _ = self.settled.send(Settled::DeadLettered(letter)).await;
+                    attempt.letters.add(letter);
                 }
                 Next::Tried(attempt, Err(error)) => retries.failed(attempt, &error),
             }
         }
     }
 
-    fn attempt(&self, rejected: Rejected) -> Attempt {
+    fn attempt(&self, rejected: Rejected, letters: Letters) -> Attempt {
         let Rejected { delivery, reason } = &rejected;
         let headers = delivery.headers.as_ref();
         let (code, error) = (reason.code(), reason.to_string());
@@ -217,6 +274,7 @@ impl DeadLetter {
             .dead_letter(headers, &delivery.subject, code, &error);
         Attempt {
             rejected,
+            letters,
             trace,
             backoff: self.backoff.clone(),
         }
@@ -264,22 +322,40 @@ impl Publisher {
     }
 }
 
-/// Headers as they were published: the server adds to them which instance has the consumer.
-fn published(delivered: Option<&HeaderMap>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    let delivered = delivered.into_iter().flat_map(HeaderMap::iter);
-    for (name, values) in delivered.filter(|(name, _)| name.to_string() != PIN_ID) {
-        for value in values {
-            headers.append(name.clone(), value.clone());
-        }
-    }
-    headers
-}
-
 /// The letter for a message.
 fn letter(rejected: &Rejected, settings: &Settings, max_payload: usize) -> Letter {
     let Rejected { delivery, reason } = rejected;
-    let headers = published(delivery.headers.as_ref());
+    let verdict = Verdict {
+        code: reason.code(),
+        error: reason.to_string(),
+        at: OffsetDateTime::now_utc(),
+    };
+    letter_of(delivery, &verdict, settings, max_payload)
+}
+
+/// The subject on which the stream of dead letters has the letter of a message, or its first part.
+pub(super) fn letter_subject(
+    delivery: &Delivery,
+    settings: &Settings,
+    max_payload: usize,
+) -> String {
+    // The verdict has no part in it.
+    let verdict = Verdict {
+        code: "",
+        error: String::new(),
+        at: OffsetDateTime::UNIX_EPOCH,
+    };
+    letter_of(delivery, &verdict, settings, max_payload).first_subject()
+}
+
+fn letter_of(
+    delivery: &Delivery,
+    verdict: &Verdict,
+    settings: &Settings,
+    max_payload: usize,
+) -> Letter {
+    let headers = delivery.headers.clone().unwrap_or_default();
+    let table = settings.clickhouse.full_table();
     let original = Original {
         subject: &delivery.subject,
         headers: delivery
@@ -288,19 +364,15 @@ fn letter(rejected: &Rejected, settings: &Settings, max_payload: usize) -> Lette
             .map_or_else(|| Ok(&headers), Err),
         body: &delivery.body,
         stream: &settings.stream.name,
+        table: &table,
         stream_created_ns: delivery.position.stream_created_ns,
         sequence: delivery.position.stream_seq,
-        published_at_ms: delivery.published_at_ms,
+        published_at_ms: delivery.published_at_ms(),
         attempts: delivery.attempt,
-    };
-    let verdict = Verdict {
-        code: reason.code(),
-        error: reason.to_string(),
-        at: OffsetDateTime::now_utc(),
     };
     let prefixes = Prefixes {
         letters: &settings.dead_letters.subject_prefix,
         signals: &settings.stream.subject_prefix,
     };
-    Letter::new(&original, &verdict, prefixes, max_payload)
+    Letter::new(&original, verdict, prefixes, max_payload)
 }

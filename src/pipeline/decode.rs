@@ -26,7 +26,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Collecting;
 
 use super::batch::{Bounds, CloseReason, ClosedBatch, OpenBatch};
-use super::dead_letter::{Reason, Rejected};
+use super::dead_letter::Reason;
 use super::delivery::{Arrived, Delivery};
 use super::pace::{InsertTime, Pace};
 use super::pulse::Pulse;
@@ -59,7 +59,6 @@ pub(super) struct Decode {
 pub(super) struct Channels {
     pub deliveries: Receiver<Arrived>,
     pub batches: Sender<(ClosedBatch, Slot)>,
-    pub rejects: Sender<Rejected>,
 }
 
 /// What the stage goes on with.
@@ -128,14 +127,12 @@ impl Decode {
                 if self.batch.is_empty() {
                     closes_at = Instant::now() + pace.wait(self.settings.batch.max_wait);
                 }
-                self.faults
-                    .reached_by(Point::Decoding, &delivery.subject)
-                    .await;
-                if let Err(rejected) = self.push(delivery, at) {
-                    // The receiver ends after this stage; if it is gone all the same, the
-                    // message is delivered again.
-                    let _ = self.channels.rejects.send(*rejected).await;
+                if delivery.given_up.is_none() {
+                    self.faults
+                        .reached_by(Point::Decoding, &delivery.subject)
+                        .await;
                 }
+                self.push(delivery, at);
                 let Some(reason) = self.batch.full() else {
                     continue;
                 };
@@ -186,21 +183,25 @@ impl Decode {
     }
 
     /// Not async, since a delivery would be moved into the future first.
-    fn push(&mut self, delivery: Delivery, arrived: SystemTime) -> Result<(), Box<Rejected>> {
+    fn push(&mut self, mut delivery: Delivery, arrived: SystemTime) {
         let (limits, kinds) = (&self.settings.validation, &mut self.kinds);
         let trace = &mut self.trace;
+        let given_up = delivery.given_up.take();
         self.batch.push(delivery, |delivery, rows| {
+            if let Some(reason) = given_up {
+                return Err(*reason);
+            }
             encode(delivery, limits, rows, kinds)?;
             trace.add(arrived, delivery.headers.as_ref());
             Ok(())
-        })
+        });
     }
 
     async fn close(&mut self, reason: CloseReason, slot: Slot) {
         self.closed_at = Instant::now();
         if let Some(closed) = self.batch.close(reason) {
-            let bytes = closed.block().rows().bytes();
-            let trace = self.trace.close(closed.len(), bytes, reason.as_str());
+            let bytes = closed.rows.bytes();
+            let trace = self.trace.close(closed.rows.len(), bytes, reason.as_str());
             let closed = closed.traced(trace);
             // As above: without a receiver the leases drop, and the messages come again.
             let _ = self.channels.batches.send((closed, slot)).await;
@@ -223,7 +224,7 @@ async fn slot(slots: &Arc<Semaphore>, not_before: Instant) -> Option<Slot> {
 }
 
 /// Adds the signal's row and counts its kind, or says why there is none.
-fn encode(
+pub(super) fn encode(
     delivery: &Delivery,
     limits: &Limits,
     rows: &mut Rows,
@@ -235,7 +236,7 @@ fn encode(
         subject,
         stream_created_ns: delivery.position.stream_created_ns,
         stream_seq: delivery.position.stream_seq,
-        published_at_ms: delivery.published_at_ms,
+        published_ns: delivery.position.published_ns,
     };
     rows.push(&signal, body, &origin);
     let has_payload_faults = !signal.payload_faults.is_empty();

@@ -4,9 +4,11 @@ use std::time::SystemTime;
 
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
+use claims::Position;
 
 use crate::jetstream::HeaderBlock;
 
+use super::dead_letter::Reason;
 use super::in_flight::Lease;
 
 /// Messages that arrived together. The time is theirs and not each one's, since a delivery is
@@ -46,24 +48,19 @@ pub(super) struct Delivery {
     pub unreadable_headers: Option<Box<HeaderBlock>>,
     /// Where it stands in which stream.
     pub position: Position,
-    /// When JetStream stored it: milliseconds since the epoch.
-    pub published_at_ms: i64,
     /// How often it was delivered, this time included.
     pub attempt: u64,
-    /// Whether its row may be in ClickHouse already: it was delivered before.
-    pub may_be_stored: bool,
+    /// Why it becomes a dead letter unread, where JetStream has given up on it.
+    pub given_up: Option<Box<Reason>>,
     /// Its share of the memory bound, and what settles it.
     pub lease: Lease,
 }
 
-/// What tells one message from every other, also when a stream is made anew under the same
-/// name and counts from one again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Position {
-    /// When the stream was created: nanoseconds since the epoch.
-    pub stream_created_ns: i64,
-    /// The sequence in the stream, from 1.
-    pub stream_seq: u64,
+impl Delivery {
+    /// When JetStream stored it: milliseconds since the epoch.
+    pub fn published_at_ms(&self) -> i64 {
+        self.position.published_ns / 1_000_000
+    }
 }
 
 /// What the subject for the ack says of a delivery. Both forms of ADR-15:
@@ -89,13 +86,6 @@ impl AckSubject {
         Self::read(numbers)
     }
 
-    /// As [`Self::parse`]; `None` also when it is another consumer's.
-    pub fn parse_of(subject: &str, stream: &str, consumer: &str) -> Option<Self> {
-        let (names, numbers) = split(subject)?;
-        let is_theirs = last_two(names)? == (stream, consumer);
-        is_theirs.then(|| Self::read(numbers))?
-    }
-
     fn read(mut numbers: &[u8]) -> Option<Self> {
         Some(Self {
             delivered: next_number(&mut numbers)?,
@@ -104,19 +94,6 @@ impl AckSubject {
             published_ns: next_number(&mut numbers)?.try_into().ok()?,
         })
     }
-
-    /// The stream and the consumer of an ack subject.
-    pub fn stream_and_consumer(subject: &str) -> Option<(&str, &str)> {
-        let (names, _) = split(subject)?;
-        last_two(names)
-    }
-}
-
-/// The stream and the consumer, with which the names of an ack subject end.
-fn last_two(names: &str) -> Option<(&str, &str)> {
-    let (rest, consumer) = names.rsplit_once('.')?;
-    let (_, stream) = rest.rsplit_once('.')?;
-    Some((stream, consumer))
 }
 
 /// The names of an ack subject, and the numbers behind them. Names of streams and consumers
@@ -176,11 +153,6 @@ mod tests {
             "$JS.ACK.hub.hash.SIGNALS.signals-to-clickhouse.2.77.5.1683029999000000123.9.x",
         ] {
             assert_eq!(AckSubject::parse(subject), expected, "{subject}");
-            let names = AckSubject::stream_and_consumer(subject);
-            assert_eq!(names, Some(("SIGNALS", "signals-to-clickhouse")));
-            let of = |consumer| AckSubject::parse_of(subject, "SIGNALS", consumer);
-            assert_eq!(of("signals-to-clickhouse"), expected, "{subject}");
-            assert_eq!(of("clickhouse"), None, "{subject}");
         }
         for subject in [
             "",

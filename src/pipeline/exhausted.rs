@@ -10,8 +10,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{Consumer, pull};
 use async_nats::{Message, Subject};
+use claims::{Instance, Position, Standing};
 use futures_util::StreamExt;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -23,18 +23,17 @@ use crate::backoff::Backoff;
 use crate::jetstream::HeaderBlock;
 use crate::jetstream::advisories::{self, Advisory};
 use crate::jetstream::consumer;
-use crate::jetstream::epoch::{self, Epoch};
 use crate::jetstream::stored::{self, StoredError, StoredMessage};
 use crate::jetstream::topology::{self, TopologyError};
-use crate::settings::Settings;
+use crate::settings::{AckPolicy, Settings};
 
 use super::Ends;
 use super::ack::Settled;
-use super::dead_letter::{Reason, Rejected};
-use super::delivery::{AckSubject, Arrived, Delivery, Position};
-use super::in_flight::{InFlight, Lease, Reservation};
+use super::dead_letter::Reason;
+use super::delivery::{AckSubject, Arrived, Delivery};
+use super::in_flight::{InFlight, Lease, Room};
 use super::pulse::Pulse;
-use super::source::{unix_nanos, unsettled};
+use super::source::{CurrentSource, unix_nanos};
 
 /// How long a pull waits for an advisory at most, and how often it is asked whether there is
 /// one.
@@ -56,8 +55,6 @@ enum ExhaustedError {
     Stored(#[from] StoredError),
     #[error("the stream of advisories is gone")]
     StreamGone,
-    #[error("NATS was restarted meanwhile")]
-    Restarted,
     #[error("cannot pull from the stream of advisories: {0}")]
     Pull(async_nats::Error),
 }
@@ -76,15 +73,13 @@ impl NoLetterNeeded {
     }
 }
 
-type AdvisoryConsumer = Consumer<pull::Config>;
-
 /// The stage that reads advisories.
 pub(super) struct Exhausted {
     pub ends: Ends,
     pub settings: Arc<Settings>,
+    pub source: CurrentSource,
     pub in_flight: Arc<InFlight>,
     pub deliveries: Sender<Arrived>,
-    pub rejects: Sender<Rejected>,
     pub settled: Sender<Settled>,
     pub backoff: Backoff,
     pub shutdown: CancellationToken,
@@ -117,7 +112,6 @@ impl Exhausted {
         backoff: &mut Backoff,
     ) -> Result<std::convert::Infallible, ExhaustedError> {
         let consumer = advisories::ensure(&self.ends.context, &self.settings).await?;
-        let expires = EXPIRES.min(self.settings.consumer.ack_wait / 4);
         loop {
             // The next message has its turn when the one before is settled: one that ends the
             // process takes no other with it. What waits is not held.
@@ -125,44 +119,21 @@ impl Exhausted {
             let left = advisories::left(&self.ends.context, &self.settings).await?;
             if left.ok_or(ExhaustedError::StreamGone)? == 0 {
                 backoff.reset();
-                self.pulse.waiting(sleep(expires)).await;
+                self.pulse.waiting(sleep(EXPIRES)).await;
                 continue;
             }
             // Room first: a delivery counts as a try.
             let room = self.in_flight.reserve(1, self.room());
             let room = self.pulse.waiting(room).await;
-            let epoch = self.settled_epoch(&consumer).await?;
-            let reservation = room.requested(epoch);
-            let pull = consumer.batch().max_messages(1).expires(expires);
+            let pull = consumer.batch().max_messages(1).expires(EXPIRES);
             let pulled = pull.messages().await;
             let mut pulled = pulled.map_err(|error| ExhaustedError::Pull(error.into()))?;
             if let Some(message) = pulled.next().await {
                 let message = message.map_err(ExhaustedError::Pull)?.message;
-                if self.epoch(&consumer).await?.0 != epoch {
-                    return Err(ExhaustedError::Restarted);
-                }
-                self.take(message, reservation, turn).await?;
+                self.take(message, room, turn).await?;
             }
             backoff.reset();
         }
-    }
-
-    /// The epoch of the advisories' consumer, once nothing can come any more of what was
-    /// delivered before it.
-    async fn settled_epoch(&self, consumer: &AdvisoryConsumer) -> Result<Epoch, ExhaustedError> {
-        loop {
-            let (epoch, age) = self.epoch(consumer).await?;
-            match unsettled(age, consumer.cached_info().config.ack_wait) {
-                None => return Ok(epoch),
-                Some(left) => self.pulse.waiting(sleep(left)).await,
-            }
-        }
-    }
-
-    async fn epoch(&self, consumer: &AdvisoryConsumer) -> Result<(Epoch, Duration), TopologyError> {
-        let info = consumer.cached_info();
-        let signals = &self.settings.stream;
-        epoch::current(&self.ends.context, signals, &info.stream_name, &info.name).await
     }
 
     /// The bytes of the largest message there may be.
@@ -175,7 +146,7 @@ impl Exhausted {
     async fn take(
         &self,
         message: Message,
-        mut reservation: Reservation,
+        mut room: Room,
         turn: OwnedMutexGuard<()>,
     ) -> Result<(), ExhaustedError> {
         let Some(reply) = message.reply.clone() else {
@@ -184,9 +155,7 @@ impl Exhausted {
         let Some(delivered) = AckSubject::parse(&reply).map(|ack| ack.delivered) else {
             return Ok(());
         };
-        let Some(lease) = reservation.lease(reply, self.room()) else {
-            return Ok(());
-        };
+        let lease = room.advisory(reply, self.room());
         let advisory: Advisory = match serde_json::from_slice(&message.payload) {
             Ok(advisory) => advisory,
             Err(error) => {
@@ -213,21 +182,17 @@ impl Exhausted {
 
     /// Hands a message on: to its ack when it has landed, to another try, or, where the tries
     /// are used up, to the dead letters. `delivered` is how often its advisory was delivered.
-    async fn judge(&self, delivery: Delivery, delivered: u64) -> Result<(), ExhaustedError> {
-        let Position {
-            stream_created_ns,
-            stream_seq,
-        } = delivery.position;
-        let deliveries = delivery.attempt;
-        if self.is_stored(stream_created_ns, stream_seq).await {
+    async fn judge(&self, mut delivery: Delivery, delivered: u64) -> Result<(), ExhaustedError> {
+        let (stream_seq, deliveries) = (delivery.position.stream_seq, delivery.attempt);
+        let position = delivery.position;
+        let standing = |instance: &mut Instance| instance.standing(position);
+        if self.ends.process.with(standing) == Standing::Done {
             info!(
                 stream_seq,
                 deliveries, "Message was delivered too often, but is in ClickHouse"
             );
             return self.no_letter(delivery.lease).await;
         }
-        // The receivers end after this stage; if one is gone all the same, the advisory is
-        // delivered again.
         if delivered <= TRIES {
             info!(
                 stream_seq,
@@ -235,14 +200,15 @@ impl Exhausted {
                 try_number = delivered,
                 "Message was delivered too often; it is tried alone"
             );
-            let _ = self.deliveries.send(Arrived::now(vec![delivery])).await;
         } else {
-            let reason = Reason::MaxDeliveries {
+            delivery.given_up = Some(Box::new(Reason::MaxDeliveries {
                 deliveries,
                 tries: TRIES,
-            };
-            let _ = self.rejects.send(Rejected { delivery, reason }).await;
+            }));
         }
+        // The receiver ends after this stage; if it is gone all the same, the advisory is
+        // delivered again.
+        let _ = self.deliveries.send(Arrived::now(vec![delivery])).await;
         Ok(())
     }
 
@@ -286,24 +252,6 @@ impl Exhausted {
         Ok(original.map(|original| (unix_nanos(stream.created), original)))
     }
 
-    /// Whether the row is in ClickHouse; waits for as long as ClickHouse cannot tell.
-    ///
-    /// The server gives up on a message only after its last lease, and no insert outlives a
-    /// lease, so what is not there now will not come.
-    async fn is_stored(&self, stream_created_ns: i64, sequence: u64) -> bool {
-        let mut backoff = self.backoff.clone();
-        loop {
-            match self.ends.store.stored(stream_created_ns, &[sequence]).await {
-                Ok(stored) => return stored.contains(&sequence),
-                Err(error) => {
-                    let pause = backoff.pause();
-                    warn!(%error, stream_seq = sequence, retry_in_ms = pause.as_millis() as u64, "ClickHouse cannot tell whether a message that was delivered too often has landed; it is asked again");
-                    self.pulse.waiting(sleep(pause)).await;
-                }
-            }
-        }
-    }
-
     async fn no_letter(&self, lease: Lease) -> Result<(), ExhaustedError> {
         let settled = NoLetterNeeded { lease };
         // The ack stage ends last; without it the advisory is delivered again.
@@ -312,16 +260,18 @@ impl Exhausted {
     }
 
     /// The server no longer waits for an ack of such a message, but counts its deliveries
-    /// until it gets one.
-    fn ack_of(&self, sequence: u64) -> Subject {
+    /// until it gets one. The subject is made up, as the message's own is not known, and the
+    /// server looks at nothing but the sequence in the stream. Where an ack stands for all before
+    /// it, that is not so, and the floor's acks cover the message too.
+    fn ack_of(&self, sequence: u64) -> Option<Subject> {
+        let is_explicit = self.source.ack_policy() == AckPolicy::Explicit;
         let Settings {
             stream, consumer, ..
         } = self.settings.as_ref();
-        format!(
-            "$JS.ACK.{}.{}.1.{sequence}.0.0.0",
-            stream.name, consumer.name
-        )
-        .into()
+        is_explicit.then(|| {
+            let (stream, consumer) = (&stream.name, &consumer.name);
+            format!("$JS.ACK.{stream}.{consumer}.1.{sequence}.0.0.0").into()
+        })
     }
 }
 
@@ -338,10 +288,10 @@ fn delivery(
         position: Position {
             stream_created_ns,
             stream_seq: advisory.stream_seq,
+            published_ns: unix_nanos(original.time),
         },
-        published_at_ms: unix_nanos(original.time) / 1_000_000,
         attempt: advisory.deliveries,
-        may_be_stored: true,
+        given_up: None,
         lease,
         subject: original.subject.into(),
         body: original.body,

@@ -1,29 +1,29 @@
 //! What this instance holds: the bound on messages and bytes, and every lease.
 
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::Subject;
 use slab::Slab;
 use tokio::sync::{Notify, OwnedMutexGuard};
+use tokio::time::Instant;
 
-use crate::jetstream::epoch::Epoch;
-
-use super::moment::Moment;
+use super::source::Source;
 
 /// Every message between its pull and its ack, within a fixed number of messages and bytes.
 #[derive(Debug)]
 pub(super) struct InFlight {
     inner: Mutex<Inner>,
     room: Notify,
+    /// Messages were given back.
+    given_back: Notify,
 }
 
 #[derive(Debug)]
 struct Inner {
     held: Slab<Held>,
-    /// Counts leases, so that a slot that was used again is told from its former holder.
-    next_id: u64,
+    /// Replies to messages that are to be delivered again at once.
+    given_back: Vec<Subject>,
     free_messages: usize,
     free_bytes: usize,
     held_bytes: usize,
@@ -31,25 +31,22 @@ struct Inner {
 
 #[derive(Debug)]
 struct Held {
-    id: u64,
-    /// Where the ack goes.
-    reply: Subject,
-    /// The ack wait began no earlier than this.
-    since: Moment,
-    /// The server that gave it out remembers it for as long as this lasts.
-    epoch: Epoch,
+    reply: Reply,
+    /// When the server got the last sign that it is held.
+    renewed_at: Instant,
     bytes: usize,
+    /// Its room was given back, although it is held.
+    is_spared: bool,
 }
 
-/// A lease whose time should be extended.
+/// Where the ack of a message goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Renewal {
-    /// Where to ask for more time.
-    pub reply: Subject,
-    /// When it was given out.
-    pub epoch: Epoch,
-    slot: usize,
-    id: u64,
+pub(super) struct Reply {
+    /// The subject.
+    pub subject: Subject,
+    /// The source of a signal; an advisory has none, and is not given back: each delivery of it is
+    /// a try.
+    pub source: Option<Source>,
 }
 
 impl InFlight {
@@ -58,17 +55,17 @@ impl InFlight {
         Arc::new(Self {
             inner: Mutex::new(Inner {
                 held: Slab::new(),
-                next_id: 0,
+                given_back: Vec::new(),
                 free_messages: max_messages,
                 free_bytes: max_bytes,
                 held_bytes: 0,
             }),
             room: Notify::new(),
+            given_back: Notify::new(),
         })
     }
 
-    /// Waits until a whole pull has room, and takes that room. The pull's request comes after
-    /// [`Room::requested`].
+    /// Waits until a whole pull has room, and takes that room.
     pub async fn reserve(self: &Arc<Self>, messages: usize, bytes: usize) -> Room {
         loop {
             let room = self.room.notified();
@@ -91,24 +88,18 @@ impl InFlight {
         self.lock().held.len()
     }
 
-    /// Since when the oldest of some leases is held; `None` when one is held no more.
-    pub fn oldest<'l>(&self, leases: impl Iterator<Item = &'l Lease>) -> Option<Moment> {
-        let inner = self.lock();
-        let since = |lease: &Lease| inner.held.get(lease.slot?).map(|held| held.since);
-        let mut oldest = Moment::now();
-        for lease in leases {
-            oldest = oldest.earliest(since(lease)?);
-        }
-        Some(oldest)
-    }
-
     /// Gives back the room of leases, and returns where their acks go. Only the ack stage
     /// calls this.
-    pub fn settle(&self, leases: Vec<Lease>) -> Vec<Subject> {
+    pub fn settle(&self, leases: Vec<Lease>) -> Vec<Reply> {
         let mut inner = self.lock();
         let mut replies = Vec::with_capacity(leases.len());
         for mut lease in leases {
-            replies.extend(lease.exhausted.take().map(|message| message.ack));
+            let message = lease.exhausted.take();
+            replies.extend(
+                message
+                    .and_then(|message| message.ack)
+                    .map(Reply::unchecked),
+            );
             replies.extend(lease.slot.take().and_then(|slot| inner.release(slot)));
         }
         drop(inner);
@@ -121,39 +112,38 @@ impl InFlight {
         self.lock().held_bytes
     }
 
-    /// Every lease whose age is within `ages`.
-    pub fn renewals_due(&self, ages: Range<Duration>) -> Vec<Renewal> {
-        let inner = self.lock();
-        let due = inner
-            .held
-            .iter()
-            .filter(|(_, held)| ages.contains(&held.since.age()));
-        due.map(|(slot, held)| Renewal {
-            reply: held.reply.clone(),
-            epoch: held.epoch,
-            slot,
-            id: held.id,
+    /// Replies of all that is held for so long without a sign. From now on they have had one.
+    pub fn due(&self, age: Duration) -> Vec<Subject> {
+        let mut inner = self.lock();
+        let due = inner.held.iter_mut().map(|(_, held)| held);
+        let due = due.filter(|held| held.renewed_at.elapsed() >= age);
+        due.map(|held| {
+            held.renewed_at = Instant::now();
+            held.reply.subject.clone()
         })
         .collect()
     }
 
-    /// Counts leases as begun anew at `since`, now that the server has confirmed that: those
-    /// that are not older than the ack wait even now. The others may have run out before the
-    /// server saw the renewal, and are somebody else's.
-    pub fn renewed<'r>(
-        &self,
-        renewals: impl IntoIterator<Item = &'r Renewal>,
-        since: Moment,
-        ack_wait: Duration,
-    ) {
-        let mut inner = self.lock();
-        for renewal in renewals {
-            let held = inner.held.get_mut(renewal.slot);
-            let is_held = |held: &&mut Held| held.id == renewal.id && held.since.age() < ack_wait;
-            if let Some(held) = held.filter(is_held) {
-                held.since = since;
+    /// Waits for messages that are given back, and takes their replies.
+    pub async fn given_back(&self) -> Vec<Subject> {
+        loop {
+            let given_back = std::mem::take(&mut self.lock().given_back);
+            if !given_back.is_empty() {
+                return given_back;
             }
+            self.given_back.notified().await;
         }
+    }
+
+    /// Takes the replies of all messages that are given back or still held, before the process
+    /// ends.
+    pub fn give_back_all(&self) -> Vec<Subject> {
+        let mut inner = self.lock();
+        let mut replies = std::mem::take(&mut inner.given_back);
+        let held = inner.held.iter().map(|(_, held)| &held.reply);
+        let of_signals = held.filter(|reply| reply.source.is_some());
+        replies.extend(of_signals.map(|reply| reply.subject.clone()));
+        replies
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -172,25 +162,43 @@ impl Inner {
         fits
     }
 
-    fn hold(&mut self, reply: Subject, since: Moment, epoch: Epoch, bytes: usize) -> usize {
-        let id = self.next_id;
-        self.next_id += 1;
+    fn hold(&mut self, reply: Reply, bytes: usize) -> usize {
         self.held_bytes += bytes;
         self.held.insert(Held {
-            id,
             reply,
-            since,
-            epoch,
+            renewed_at: Instant::now(),
             bytes,
+            is_spared: false,
         })
     }
 
-    fn release(&mut self, slot: usize) -> Option<Subject> {
+    fn release(&mut self, slot: usize) -> Option<Reply> {
         let held = self.held.try_remove(slot)?;
-        self.free_messages += 1;
-        self.free_bytes += held.bytes;
+        if !held.is_spared {
+            self.free_messages += 1;
+            self.free_bytes += held.bytes;
+        }
         self.held_bytes -= held.bytes;
         Some(held.reply)
+    }
+
+    fn spare(&mut self, slot: usize) {
+        let Some(held) = self.held.get_mut(slot).filter(|held| !held.is_spared) else {
+            return;
+        };
+        held.is_spared = true;
+        self.free_messages += 1;
+        self.free_bytes += held.bytes;
+    }
+}
+
+impl Reply {
+    /// A reply that is acked no matter which source is there.
+    fn unchecked(subject: Subject) -> Self {
+        Self {
+            subject,
+            source: None,
+        }
     }
 }
 
@@ -204,12 +212,41 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// The room of a pull that is asked for from now on, in this epoch.
-    pub fn requested(self, epoch: Epoch) -> Reservation {
-        Reservation {
-            room: self,
-            since: Moment::now(),
-            epoch,
+    /// Messages still to come.
+    pub fn messages(&self) -> usize {
+        self.messages
+    }
+
+    /// Moves the shares of signals from the room to leases, each with where its ack goes and its
+    /// bytes.
+    pub fn leases(
+        &mut self,
+        source: Source,
+        messages: impl Iterator<Item = (Subject, usize)>,
+    ) -> Vec<Lease> {
+        let in_flight = Arc::clone(&self.in_flight);
+        let mut inner = in_flight.lock();
+        let source = Some(source);
+        messages
+            .map(|(subject, bytes)| self.lease(&mut inner, Reply { subject, source }, bytes))
+            .collect()
+    }
+
+    /// As [`Self::leases`], for one advisory.
+    pub fn advisory(&mut self, subject: Subject, bytes: usize) -> Lease {
+        let in_flight = Arc::clone(&self.in_flight);
+        self.lease(&mut in_flight.lock(), Reply::unchecked(subject), bytes)
+    }
+
+    fn lease(&mut self, inner: &mut Inner, reply: Reply, bytes: usize) -> Lease {
+        // The server holds a pull to its bounds, so that this never cuts anything off.
+        let bytes = bytes.min(self.bytes);
+        self.messages = self.messages.saturating_sub(1);
+        self.bytes -= bytes;
+        Lease {
+            slot: Some(inner.hold(reply, bytes)),
+            in_flight: Arc::clone(&self.in_flight),
+            exhausted: None,
         }
     }
 }
@@ -224,52 +261,8 @@ impl Drop for Room {
     }
 }
 
-/// Room for one pull that has been asked for.
-#[derive(Debug)]
-#[must_use = "dropping a reservation gives its room back"]
-pub(super) struct Reservation {
-    room: Room,
-    since: Moment,
-    epoch: Epoch,
-}
-
-impl Reservation {
-    /// Messages still to come.
-    pub fn messages(&self) -> usize {
-        self.room.messages
-    }
-
-    /// Moves the shares of messages from the reservation to leases, each with where its ack
-    /// goes and its bytes.
-    ///
-    /// The server began the ack wait when it sent the message, which is not known here; it
-    /// was not before the pull was made, so the lease counts from there. A message that
-    /// waited in a socket while this process was stopped is then known to be late.
-    pub fn leases(&mut self, messages: impl Iterator<Item = (Subject, usize)>) -> Vec<Lease> {
-        let Self { room, since, epoch } = self;
-        let mut inner = room.in_flight.lock();
-        let leases = messages.map(|(reply, bytes)| {
-            // The server holds a pull to its bounds, so that this never cuts anything off.
-            let bytes = bytes.min(room.bytes);
-            room.messages = room.messages.saturating_sub(1);
-            room.bytes -= bytes;
-            Lease {
-                slot: Some(inner.hold(reply, *since, *epoch, bytes)),
-                in_flight: Arc::clone(&room.in_flight),
-                exhausted: None,
-            }
-        });
-        leases.collect()
-    }
-
-    /// As [`Self::leases`], for one message.
-    pub fn lease(&mut self, reply: Subject, bytes: usize) -> Option<Lease> {
-        self.leases(std::iter::once((reply, bytes))).pop()
-    }
-}
-
-/// The duty to settle one delivered message. Dropped without an ack, it only gives its room
-/// back, and JetStream delivers the message again after the ack wait.
+/// The duty to settle one delivered message. Dropped without an ack, it gives its room and the
+/// message back, which JetStream then delivers again at once.
 #[derive(Debug)]
 #[must_use = "dropping a lease means that the message is delivered again"]
 pub(super) struct Lease {
@@ -283,21 +276,41 @@ pub(super) struct Lease {
 /// A message that was delivered too often, which its advisory's lease stands for.
 #[derive(Debug)]
 struct ExhaustedMessage {
-    ack: Subject,
+    /// Where the ack goes, if it needs one.
+    ack: Option<Subject>,
     /// Until this is dropped, no other such message is tried.
     turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl Lease {
-    /// The ack wait began no earlier than this.
-    pub fn since(&self) -> Option<Moment> {
+    /// None: of a message that was read and not delivered.
+    pub fn none(in_flight: &Arc<InFlight>) -> Self {
+        Self {
+            slot: None,
+            in_flight: Arc::clone(in_flight),
+            exhausted: None,
+        }
+    }
+
+    /// Gives its room back and goes on holding the message: of the few that wait for others.
+    pub fn spare(&self) {
+        let Some(slot) = self.slot else { return };
+        self.in_flight.lock().spare(slot);
+        self.in_flight.room.notify_waiters();
+    }
+
+    /// Reports whether its message may have come from another source than the one that is there:
+    /// another message may have its sequence there. Advisories and messages that were read have none.
+    pub fn is_stale(&self, current: Option<Source>) -> bool {
         let inner = self.in_flight.lock();
-        inner.held.get(self.slot?).map(|held| held.since)
+        let held = self.slot.and_then(|slot| inner.held.get(slot));
+        let source = held.and_then(|held| held.reply.source);
+        source.is_some() && source != current
     }
 
     /// Has this lease on an advisory stand for the message too: that is acked with it, at
     /// `ack`, and its turn lasts as long as the lease.
-    pub fn with_exhausted(mut self, ack: Subject, turn: OwnedMutexGuard<()>) -> Self {
+    pub fn with_exhausted(mut self, ack: Option<Subject>, turn: OwnedMutexGuard<()>) -> Self {
         self.exhausted = Some(Box::new(ExhaustedMessage {
             ack,
             turn: Some(turn),
@@ -317,7 +330,13 @@ impl Drop for Lease {
     fn drop(&mut self) {
         // `None` once it is settled.
         let Some(slot) = self.slot.take() else { return };
-        self.in_flight.lock().release(slot);
+        let mut inner = self.in_flight.lock();
+        let given_back = inner.release(slot).filter(|reply| reply.source.is_some());
+        inner
+            .given_back
+            .extend(given_back.map(|reply| reply.subject));
+        drop(inner);
+        self.in_flight.given_back.notify_one();
         self.in_flight.room.notify_waiters();
     }
 }

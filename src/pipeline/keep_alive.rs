@@ -1,108 +1,95 @@
-//! Asks JetStream for more time for messages that are held long.
+//! Courtesies to the server, on which nothing rests: in-progress acks for messages that are held
+//! long, so that they are not delivered again, and NAKs for those that are given back, so that
+//! they are delivered at once. The log decides what is stored, however often a message comes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use async_nats::RequestError;
-use async_nats::jetstream::Context;
+use async_nats::connection::State;
+use async_nats::{Client, Subject};
 use bytes::Bytes;
-use tokio::time::{MissedTickBehavior, interval};
-use tracing::{debug, warn};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing::debug;
 
-use crate::jetstream::epoch::{self, Epoch};
-use crate::jetstream::topology::TopologyError;
-use crate::settings::Settings;
-
-use super::delivery::AckSubject;
-use super::in_flight::{InFlight, Renewal};
-use super::moment::Moment;
+use super::in_flight::InFlight;
 use super::pulse::Pulse;
 
 const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
+const NAK: Bytes = Bytes::from_static(b"-NAK");
+/// How long the server may take at a stop to get what is given back.
+const FLUSH: Duration = Duration::from_secs(2);
 
-/// Why messages are not held for longer.
-#[derive(Debug, thiserror::Error)]
-enum RenewError {
-    #[error(transparent)]
-    Epoch(#[from] TopologyError),
-    #[error(transparent)]
-    Request(#[from] RequestError),
-    #[error("NATS was restarted meanwhile")]
-    Restarted,
-}
-
-/// Renews leases.
+/// Holds messages for longer, and gives them back.
 pub(super) struct KeepAlive {
-    pub context: Context,
-    pub settings: Arc<Settings>,
+    pub client: Client,
+    pub ack_wait: Duration,
     pub in_flight: Arc<InFlight>,
     pub pulse: Pulse,
 }
 
 impl KeepAlive {
-    /// Renews every lease that is older than half of the ack wait, until it is dropped.
+    /// Works until it is dropped.
     pub async fn run(self) {
-        let ack_wait = self.settings.consumer.ack_wait;
-        // A lease is renewed at the latest when five eighths of its time are over.
-        let mut ticks = interval(ack_wait / 8);
+        let mut ticks = interval(self.ack_wait / 8);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            self.pulse.waiting(ticks.tick()).await;
-            let mut due = self.in_flight.renewals_due(ack_wait / 2..ack_wait);
-            // Signals have one consumer, advisories another.
-            due.sort_by(|one, other| names(one).cmp(&names(other)));
-            for due in due.chunk_by(|one, other| names(one) == names(other)) {
-                if let Err(error) = self.renew(due).await {
-                    warn!(
-                        count = due.len(),
-                        %error,
-                        "JetStream did not confirm more time; what is held is delivered again if that lasts"
-                    );
+            let next = async {
+                tokio::select! {
+                    replies = self.in_flight.given_back() => Some(replies),
+                    _ = ticks.tick() => None,
                 }
+            };
+            match self.pulse.waiting(next).await {
+                Some(replies) => give_back(&self.client, replies).await,
+                None => self.renew().await,
             }
         }
     }
 
-    /// Asks for more time for every lease of one consumer. The last one is asked with a reply:
-    /// the consumer handles what one connection sends it in order, so its answer stands for
-    /// all. Without that proof a lease must not count as renewed, since an instance may insert
-    /// only what it holds.
-    ///
-    /// A lease is renewed only in the epoch in which it was given out: in the next one the
-    /// server answers too, but may have given the message to somebody else.
-    async fn renew(&self, due: &[Renewal]) -> Result<(), RenewError> {
-        let since = Moment::now();
-        let Some(names) = due.first().and_then(names) else {
-            return Ok(());
-        };
-        let epoch = self.epoch(names).await?;
-        let due: Vec<&Renewal> = due.iter().filter(|due| due.epoch == epoch).collect();
-        let Some((last, others)) = due.split_last() else {
-            return Ok(());
-        };
+    /// Asks for more time for all that is held for half of the ack wait.
+    async fn renew(&self) {
+        if self.client.connection_state() != State::Connected {
+            return;
+        }
+        let due = self.in_flight.due(self.ack_wait / 2);
+        if due.is_empty() {
+            return;
+        }
         debug!(count = due.len(), "Asking JetStream for more time");
-        let client = self.context.client();
-        for renewal in others {
-            if let Err(error) = client.publish(renewal.reply.clone(), IN_PROGRESS).await {
-                debug!(%error, "Not sent");
-            }
+        for reply in due {
+            send(&self.client, reply, IN_PROGRESS).await;
         }
-        client.request(last.reply.clone(), IN_PROGRESS).await?;
-        if self.epoch(names).await? != epoch {
-            return Err(RenewError::Restarted);
-        }
-        let ack_wait = self.settings.consumer.ack_wait;
-        self.in_flight.renewed(due, since, ack_wait);
-        Ok(())
-    }
-
-    async fn epoch(&self, (stream, consumer): (&str, &str)) -> Result<Epoch, TopologyError> {
-        let signals = &self.settings.stream;
-        let (epoch, _) = epoch::current(&self.context, signals, stream, consumer).await?;
-        Ok(epoch)
     }
 }
 
-/// The stream and the consumer.
-fn names(renewal: &Renewal) -> Option<(&str, &str)> {
-    AckSubject::stream_and_consumer(&renewal.reply)
+/// Has messages delivered again, here or to another instance.
+pub(super) async fn give_back(client: &Client, replies: impl IntoIterator<Item = Subject>) {
+    for reply in replies {
+        send(client, reply, NAK).await;
+    }
+}
+
+/// As [`give_back`], before the process ends.
+pub(super) async fn give_back_last(client: &Client, replies: Vec<Subject>) {
+    let count = replies.len();
+    if count == 0 {
+        return;
+    }
+    let sent = async {
+        give_back(client, replies).await;
+        client.flush().await
+    };
+    match timeout(FLUSH, sent).await {
+        Ok(Ok(())) => debug!(count, "Messages were given back"),
+        _ => debug!(
+            count,
+            "Messages were not given back; they are delivered again after the ack wait"
+        ),
+    }
+}
+
+async fn send(client: &Client, reply: Subject, what: Bytes) {
+    if let Err(error) = client.publish(reply, what).await {
+        debug!(%error, "Not sent; the message is delivered again after the ack wait");
+    }
 }

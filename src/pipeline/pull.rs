@@ -1,11 +1,8 @@
-//! Messages out of the stream. A pull asks only for what there is room for, so that no
-//! delivered message waits unseen while its ack wait runs.
+//! Messages out of the stream. A pull asks only for what there is room for. What comes and is not
+//! handed on is given back.
 
 mod end;
-mod pinned;
 mod request;
-
-pub(super) use pinned::Pinned;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +10,13 @@ use std::time::Duration;
 use async_nats::connection::State;
 use async_nats::jetstream::Context;
 use async_nats::{Client, Message, Subscriber};
+use bytes::Bytes;
+use claims::Position;
+use claims_log::Process;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -24,21 +24,27 @@ use crate::backoff::Backoff;
 use crate::settings::{Consumer, Settings};
 use crate::telemetry::metrics::Metrics;
 
-use super::delivery::{AckSubject, Arrived, Delivery, Position};
-use super::in_flight::{InFlight, Reservation, Room};
+use super::delivery::{AckSubject, Arrived, Delivery};
+use super::in_flight::{InFlight, Lease, Room};
 use super::insert::Halt;
+use super::keep_alive::give_back;
 use super::pulse::Pulse;
-use super::source::{Source, connect_count};
+use super::source::{CurrentSource, Source, connect_count};
 
 use end::{End, PullError, ending};
 
 /// Messages handed on at a time, when more are there: as many as tokio's budget lets a task
 /// receive before others have their turn.
 const CHUNK_MESSAGES: usize = 128;
-/// How long the last messages of a pull may take once the daemon stops.
+/// How long the next messages of a pull may take once the daemon stops.
 const DRAIN: Duration = Duration::from_secs(2);
+/// No message for so long means that none is on its way.
+const QUIET: Duration = Duration::from_secs(1);
 /// Between two looks at a connection that is lost.
 const RECONNECT_POLL: Duration = Duration::from_millis(100);
+/// An open pull shows when the stream or the consumer goes. After so long without one, that has
+/// to be asked.
+const UNWATCHED: Duration = Duration::from_millis(100);
 
 /// One of the tasks that pull side by side, so that one is under way while another ends.
 #[derive(Clone)]
@@ -46,88 +52,105 @@ pub(super) struct Pull {
     pub client: Client,
     pub context: Context,
     pub settings: Arc<Settings>,
-    pub source: Source,
-    /// Where one instance at a time has the messages.
-    pub pinned: Option<Pinned>,
+    pub source: CurrentSource,
     pub in_flight: Arc<InFlight>,
     pub deliveries: Sender<Arrived>,
     pub halt: watch::Receiver<Halt>,
     pub metrics: Arc<Metrics>,
+    pub process: Process,
     pub shutdown: CancellationToken,
     pub pulse: Pulse,
+}
+
+/// One subscription, and what is known of it.
+struct Session {
+    messages: Subscriber,
+    inbox: String,
+    source: Source,
+    last_consumer_seq: u64,
+    /// When the last message came.
+    heard_at: Option<Instant>,
 }
 
 impl Pull {
     /// Pulls until shutdown, whatever happens to the connection, the stream or the consumer.
     pub async fn run(mut self) {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-        while let Err(error) = self.session(&mut backoff).await {
+        let mut known = self.source.get();
+        while let Err(error) = self.session(known.take(), &mut backoff).await {
             let pause = backoff.pause();
-            warn!(%error, retry_in_ms = pause.as_millis() as u64, "Pull failed; it is made anew");
-            self.source.is_current = false;
+            warn!(%error, retry_in_ms = pause.as_millis() as u64, "Pull failed; it is repeated");
+            if self.source.get().is_some() {
+                // The consumer may be another one, and the stream may have gone back. After a
+                // connect that is checked in any case.
+                self.process.recheck();
+            }
             let pause = self.shutdown.run_until_cancelled(sleep(pause));
             if self.pulse.waiting(pause).await.is_none() {
                 break;
             }
         }
-        if let Some(pinned) = &mut self.pinned {
-            self.pulse.step();
-            pinned.release(&self.context, &self.settings).await;
-        }
     }
 
     /// Pulls over one subscription; `Ok` when the daemon stops.
-    async fn session(&mut self, backoff: &mut Backoff) -> Result<(), PullError> {
+    async fn session(
+        &mut self,
+        known: Option<Source>,
+        backoff: &mut Backoff,
+    ) -> Result<(), PullError> {
+        let source = match known {
+            Some(source) => source,
+            None => self.find_source().await?,
+        };
         let inbox = self.client.new_inbox();
-        let connects = connect_count(&self.client);
-        if !self.source.is_current || self.source.connects != connects {
-            self.find_source().await?;
+        let mut session = Session {
+            messages: self.client.subscribe(inbox.clone()).await?,
+            inbox,
+            source,
+            last_consumer_seq: 0,
+            heard_at: None,
+        };
+        let pulled = self.pull(&mut session, backoff).await;
+        if pulled.is_err() {
+            let mut buffered = Vec::new();
+            while let Some(Some(message)) = session.messages.next().now_or_never() {
+                buffered.extend(message.reply);
+            }
+            give_back(&self.client, buffered).await;
         }
-        let mut messages = self.client.subscribe(inbox.clone()).await?;
-        let mut last_consumer_seq = 0;
+        pulled
+    }
+
+    async fn pull(
+        &mut self,
+        session: &mut Session,
+        backoff: &mut Backoff,
+    ) -> Result<(), PullError> {
         loop {
             let without_pull = Instant::now();
             let room = self.shutdown.run_until_cancelled(self.room());
             let Some(room) = self.pulse.waiting(room).await else {
                 return Ok(());
             };
-            // An open pull shows when a server has crashed and forgotten what it delivered;
-            // without one, that has to be asked.
-            if self.source.connects != connect_count(&self.client) {
-                return Err(PullError::ConnectionAnew);
+            if session.source.connects != connect_count(&self.client) {
+                return Err(PullError::Reconnected);
             }
-            if without_pull.elapsed() >= request::silence(&self.settings.consumer) {
-                self.find_source().await?;
+            if without_pull.elapsed() >= UNWATCHED && self.find_source().await? != session.source {
+                return Err(PullError::SourceChanged);
             }
-            if let Some(pinned) = &mut self.pinned {
-                pinned.look(&self.context, &self.settings).await?;
-            }
-            let reservation = room.requested(self.source.epoch);
-            self.request(&inbox).await?;
-            let end = self.receive(&mut messages, reservation, &mut last_consumer_seq);
-            match end.await? {
+            self.request(&session.inbox).await?;
+            match self.receive(session, room).await? {
                 End::Done => backoff.reset(),
-                End::Unpinned => {
-                    if let Some(pinned) = &mut self.pinned {
-                        pinned.lost();
-                    }
-                }
                 End::Stopped => return Ok(()),
             }
         }
     }
 
-    /// Makes sure of the stream and the consumer, and of what may have been forgotten of them.
-    async fn find_source(&mut self) -> Result<(), PullError> {
-        let before = self.source;
-        self.source = Source::ensure(&self.context, &self.settings, Some(before)).await?;
-        if self.source.epoch != before.epoch {
-            tell_of(&self.source);
-            if let Some(pinned) = &self.pinned {
-                pinned.floor().forget();
-            }
-        }
-        Ok(())
+    /// Makes sure of the stream and the consumer.
+    async fn find_source(&mut self) -> Result<Source, PullError> {
+        let found = Source::ensure(&self.context, &self.settings).await?;
+        self.source.set(found);
+        Ok(found)
     }
 
     /// Waits until there is a connection, inserts are not halted, and a pull has room.
@@ -155,7 +178,7 @@ impl Pull {
             "$JS.API.CONSUMER.MSG.NEXT.{}.{}",
             self.settings.stream.name, consumer.name
         );
-        let request = request::body(consumer, self.pinned.as_ref());
+        let request = request::body(consumer);
         self.client
             .publish_with_reply(subject, inbox.to_owned(), request)
             .await?;
@@ -163,67 +186,101 @@ impl Pull {
     }
 
     /// Hands on the messages of one pull until it ends.
-    async fn receive(
-        &mut self,
-        messages: &mut Subscriber,
-        mut reservation: Reservation,
-        last_consumer_seq: &mut u64,
-    ) -> Result<End, PullError> {
+    async fn receive(&mut self, session: &mut Session, mut room: Room) -> Result<End, PullError> {
         let silence = request::silence(&self.settings.consumer);
         let mut chunk = Vec::with_capacity(CHUNK_MESSAGES);
-        while reservation.messages() > 0 {
+        while room.messages() > 0 {
             self.pulse.step();
-            let max = reservation.messages().min(CHUNK_MESSAGES);
+            let max = room.messages().min(CHUNK_MESSAGES);
             let received = tokio::select! {
-                received = timeout(silence, receive_chunk(messages, &mut chunk, max)) => received,
+                received = timeout(silence, receive_chunk(&mut session.messages, &mut chunk, max)) => received,
+                // The server knows nothing of the pull any more.
+                () = self.reconnected(session.source.connects) => return Err(PullError::Reconnected),
                 () = self.shutdown.cancelled() => {
-                    self.drain(messages, reservation, last_consumer_seq).await;
+                    self.drain(session, room).await;
                     return Ok(End::Stopped);
                 }
             };
             received
                 .map_err(|_| PullError::Silent(silence))?
                 .ok_or(PullError::Closed)?;
-            let ended = self.hand_on(&mut chunk, &mut reservation, last_consumer_seq);
-            if let Some(ended) = ended.await {
+            if let Some(ended) = self.hand_on(&mut chunk, session, &mut room).await {
                 return ended;
             }
         }
         Ok(End::Done)
     }
 
-    /// Takes what the server had already sent when the daemon stops.
-    async fn drain(
-        &mut self,
-        messages: &mut Subscriber,
-        mut reservation: Reservation,
-        last_consumer_seq: &mut u64,
-    ) {
-        if let Err(error) = messages.drain().await {
+    /// Waits until the client has connected again.
+    async fn reconnected(&self, connects: u64) {
+        while connect_count(&self.client) == connects {
+            sleep(RECONNECT_POLL).await;
+        }
+    }
+
+    /// Takes what the server has sent when the daemon stops. The client drops what is on its way
+    /// when it unsubscribes, and that stays pending for the ack wait. So it does that only once the
+    /// pull has ended, or no message has come for a while and none before an answer.
+    async fn drain(&mut self, session: &mut Session, mut room: Room) {
+        let is_past = |at: Instant| at.elapsed() >= QUIET;
+        let mut is_quiet = false;
+        while !is_quiet {
+            if self.ask(&session.inbox).await.is_err() {
+                return;
+            }
+            is_quiet = match self.up_to_answer(session, &mut room).await {
+                Some(count) => count == 0 && session.heard_at.is_none_or(is_past),
+                None => break,
+            };
+            if !is_quiet {
+                sleep(RECONNECT_POLL).await;
+            }
+        }
+        if let Err(error) = session.messages.drain().await {
             debug!(%error, "Subscription not drained; its messages are delivered again");
             return;
         }
-        let all = async {
-            let mut chunk = Vec::new();
-            while let Some(()) = receive_chunk(messages, &mut chunk, CHUNK_MESSAGES).await {
-                let ended = self.hand_on(&mut chunk, &mut reservation, last_consumer_seq);
-                if let Some(Err(_)) = ended.await {
-                    // They are delivered again.
-                    return;
-                }
+        while self.up_to_answer(session, &mut room).await.is_some() {}
+    }
+
+    /// Has the server send an answer to the inbox of the pull.
+    async fn ask(&self, inbox: &str) -> Result<(), PullError> {
+        let (stream, consumer) = (&self.settings.stream.name, &self.settings.consumer.name);
+        let subject = format!("$JS.API.CONSUMER.INFO.{stream}.{consumer}");
+        let asked = self
+            .client
+            .publish_with_reply(subject, inbox.to_owned(), Bytes::new());
+        Ok(asked.await?)
+    }
+
+    /// Hands on what comes before an answer, and counts it; `None` when the pull has ended.
+    async fn up_to_answer(&mut self, session: &mut Session, room: &mut Room) -> Option<usize> {
+        let (mut chunk, mut count) = (Vec::new(), 0);
+        while room.messages() > 0 {
+            let max = room.messages().min(CHUNK_MESSAGES);
+            let received = receive_chunk(&mut session.messages, &mut chunk, max);
+            if !matches!(timeout(DRAIN, received).await, Ok(Some(()))) {
+                return None;
             }
-        };
-        if timeout(DRAIN, all).await.is_err() {
-            debug!("Subscription not drained in time; its messages are delivered again");
+            let is_answer = |one: &Message| one.status.is_none() && one.reply.is_none();
+            let is_answered = chunk.iter().any(is_answer);
+            count += chunk.iter().filter(|one| one.reply.is_some()).count();
+            if self.hand_on(&mut chunk, session, room).await.is_some() {
+                return None;
+            }
+            if is_answered {
+                return Some(count);
+            }
         }
+        None
     }
 
     /// Sends deliveries to the next stage; says how the pull ended when a status tells.
     async fn hand_on(
         &mut self,
         chunk: &mut Vec<Message>,
-        reservation: &mut Reservation,
-        last_consumer_seq: &mut u64,
+        session: &mut Session,
+        room: &mut Room,
     ) -> Option<Result<End, PullError>> {
         let mut end = None;
         let mut acks = Vec::with_capacity(chunk.len());
@@ -236,32 +293,24 @@ impl Pull {
             acks.extend(ack);
             ack.is_some()
         });
-        // One subscription sees them in order. When they count from the start again, what was
-        // acked through the old consumer comes again as if for the first time.
-        for ack in &acks {
-            if ack.consumer_seq <= *last_consumer_seq {
-                return Some(Err(PullError::ConsumerAnew));
-            }
-            *last_consumer_seq = ack.consumer_seq;
+        let replies = chunk.iter_mut().filter_map(|message| {
+            let reply = message.reply.take()?;
+            Some((reply, message.length))
+        });
+        let leases = room.leases(session.source, replies);
+        if let Err(error) = self.check(session, &acks) {
+            // What they are messages of has to be found first. The leases give them back.
+            chunk.clear();
+            return Some(Err(error));
         }
-        // A request that went out over a new connection has messages come that a server sends
-        // which may have forgotten what it delivered.
-        if self.source.connects != connect_count(&self.client) {
-            return Some(Err(PullError::ConnectionAnew));
+        if !acks.is_empty() {
+            session.heard_at = Some(Instant::now());
         }
         self.count(chunk, &acks);
-        if let (Some(pinned), Some(message)) = (&mut self.pinned, chunk.first()) {
-            pinned.learn(message);
-            let max_deliver = self.settings.consumer.max_deliver;
-            pinned.floor().delivered(&acks, max_deliver);
-        }
-        let mut arrived = Arrived {
-            consumer_seq: Some(*last_consumer_seq),
-            ..Arrived::now(self.deliveries(chunk, acks, reservation))
+        let arrived = Arrived {
+            consumer_seq: Some(session.last_consumer_seq),
+            ..Arrived::now(deliveries(&session.source, chunk, acks, leases))
         };
-        if let Some(until) = self.source.unsettled_until {
-            arrived = self.hold_back(arrived, until);
-        }
         if !arrived.deliveries.is_empty() && self.deliveries.send(arrived).await.is_err() {
             // Only when the pipeline is torn down; the leases drop.
             return Some(Ok(End::Stopped));
@@ -269,36 +318,20 @@ impl Pull {
         end
     }
 
-    /// Holds back what another instance may still insert, until it cannot any more: what it
-    /// has inserted is then found before it is inserted here. Returns the others.
-    fn hold_back(&self, arrived: Arrived, until: Instant) -> Arrived {
-        if until <= Instant::now() {
-            return arrived;
+    /// Checks that messages are of the session's source, by which their positions are known.
+    fn check(&self, session: &mut Session, acks: &[AckSubject]) -> Result<(), PullError> {
+        // One subscription sees them in order; a consumer that was recreated counts from 1.
+        for ack in acks {
+            if ack.consumer_seq <= session.last_consumer_seq {
+                return Err(PullError::SourceChanged);
+            }
+            session.last_consumer_seq = ack.consumer_seq;
         }
-        let is_settled =
-            |delivery: &Delivery| delivery.position.stream_seq > self.source.may_be_stored_to_seq;
-        let (settled, unsettled): (Vec<_>, _) =
-            arrived.deliveries.into_iter().partition(is_settled);
-        // By then the consumer has delivered others, so their sequence tells no pace.
-        let unsettled = Arrived {
-            consumer_seq: None,
-            deliveries: unsettled,
-            ..arrived
-        };
-        if !unsettled.deliveries.is_empty() {
-            let (next, shutdown) = (self.deliveries.clone(), self.shutdown.clone());
-            tokio::spawn(async move {
-                let over = shutdown.run_until_cancelled(sleep_until(until));
-                if over.await.is_some() {
-                    // As above; at a stop they are delivered again.
-                    let _ = next.send(unsettled).await;
-                }
-            });
+        // A request that went out over a new connection may have them come from another stream.
+        if session.source.connects != connect_count(&self.client) {
+            return Err(PullError::Reconnected);
         }
-        Arrived {
-            deliveries: settled,
-            ..arrived
-        }
+        Ok(())
     }
 
     fn count(&self, messages: &[Message], acks: &[AckSubject]) {
@@ -307,41 +340,32 @@ impl Pull {
         self.metrics
             .received(messages.len() as u64, bytes as u64, again as u64);
     }
+}
 
-    fn deliveries(
-        &self,
-        messages: &mut Vec<Message>,
-        acks: Vec<AckSubject>,
-        reservation: &mut Reservation,
-    ) -> Vec<Delivery> {
-        let Source {
-            stream_created_ns,
-            may_be_stored_to_seq,
-            ..
-        } = self.source;
-        let replies = messages.iter_mut().filter_map(|message| {
-            let reply = message.reply.take()?;
-            Some((reply, message.length))
-        });
-        let leases = reservation.leases(replies);
-        let deliveries = messages.drain(..).zip(acks).zip(leases);
-        deliveries
-            .map(|((message, ack), lease)| Delivery {
-                subject: message.subject,
-                body: message.payload,
-                headers: message.headers,
-                unreadable_headers: None,
-                position: Position {
-                    stream_created_ns,
-                    stream_seq: ack.stream_seq,
-                },
-                published_at_ms: ack.published_ns / 1_000_000,
-                attempt: ack.delivered,
-                may_be_stored: ack.delivered > 1 || ack.stream_seq <= may_be_stored_to_seq,
-                lease,
-            })
-            .collect()
-    }
+fn deliveries(
+    source: &Source,
+    messages: &mut Vec<Message>,
+    acks: Vec<AckSubject>,
+    leases: Vec<Lease>,
+) -> Vec<Delivery> {
+    let stream_created_ns = source.stream_created_ns;
+    let deliveries = messages.drain(..).zip(acks).zip(leases);
+    deliveries
+        .map(|((message, ack), lease)| Delivery {
+            subject: message.subject,
+            body: message.payload,
+            headers: message.headers,
+            unreadable_headers: None,
+            position: Position {
+                stream_created_ns,
+                stream_seq: ack.stream_seq,
+                published_ns: ack.published_ns,
+            },
+            attempt: ack.delivered,
+            given_up: None,
+            lease,
+        })
+        .collect()
 }
 
 /// Waits for a message, and adds it and those that are there to `chunk`, at most `max`; `None`
@@ -358,18 +382,6 @@ async fn receive_chunk(
         chunk.push(message);
     }
     Some(())
-}
-
-/// Tells of a new epoch, and what it costs.
-fn tell_of(source: &Source) {
-    let left = source
-        .unsettled_until
-        .map(|until| until.saturating_duration_since(Instant::now()));
-    info!(
-        wait_ms = left.unwrap_or_default().as_millis() as u64,
-        to_stream_seq = source.may_be_stored_to_seq,
-        "NATS was restarted, or the consumer made anew: older messages wait until what was delivered before has landed or is given up"
-    );
 }
 
 /// What the reply says of a delivery; `None` for a message that did not come from JetStream.

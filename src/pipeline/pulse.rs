@@ -30,6 +30,11 @@ impl Pulse {
         pulse
     }
 
+    /// The pulse of a task besides the stages, which nothing looks at.
+    pub fn unwatched(&self) -> Self {
+        Self::new(self.zero)
+    }
+
     /// A step begins, and the one before it has ended.
     pub fn step(&self) {
         let now_ms = self.zero.elapsed().as_millis() as u64;

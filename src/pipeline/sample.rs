@@ -56,6 +56,7 @@ impl Sample {
                 .in_flight_messages
                 .set(signed(self.in_flight.messages()));
             metrics.in_flight_bytes.set(signed(self.in_flight.bytes()));
+            self.claims();
             let connects = self.ends.client.statistics();
             metrics.nats_connected(connects.connects.load(Ordering::Relaxed));
             if self.ends.client.connection_state() == State::Connected {
@@ -64,6 +65,19 @@ impl Sample {
                 health.down(Dependency::Nats, "the connection is lost; reconnecting");
             }
         }
+    }
+
+    /// Open claims, and the tokens of those whose fences are not over.
+    fn claims(&self) {
+        let metrics = &self.ends.ops.metrics;
+        let (open, tokens) = self.ends.process.with(|instance| {
+            let log = instance.log();
+            (log.claims().count(), log.tokens())
+        });
+        metrics.claims_open.set(signed(open));
+        metrics.claims_tokens.set(signed(tokens));
+        let limit = self.ends.store.tokens_kept() / 2;
+        metrics.claims_tokens_limit.set(signed(limit));
     }
 
     /// How far the consumer is behind.
@@ -125,10 +139,12 @@ impl Sample {
     /// How full the streams are, and what their account may store.
     async fn storage(&self) {
         let metrics = &self.ends.ops.metrics;
+        let claims = self.settings.claims_log();
         let mut ticks = every(STORAGE);
         loop {
             ticks.tick().await;
-            for name in [&self.settings.stream.name, &self.settings.dead_letters.name] {
+            let (stream, letters) = (&self.settings.stream, &self.settings.dead_letters);
+            for name in [&stream.name, &letters.name, &claims] {
                 match topology::find_stream(&self.ends.context, name).await {
                     Ok(Some(info)) => {
                         metrics.stream(name, &info.state, bound(Some(info.config.max_bytes)));

@@ -7,13 +7,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::batch::ClosedBatch;
+use super::claimed::Claimed;
 
 /// Refused rows, and none taken in between, that speak against the table.
 const AGAINST_TABLE: usize = 16;
-
-/// A batch of one row that was refused, with ClickHouse's words.
-pub(super) type Suspect = (ClosedBatch, String);
 
 /// Shared by all who insert.
 #[derive(Debug, Default)]
@@ -21,45 +18,47 @@ pub(super) struct Suspects(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: Vec<Suspect>,
+    waiting: Vec<Claimed>,
     /// Counts inserts that were taken.
     taken: u64,
 }
 
-/// What to do with refused rows.
+/// What to do with a refused row.
 #[derive(Debug)]
 pub(super) enum Judgement {
-    /// Nothing yet; they wait here.
+    /// Nothing yet; it waits here.
     Wait,
-    /// The rows are to blame.
-    Rows(Vec<Suspect>),
+    /// The row is to blame.
+    Row(Box<Claimed>),
     /// The table is to blame: all that waited, to be tried until it takes them.
-    Table(Vec<Suspect>),
+    Table(Vec<Claimed>),
 }
 
 impl Suspects {
-    /// How many inserts were taken until now.
+    /// Inserts that were taken until now.
     pub fn taken(&self) -> u64 {
         self.lock().taken
     }
 
-    /// An insert was taken. The rows that waited are to blame.
-    pub fn take(&self) -> Vec<Suspect> {
+    /// Reports whether an insert was taken since so many were.
+    pub fn has_taken(&self, taken_before: u64) -> bool {
+        self.taken() > taken_before
+    }
+
+    /// Counts an insert that was taken. The rows that waited are to blame.
+    pub fn take(&self) -> Vec<Claimed> {
         let mut state = self.lock();
         state.taken += 1;
         std::mem::take(&mut state.waiting)
     }
 
-    /// Judges rows of a batch that was begun when `taken_before` inserts were taken.
-    pub fn judge(&self, refused: Vec<Suspect>, taken_before: u64) -> Judgement {
+    /// Judges a claim of one row, by the inserts that were taken since it was first sent.
+    pub fn judge(&self, row: Claimed) -> Judgement {
         let mut state = self.lock();
-        if refused.is_empty() {
-            return Judgement::Wait;
+        if state.taken > row.taken_before {
+            return Judgement::Row(Box::new(row));
         }
-        if state.taken > taken_before {
-            return Judgement::Rows(refused);
-        }
-        state.waiting.extend(refused);
+        state.waiting.push(row);
         if state.waiting.len() < AGAINST_TABLE {
             return Judgement::Wait;
         }

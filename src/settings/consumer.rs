@@ -7,11 +7,12 @@ use std::time::Duration;
 pub struct Consumer {
     /// The consumer's durable name.
     pub name: String,
-    /// What an ack stands for.
+    /// Messages that an ack stands for; a consumer that exists keeps its own policy.
     pub ack_policy: AckPolicy,
     /// JetStream delivers a message again when it is not acked for this long.
     pub ack_wait: Duration,
-    /// Deliveries after which JetStream gives up on a message; 0 is no bound.
+    /// Deliveries after which JetStream gives up on a message; 0 is no bound, and there is none
+    /// where an ack stands for all messages before its own.
     pub max_deliver: u32,
     /// Messages delivered and not acked, over all instances; JetStream stops there.
     pub max_ack_pending: usize,
@@ -29,13 +30,22 @@ pub struct Consumer {
     pub pulls: usize,
 }
 
-/// What an ack stands for.
+/// Messages that an ack stands for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum AckPolicy {
-    /// One message. Instances share the work.
+    /// Its message alone.
     #[default]
     Explicit,
-    /// All messages up to its own, which costs NATS an eighth less. One instance has the work,
-    /// and others stand by.
+    /// All messages up to its own, as far as the claims log says that they are done.
     All,
+}
+
+impl AckPolicy {
+    /// The name of the policy, as the setting has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Explicit => "explicit",
+            Self::All => "all",
+        }
+    }
 }

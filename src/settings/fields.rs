@@ -129,7 +129,7 @@ pub(super) const FIELDS: &[Field] = &[
     field("dead_letters.max_pending", "256", "Letters that are published and not yet acknowledged, at most"),
 
     field("consumer.name", "signals-to-clickhouse", "The durable pull consumer; instances that share it share the work"),
-    field("consumer.ack_policy", "explicit", "explicit (an ack for each message; instances share the work) or all (an ack stands for all before it; one instance has the work, others stand by; nats-server 2.11 or later)"),
+    field("consumer.ack_policy", "explicit", "explicit (an ack for each message) or all (an ack stands for all before it, and max_deliver for nothing); instances share the work with both. A consumer that exists keeps its policy"),
     field("consumer.ack_wait", "30s", "JetStream delivers again what is not acked for this long"),
     field("consumer.max_deliver", "20", "Deliveries after which a message that is never acked, such as one that ends the process, is tried alone and then goes to the dead letters; 0 is no bound"),
     field("consumer.max_ack_pending", "200000", "Messages delivered and not acked, over all instances"),
@@ -138,7 +138,7 @@ pub(super) const FIELDS: &[Field] = &[
     field("consumer.fetch_messages", "5000", "Messages that one pull asks for"),
     field("consumer.fetch_bytes", "8MiB", "Bytes that one pull asks for; more than the server's max_payload"),
     field("consumer.fetch_expires", "5s", "How long a pull waits for messages"),
-    field("consumer.pulls", "2", "Pulls that are open at once; always 1 where consumer.ack_policy is all"),
+    field("consumer.pulls", "2", "Pulls that are open at once"),
 
     known_as("CLICKHOUSE_URL", field("clickhouse.url", "http://127.0.0.1:8123", "The HTTP interface")),
     known_as("CLICKHOUSE_USER", field("clickhouse.user", "admin", "User")),
@@ -151,6 +151,8 @@ pub(super) const FIELDS: &[Field] = &[
     field("clickhouse.compression", "auto", "How batches are compressed on their way: auto (none to this machine, otherwise lz4), lz4 or none"),
     field("clickhouse.send_timeout", "5s", "How long sending a part of a batch may block"),
     field("clickhouse.end_timeout", "15s", "How long the answer to an insert or a query may take"),
+    field("clickhouse.fence", "2m", "From a claim to the time when ClickHouse refuses its block; what cannot be completed is sent again after it"),
+    field("clickhouse.late_commit", "30s", "How much later than its fence a block may still be committed, and how far ClickHouse's clock may step back"),
     field("clickhouse.max_concurrent_inserts", "2", "Inserts under way at once"),
     field("clickhouse.retry_min", "100ms", "Pause before the first retry; it doubles from there, with jitter"),
     field("clickhouse.retry_max", "10s", "Longest pause between two retries"),

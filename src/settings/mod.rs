@@ -74,7 +74,27 @@ impl Settings {
         let written = self.written.iter();
         written.map(|(key, written)| (*key, written.shown(key)))
     }
+
+    /// Name of the stream that is the claims log.
+    pub fn claims_log(&self) -> String {
+        let (stream, clickhouse) = (&self.stream.name, &self.clickhouse);
+        claims_log::stream_name(stream, &clickhouse.database, &clickhouse.table)
+    }
+
+    /// Deduplication tokens that the table must keep: twice those whose fences and late commits may
+    /// not be over, since nothing is claimed while half of its window is taken.
+    pub fn tokens_needed(&self) -> u64 {
+        let alive = self.clickhouse.fence + self.clickhouse.late_commit;
+        let inserts = u64::from(self.batch.max_inserts_per_second);
+        let tokens = inserts
+            .saturating_mul(alive.as_secs() + 1)
+            .saturating_mul(2);
+        tokens.max(TOKENS_MIN)
+    }
 }
+
+/// Deduplication tokens that a table keeps at least, whatever the settings are.
+pub const TOKENS_MIN: u64 = 10_000;
 
 /// The connection to NATS.
 #[derive(Clone, PartialEq)]
@@ -242,6 +262,11 @@ pub struct ClickHouse {
     pub send_timeout: Duration,
     /// How long ClickHouse's answer to an insert or a query may take.
     pub end_timeout: Duration,
+    /// From a claim to the time when ClickHouse refuses its block.
+    pub fence: Duration,
+    /// The longest time between ClickHouse's look at a fence and the commit of the block, and the
+    /// largest step back of its clock that is tolerated.
+    pub late_commit: Duration,
     /// Inserts under way at once.
     pub max_concurrent_inserts: usize,
     /// Pause before the first retry; it doubles from there, with jitter.
@@ -258,6 +283,11 @@ impl ClickHouse {
     /// Whether ClickHouse is spoken to over TLS, and never in plain text.
     pub fn is_https(&self) -> bool {
         self.url.to_ascii_lowercase().starts_with("https://")
+    }
+
+    /// The table with its database.
+    pub fn full_table(&self) -> String {
+        format!("{}.{}", self.database, self.table)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What settings must keep towards each other. Pure.
 
+use std::time::Duration;
+
 use super::Settings;
 
 /// What must hold between some settings.
@@ -21,6 +23,11 @@ const HTTPS_ONLY: &str = "it takes part in https only; with http everything is s
 const REDISS_ONLY: &str =
     "it takes part in rediss only; with redis everything is sent in plain text";
 const ONE_LOGIN: &str = "only one of them may be set";
+
+/// Migration 5 has it, too.
+const FENCE_MAX: Duration = Duration::from_secs(3600);
+/// ClickHouse holds a table's tokens in memory.
+const TOKENS_MAX: u64 = 1_000_000;
 
 const RULES: &[Rule] = &[
     Rule {
@@ -78,6 +85,20 @@ const RULES: &[Rule] = &[
         ],
         holds: |s| s.clickhouse.send_timeout + s.clickhouse.end_timeout < s.consumer.ack_wait,
         words: "an insert (clickhouse.send_timeout and clickhouse.end_timeout) must end before the ack wait does",
+    },
+    Rule {
+        keys: &["clickhouse.fence", "clickhouse.late_commit"],
+        holds: |s| s.clickhouse.fence + s.clickhouse.late_commit <= FENCE_MAX,
+        words: "together they are an hour at most, since the table refuses a fence that is further ahead",
+    },
+    Rule {
+        keys: &[
+            "batch.max_inserts_per_second",
+            "clickhouse.fence",
+            "clickhouse.late_commit",
+        ],
+        holds: |s| s.tokens_needed() <= TOKENS_MAX,
+        words: "twice their product (with clickhouse.late_commit added to the fence) is the number of deduplication tokens that the table must keep: 1,000,000 at most",
     },
     Rule {
         keys: &["clickhouse.retry_min", "clickhouse.retry_max"],

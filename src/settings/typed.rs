@@ -192,6 +192,8 @@ impl Reader {
             end_timeout: self.read("clickhouse.end_timeout", to::duration(ms(100)..=HOUR)),
             max_concurrent_inserts: self
                 .read("clickhouse.max_concurrent_inserts", to::number(1..=32)),
+            fence: self.read("clickhouse.fence", to::duration(ms(1000)..=HOUR)),
+            late_commit: self.read("clickhouse.late_commit", to::duration(ms(1000)..=HOUR)),
             retry_min: self.read("clickhouse.retry_min", to::duration(ms(1)..=MINUTE)),
             retry_max: self.read("clickhouse.retry_max", to::duration(ms(1)..=HOUR)),
             migrate: self.read("clickhouse.migrate", to::yes_or_no),

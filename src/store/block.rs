@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
 
-use super::row::{self, DEADLINE_BYTES, Origin, StoredRow};
+use super::row::{self, Origin, StoredRow, TRAILER_BYTES};
 use crate::signal::Signal;
 
 /// Encoded rows, each around a payload that stays in its message.
@@ -47,7 +47,7 @@ impl Rows {
 
     /// Bytes that an insert sends for them, before compression.
     pub fn bytes(&self) -> usize {
-        self.pieces.len() + self.payload_bytes + self.rows.len() * DEADLINE_BYTES
+        self.pieces.len() + self.payload_bytes + self.rows.len() * TRAILER_BYTES
     }
 
     /// Adds the row of a signal that was parsed from `body`.
@@ -101,7 +101,7 @@ impl Rows {
     fn write(
         &self,
         mut range: Range<usize>,
-        deadline: u32,
+        trailer: &[u8],
         full: usize,
         buffer: &mut BytesMut,
     ) -> Range<usize> {
@@ -112,7 +112,7 @@ impl Rows {
             buffer.extend_from_slice(&self.pieces[self.start(index)..row.head_end]);
             buffer.extend_from_slice(&row.payload);
             buffer.extend_from_slice(&self.pieces[row.head_end..row.tail_end]);
-            buffer.extend_from_slice(&deadline.to_le_bytes());
+            buffer.extend_from_slice(trailer);
         }
         range
     }
@@ -126,13 +126,10 @@ pub struct Block {
 }
 
 impl Block {
-    /// Seals rows under a token of their own. ClickHouse drops a block whose token it has
+    /// Seals the rows of a claim under its nonce. ClickHouse drops a block whose token it has
     /// seen, so a token never belongs to other rows.
-    pub fn new(rows: Rows) -> Self {
-        Self {
-            token: Uuid::new_v4(),
-            rows,
-        }
+    pub fn new(token: Uuid, rows: Rows) -> Self {
+        Self { token, rows }
     }
 
     /// What ClickHouse knows the block by.
@@ -150,9 +147,10 @@ impl Block {
         self.rows
     }
 
-    /// The header and the rows as they are sent, in chunks of about `chunk_bytes`. `deadline`
-    /// is the last column of each row, in ClickHouse's seconds since the epoch.
-    pub fn chunks(&self, deadline: u32, chunk_bytes: usize) -> impl Iterator<Item = Bytes> {
+    /// The header and the rows as they are sent, in chunks of about `chunk_bytes`. `fence` is
+    /// the last column of each row, in ClickHouse's seconds since the epoch.
+    pub fn chunks(&self, fence: u32, chunk_bytes: usize) -> impl Iterator<Item = Bytes> {
+        let trailer = row::encode_trailer(self.token, fence);
         let mut buffer = BytesMut::new();
         row::encode_header(&mut buffer);
         let mut rest = 0..self.rows.len();
@@ -162,7 +160,7 @@ impl Block {
             buffer.reserve(chunk_bytes.min(self.rows.bytes()));
             rest = self
                 .rows
-                .write(rest.clone(), deadline, chunk_bytes, &mut buffer);
+                .write(rest.clone(), &trailer, chunk_bytes, &mut buffer);
             (!buffer.is_empty()).then(|| buffer.split().freeze())
         })
     }
@@ -184,7 +182,7 @@ mod tests {
                 subject: "signals.t",
                 stream_created_ns: 0,
                 stream_seq: index as u64,
-                published_at_ms: 0,
+                published_ns: 0,
             };
             rows.push(&signal, &body, &origin);
         }
@@ -193,7 +191,7 @@ mod tests {
 
     #[test]
     fn chunks_are_the_rows_whatever_their_size() {
-        let block = Block::new(rows(&["{}", r#"{"a":1}"#, r#"{"b":[1,2]}"#]));
+        let block = Block::new(Uuid::nil(), rows(&["{}", r#"{"a":1}"#, r#"{"b":[1,2]}"#]));
         let whole: Vec<Bytes> = block.chunks(7, 1 << 20).collect();
         assert_eq!(whole.len(), 1);
         let small: Vec<Bytes> = block.chunks(7, 16).collect();
@@ -211,9 +209,9 @@ mod tests {
         let mut second = Rows::default();
         second.push_from(&all, 1);
         let mut expected = BytesMut::new();
-        all.write(1..2, 7, usize::MAX, &mut expected);
+        all.write(1..2, &[7; TRAILER_BYTES], usize::MAX, &mut expected);
         let mut found = BytesMut::new();
-        second.write(0..1, 7, usize::MAX, &mut found);
+        second.write(0..1, &[7; TRAILER_BYTES], usize::MAX, &mut found);
         assert_eq!(found, expected);
         assert_eq!(found.len(), second.bytes());
     }

@@ -1,20 +1,21 @@
 //! The connection to ClickHouse over its HTTP interface.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clickhouse::error::Error;
 use clickhouse::{Client, RowOwned, RowRead};
 use url::{Host, Url};
 
 use super::failure::Failure;
+use super::identity::TableId;
 use super::pinned::{MEANING, Mark, NO_LIMITS, Setting, Unproven};
 use super::pins::Pins;
 use super::post::Post;
 use super::{StoreError, http};
 use crate::fault_point::FaultPoints;
-use crate::settings::{ClickHouse, Compression};
+use crate::settings::{ClickHouse, Compression, TOKENS_MIN};
 use crate::tls::{Side, TlsError};
 
 /// The table of signals in one ClickHouse database.
@@ -34,10 +35,15 @@ pub struct Store {
     pub(super) send_timeout: Duration,
     pub(super) end_timeout: Duration,
     pub(super) retention: Duration,
+    /// Tokens that the table must keep.
+    pub(super) window_min: Arc<AtomicU64>,
+    /// The table that was there at the last look.
+    pub(super) identity: Arc<Mutex<TableId>>,
     /// With https.
     tls: Option<Side>,
-    /// ClickHouse's clock less this machine's, in milliseconds.
-    clock_offset_ms: Arc<AtomicI64>,
+    started: Instant,
+    /// ClickHouse's time at `started`: milliseconds since the epoch.
+    clock_base_ms: Arc<AtomicI64>,
     /// Whether the newest check of the table found a fault.
     pub(super) unfit: Arc<AtomicBool>,
     pub(super) faults: FaultPoints,
@@ -85,8 +91,11 @@ impl Store {
             send_timeout: clickhouse.send_timeout,
             end_timeout: clickhouse.end_timeout,
             retention: clickhouse.retention,
+            window_min: Arc::new(AtomicU64::new(TOKENS_MIN)),
+            identity: Arc::default(),
             tls: clickhouse.is_https().then_some(tls),
-            clock_offset_ms: Arc::default(),
+            started: Instant::now(),
+            clock_base_ms: Arc::new(AtomicI64::new(unix_ms(SystemTime::now()))),
             unfit: Arc::default(),
             faults: FaultPoints::default(),
         })
@@ -95,6 +104,12 @@ impl Store {
     /// The same store, with places where a test stops the process.
     pub fn with_fault_points(mut self, faults: FaultPoints) -> Self {
         self.faults = faults;
+        self
+    }
+
+    /// The same store, whose table must keep so many tokens.
+    pub fn with_tokens(self, needed: u64) -> Self {
+        self.window_min.fetch_max(needed, Ordering::Relaxed);
         self
     }
 
@@ -111,25 +126,27 @@ impl Store {
         self.ask("ask for the version of", "version()", "").await
     }
 
-    /// Learns by how much ClickHouse's clock differs from this machine's, and returns it in
-    /// milliseconds. Deadlines are told in ClickHouse's time.
+    /// Learns ClickHouse's time, in which fences are set. It is counted on from there without this
+    /// machine's time of day, which may step.
     ///
     /// # Errors
     /// When ClickHouse cannot be asked.
-    pub async fn compare_clocks(&self) -> Result<i64, StoreError> {
-        let asked = unix_ms(SystemTime::now());
+    pub async fn learn_clock(&self) -> Result<(), StoreError> {
+        let asked = self.started.elapsed();
         let select = "toUnixTimestamp64Milli(now64(3))";
         let theirs: i64 = self.ask("ask for the time of", select, "").await?;
         // The answer was given some time between asking and now.
-        let ours = asked.midpoint(unix_ms(SystemTime::now()));
-        self.clock_offset_ms.store(theirs - ours, Ordering::Relaxed);
-        Ok(theirs - ours)
+        let ours = (asked + self.started.elapsed()) / 2;
+        self.clock_base_ms
+            .store(theirs - millis(ours), Ordering::Relaxed);
+        Ok(())
     }
 
-    /// A time of day in ClickHouse's whole seconds since the epoch, rounded down.
-    pub(super) fn clickhouse_seconds(&self, time: SystemTime) -> i64 {
-        let offset_ms = self.clock_offset_ms.load(Ordering::Relaxed);
-        (unix_ms(time) + offset_ms).div_euclid(1000)
+    /// ClickHouse's time, `ahead` from now, in whole seconds since the epoch, rounded down; by this
+    /// machine's clock before [`Self::learn_clock`].
+    pub fn clickhouse_seconds(&self, ahead: Duration) -> i64 {
+        let base_ms = self.clock_base_ms.load(Ordering::Relaxed);
+        (base_ms + millis(self.started.elapsed() + ahead)).div_euclid(1000)
     }
 
     /// Runs a statement that returns nothing.
@@ -235,8 +252,11 @@ fn is_this_machine(url: &str) -> bool {
 }
 
 fn unix_ms(time: SystemTime) -> i64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -146,7 +146,7 @@ impl Store {
 
 fn repeating(view: String, target: &Name, engine: &Engine) -> RepeatingView {
     let name = full_name(target);
-    let remedy = engine.remedy(&name);
+    let remedy = engine.target_remedy(&name);
     let why = Why::Target { name, remedy };
     RepeatingView { view, why }
 }

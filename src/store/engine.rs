@@ -1,11 +1,15 @@
 //! Engines that keep every row once, and those that do not.
 
+use std::sync::atomic::Ordering;
+
 use super::{Store, StoreError};
 
-/// Places for tokens that the advice names.
-const WINDOW: u32 = 10_000;
+/// Places for tokens in a view's target, in the advice.
+const TARGET_WINDOW: u64 = 10_000;
+/// Places for tokens that a migration gives the table; measured, they cost an insert nothing.
+const TABLE_WINDOW: u64 = 100_000;
 /// ClickHouse's number for a query that its user has no grant for.
-const ACCESS_DENIED: u32 = 497;
+pub(super) const ACCESS_DENIED: u32 = 497;
 
 /// A table's engine as `system.tables` has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +52,37 @@ impl Store {
         Ok(Some(engine))
     }
 
+    /// The tokens that the table keeps. From now on a table that keeps fewer does not fit, as the
+    /// caller counts on them.
+    ///
+    /// # Errors
+    /// When ClickHouse cannot be asked, or there is no such table.
+    pub async fn window(&self) -> Result<u64, StoreError> {
+        let engine = self.engine(&self.database, &self.table).await?;
+        let window = engine.and_then(|engine| engine.window());
+        let window = window.ok_or_else(|| {
+            StoreError::unexpected("the table's deduplication window is not known")
+        })?;
+        self.window_min.fetch_max(window, Ordering::Relaxed);
+        Ok(window)
+    }
+
+    /// The tokens that the caller of [`Self::window`] counts on.
+    pub fn tokens_kept(&self) -> u64 {
+        self.window_min.load(Ordering::Relaxed)
+    }
+
+    /// The statement that has the table keep the tokens that are needed; `None` where it does.
+    pub(super) async fn window_statement(&self) -> Result<Option<String>, StoreError> {
+        let needed = self.window_min.load(Ordering::Relaxed);
+        let engine = self.engine(&self.database, &self.table).await?;
+        let engine = engine.unwrap_or_else(Engine::of_migrations);
+        if engine.window().is_some_and(|window| window >= needed) {
+            return Ok(None);
+        }
+        Ok(engine.remedy(&self.table(), needed.max(TABLE_WINDOW)))
+    }
+
     async fn default_window(&self, engine: &Engine) -> Result<Option<u64>, StoreError> {
         let settings = match engine.is_replicated() {
             true => "replicated_merge_tree_settings",
@@ -70,7 +105,16 @@ impl Store {
 }
 
 impl Engine {
-    fn is_replicated(&self) -> bool {
+    /// That of the table that the first migration creates, before it does.
+    fn of_migrations() -> Self {
+        Self {
+            name: "MergeTree".to_owned(),
+            full: String::new(),
+            default_window: None,
+        }
+    }
+
+    pub(super) fn is_replicated(&self) -> bool {
         self.name.starts_with("Replicated") || self.name.starts_with("Shared")
     }
 
@@ -101,39 +145,48 @@ impl Engine {
         value[..end.unwrap_or(value.len())].parse().ok()
     }
 
+    /// The tokens that it keeps; `None` where the user may not see the server's default.
+    pub fn window(&self) -> Option<u64> {
+        self.own_window().or(self.default_window)
+    }
+
     /// Whether a block that is sent again is dropped. Where nothing is known of a default, it is
     /// ClickHouse's own: none for a plain MergeTree, some for a replicated one.
     pub fn keeps_tokens(&self) -> bool {
-        let window = self.own_window().or(self.default_window);
+        let window = self.window();
         self.is_merge_tree() && window.map_or(self.is_replicated(), |window| window > 0)
     }
 
-    /// The statement that has a table keep tokens; `None` when only another engine helps.
-    pub fn remedy(&self, table: &str) -> Option<String> {
-        self.is_merge_tree().then(|| {
-            format!(
-                "ALTER TABLE {table} MODIFY SETTING {} = {WINDOW}",
-                self.window_setting()
-            )
-        })
+    /// The statement that has a view's target keep tokens; `None` when only another engine helps.
+    pub fn target_remedy(&self, target: &str) -> Option<String> {
+        self.remedy(target, TARGET_WINDOW)
     }
 
-    /// Why signals would be lost or repeated in such a table.
-    pub fn fault(&self, table: &str) -> Option<String> {
+    fn remedy(&self, table: &str, window: u64) -> Option<String> {
+        let setting = self.window_setting();
+        self.is_merge_tree()
+            .then(|| format!("ALTER TABLE {table} MODIFY SETTING {setting} = {window}"))
+    }
+
+    /// Why signals would be lost or repeated in such a table, of which `needed` tokens are expected.
+    pub fn fault(&self, table: &str, needed: u64) -> Option<String> {
         let (name, setting) = (&self.name, self.window_setting());
         let because = match self.family() {
-            "MergeTree" if self.keeps_tokens() => return None,
-            "MergeTree" if self.own_window().is_none() && self.default_window.is_none() => {
-                return Some(format!(
-                    "it has no {setting}, and the user may not see whether the server has (system.merge_tree_settings), so that an insert that is sent again may repeat its rows ({})",
-                    self.remedy(table)?
-                ));
-            }
             "MergeTree" => {
-                return Some(format!(
-                    "its setting {setting} is 0, so that an insert that is sent again repeats its rows ({})",
-                    self.remedy(table)?
-                ));
+                let remedy = self.remedy(table, needed.max(TABLE_WINDOW))?;
+                let fault = match self.window() {
+                    Some(window) if window >= needed => return None,
+                    Some(0) => format!(
+                        "its setting {setting} is 0, so that an insert that is sent again repeats its rows"
+                    ),
+                    Some(window) => format!(
+                        "its setting {setting} is {window}, and the daemon counts on {needed} (10000; twice batch.max_inserts_per_second times the seconds of clickhouse.fence and clickhouse.late_commit; or as many as there were when it started)"
+                    ),
+                    None => format!(
+                        "it has no {setting}, and the user may not see whether the server has (system.merge_tree_settings), so that an insert that is sent again may repeat its rows"
+                    ),
+                };
+                return Some(format!("{fault} ({remedy})"));
             }
             // Rows of one key are not always one signal: a stream that was made again counts from one.
             _ if self.is_merge_tree() => {
@@ -177,26 +230,35 @@ mod tests {
 
     #[test]
     fn only_a_merge_tree_with_tokens_fits() {
-        let own = "MergeTree ORDER BY a SETTINGS index_granularity = 2048, non_replicated_deduplication_window = 1000";
+        let own = "MergeTree ORDER BY a SETTINGS index_granularity = 2048, non_replicated_deduplication_window = 10000";
         for (full, default_window) in [
             (own, None),
-            ("MergeTree ORDER BY a", Some(100)),
-            ("ReplicatedMergeTree('/x', '{replica}') ORDER BY a", None),
+            ("MergeTree ORDER BY a", Some(10_000)),
             (
                 "ReplicatedMergeTree('/x', '{replica}') ORDER BY a",
                 Some(10_000),
             ),
-            ("SharedMergeTree('/x', '{replica}') ORDER BY a", None),
+            (
+                "SharedMergeTree('/x', '{replica}') ORDER BY a SETTINGS replicated_deduplication_window = 20000",
+                None,
+            ),
         ] {
             let engine = engine(full, default_window);
-            assert_eq!(engine.fault("d.t"), None, "{full}");
+            assert_eq!(engine.fault("d.t", 10_000), None, "{full}");
             assert!(engine.keeps_tokens());
         }
-        let zero = "MODIFY SETTING non_replicated_deduplication_window = 10000";
-        let replicated = "MODIFY SETTING replicated_deduplication_window = 10000";
+        let zero = "MODIFY SETTING non_replicated_deduplication_window = 100000";
+        let replicated = "MODIFY SETTING replicated_deduplication_window = 100000";
         for (full, default_window, words) in [
             ("MergeTree ORDER BY a", Some(0), zero),
             ("MergeTree ORDER BY a", None, zero),
+            ("MergeTree ORDER BY a", Some(9_999), zero),
+            ("MergeTree ORDER BY a", Some(9_999), "is 9999, and"),
+            (
+                "ReplicatedMergeTree('/x', 'r') ORDER BY a",
+                None,
+                replicated,
+            ),
             (
                 "MergeTree ORDER BY a SETTINGS non_replicated_deduplication_window = 0",
                 Some(100),
@@ -220,7 +282,7 @@ mod tests {
             ("`Null`", None, "stores nothing"),
             ("Log", None, "engine is Log"),
         ] {
-            let fault = engine(full, default_window).fault("d.t").unwrap();
+            let fault = engine(full, default_window).fault("d.t", 10_000).unwrap();
             assert!(fault.contains(words), "{full}: {fault}");
         }
     }

@@ -2,7 +2,7 @@
 
 use clickhouse::error::Error;
 
-use super::insert::DEADLINE_OVER;
+use super::insert::FENCE_OVER;
 use super::remedy::{Remedy, SCHEMA};
 use crate::http::client::with_causes;
 use crate::tls::{self, Side};
@@ -59,9 +59,9 @@ pub(super) struct Exception {
 impl Exception {
     /// True when the table's default for `ingested_at` threw it, and nothing that quotes the text.
     /// The text of a `throwIf` is a constant, and stands at the start.
-    pub(super) fn is_deadline(&self) -> bool {
+    pub(super) fn is_late(&self) -> bool {
         let message = self.text.split_once("DB::Exception: ");
-        let rest = message.and_then(|(_, message)| message.strip_prefix(DEADLINE_OVER));
+        let rest = message.and_then(|(_, message)| message.strip_prefix(FENCE_OVER));
         self.code == THROW_IF
             && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '.']))
     }
@@ -214,10 +214,11 @@ pub(super) fn exception_code(text: &str) -> Option<u32> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn exception(code: u32, message: &str, is_answer: bool) -> StoreError {
+    /// ClickHouse's exception.
+    pub fn exception(code: u32, message: &str, is_answer: bool) -> StoreError {
         let exception = Exception {
             code,
             text: format!("Code: {code}. DB::Exception: {message}"),

@@ -1,6 +1,6 @@
 //! One batch into the table: the same rows and the same token at every try.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -10,9 +10,9 @@ use super::row::COLUMNS;
 use super::{Block, Rows, Store, StoreError};
 use crate::fault_point::Point;
 
-/// The text of the exception for a block that came too late.
-/// `migrations/0002_reject_late_inserts.sql` has it too.
-pub(super) const DEADLINE_OVER: &str = "risksignal: the deadline of this insert is over";
+/// The text of the exception for a block outside its fence.
+/// `migrations/0005_store_claims.sql` has it too.
+pub(super) const FENCE_OVER: &str = "risksignal: the fence of this claim is over";
 
 /// Bytes handed to the connection, and compressed, at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -27,51 +27,17 @@ const LIMIT_PART: f64 = 0.9;
 const LIMIT_MIN: Duration = Duration::from_millis(100);
 const DOING: &str = "insert a batch into";
 
-/// The time by which ClickHouse must have a whole block, by this machine's clock and by its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Deadline {
-    /// Whole seconds in a `DateTime`, which ends in 2106.
-    theirs: u32,
-    ours: SystemTime,
-}
-
 impl Store {
-    /// A deadline at a time of day of this machine.
-    pub fn deadline(&self, at: SystemTime) -> Deadline {
-        Deadline {
-            theirs: u32::try_from(self.clickhouse_seconds(at)).unwrap_or(0),
-            ours: at,
-        }
-    }
-
-    /// The time left, by ClickHouse's clock, until a deadline is over for `over_for`; `None` when
-    /// that has passed.
-    ///
-    /// # Errors
-    /// ClickHouse cannot be asked.
-    pub async fn left_until(
-        &self,
-        deadline: Deadline,
-        over_for: Duration,
-    ) -> Result<Option<Duration>, StoreError> {
-        let select = "toUnixTimestamp64Milli(now64(3))";
-        let now: i64 = self.ask("ask for the time of", select, "").await?;
-        let over_ms = i64::from(deadline.theirs) * 1000 + over_for.as_millis() as i64;
-        let left = u64::try_from(over_ms - now).unwrap_or_default();
-        Ok((left > 0).then(|| Duration::from_millis(left)))
-    }
-
-    /// Inserts a block and waits for ClickHouse's complete answer. ClickHouse refuses the
-    /// block when it has it in full only at `deadline` or later: the table's default for
-    /// `ingested_at` is evaluated then. Whatever stopped this process on the way, a late block
-    /// does not land beside that of another instance, which has taken the messages over.
+    /// Inserts a block and waits for ClickHouse's complete answer. ClickHouse refuses the block
+    /// when it has it in full only at `fence` or later, in its own seconds since the epoch: the
+    /// table's default for `ingested_at` is evaluated then.
     ///
     /// # Errors
     /// When sending stalls, the answer does not come in time, or it is not ClickHouse's OK. The
     /// rows may be committed all the same, so only the same block may be sent again.
-    pub async fn insert(&self, block: &Block, deadline: Deadline) -> Result<Receipt, StoreError> {
+    pub async fn insert(&self, block: &Block, fence: i64) -> Result<Receipt, StoreError> {
         self.refuse_if_unfit().await?;
-        let inserted = self.send(block, deadline).await;
+        let inserted = self.send(block, fence).await;
         if inserted
             .as_ref()
             .is_err_and(StoreError::may_be_another_server)
@@ -87,17 +53,16 @@ impl Store {
     /// When they do not, or the user may not insert with the settings that inserts have.
     pub async fn probe_insert(&self) -> Result<(), StoreError> {
         self.pins.forget();
-        let deadline = self.deadline(SystemTime::now() + self.end_timeout);
-        self.insert(&Block::new(Rows::default()), deadline).await?;
+        let fence = self.clickhouse_seconds(self.end_timeout);
+        let nothing = Block::new(Uuid::new_v4(), Rows::default());
+        self.insert(&nothing, fence).await?;
         Ok(())
     }
 
-    async fn send(&self, block: &Block, deadline: Deadline) -> Result<Receipt, StoreError> {
+    async fn send(&self, block: &Block, fence: i64) -> Result<Receipt, StoreError> {
         let pinned = self.pinned().await?;
         let started = Instant::now();
-        // No try outlives the lease, at neither end.
-        let left = deadline.ours.duration_since(SystemTime::now());
-        let end = self.end_timeout.min(left.unwrap_or_default());
+        let end = self.end_timeout;
         let limit = end.mul_f64(LIMIT_PART).max(LIMIT_MIN);
         let (query_id, rows) = (Uuid::new_v4(), block.rows().len());
         let mut parameters = vec![
@@ -122,7 +87,9 @@ impl Store {
             send: self.send_timeout.min(end),
             end,
         };
-        let chunks = block.chunks(deadline.theirs, CHUNK_BYTES);
+        // A `DateTime` ends in 2106. 0 would be no fence; a fence that cannot be is over.
+        let fence = u32::try_from(fence).unwrap_or_default().max(1);
+        let chunks = block.chunks(fence, CHUNK_BYTES);
         let all_sent = async {
             // A probe is no insert.
             if rows > 0 {

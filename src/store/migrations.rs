@@ -22,7 +22,7 @@ const USUAL_TABLE: &str = "raw_signals";
 const END_OF_STATEMENT: &str = ";\n";
 
 /// Name and text of each file, in the order of their numbers. The number is the first word.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     (
         "0001_create_the_table_of_signals",
         include_str!("migrations/0001_create_the_table_of_signals.sql"),
@@ -39,6 +39,10 @@ const FILES: [(&str, &str); 4] = [
         "0004_create_views_of_each_kind_of_event",
         include_str!("migrations/0004_create_views_of_each_kind_of_event.sql"),
     ),
+    (
+        "0005_store_claims",
+        include_str!("migrations/0005_store_claims.sql"),
+    ),
 ];
 
 /// A step from one version of the schema to the next.
@@ -51,6 +55,9 @@ pub struct Migration {
     /// ClickHouse SQL, in order.
     pub statements: Vec<String>,
 }
+
+/// The version since which rows carry claims.
+const CLAIMS_SINCE: u32 = 5;
 
 /// Newest version of the schema that this program knows.
 pub const NEWEST: u32 = FILES.len() as u32;
@@ -112,6 +119,7 @@ impl Store {
                 statements.extend(migration.statements);
             }
         }
+        statements.extend(self.window_statement().await?);
         statements.extend(self.retention_statement().await?);
         Ok(statements)
     }
@@ -128,10 +136,11 @@ impl Store {
                 self.execute("migrate the schema of", &statement).await?;
             }
         }
-        let applied = self.applied().await?;
         let mut done = Vec::new();
         for migration in self.migrations() {
-            if applied.contains(&migration.version) {
+            // Read each time: a later migration takes back what an earlier one set, so one that
+            // another instance has applied meanwhile must not be run again behind it.
+            if self.applied().await?.contains(&migration.version) {
                 continue;
             }
             for statement in &migration.statements {
@@ -146,6 +155,10 @@ impl Store {
             );
             self.execute("record a migration in", &record).await?;
             done.push(migration);
+        }
+        if let Some(statement) = self.window_statement().await? {
+            self.execute("set the deduplication window in", &statement)
+                .await?;
         }
         if let Some(statement) = self.retention_statement().await? {
             self.execute("set the retention in", &statement).await?;
@@ -174,6 +187,21 @@ impl Store {
     pub async fn newer_version(&self) -> Result<Option<u32>, SchemaError> {
         let version = self.schema_version().await?;
         Ok(version.filter(|version| *version > NEWEST))
+    }
+
+    /// Seconds since the table takes claims and refuses inserts without them, by ClickHouse's clock.
+    /// Very many where the ledger does not say it.
+    ///
+    /// # Errors
+    /// When ClickHouse fails.
+    pub async fn claims_age(&self) -> Result<i64, StoreError> {
+        let from = format!(
+            "FROM {} WHERE table_name = '{}' AND version = {CLAIMS_SINCE}",
+            self.ledger(),
+            self.table
+        );
+        let select = "toInt64(toUnixTimestamp(now())) - toInt64(toUnixTimestamp(min(applied_at)))";
+        self.ask("read the migrations from", select, &from).await
     }
 
     async fn ledger_exists(&self) -> Result<bool, StoreError> {
@@ -236,6 +264,7 @@ mod tests {
         "7760c08b1c39755ad33aac4024d0bc3d2b7b5a338a95d09de752da35aa5af4ad",
         "2faab443b2d1109a0fcbcab0f55b25a61ba0dd298a7abf2e5bc266ce94d66532",
         "46204927694976c66624be6bb5cc836e288b183bcddca65c1ba14a74cdd93efa",
+        "638fe67ae938512b163cfa1198958a35e3ee53ddf3ee8cb025bae3092ac33056",
     ];
 
     #[test]
@@ -277,7 +306,7 @@ mod tests {
                 .into_iter()
                 .flat_map(|migration| migration.statements)
                 .collect();
-            assert_eq!(statements.len(), 6);
+            assert_eq!(statements.len(), 9);
             for statement in &statements {
                 assert!(
                     statement.starts_with("CREATE ") || statement.starts_with("ALTER "),

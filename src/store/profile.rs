@@ -105,7 +105,15 @@ impl Store {
             "EXPLAIN actions = 1 SELECT stream_seq FROM {} SETTINGS optimize_use_projections = 0",
             self.table()
         );
-        let plan: Vec<String> = self.fetch_all("explain a query in", &sql).await?;
+        // A plan of a large table would exceed a limit of the profile.
+        let query = pinned::NO_LIMITS
+            .into_iter()
+            .fold(self.client.query_raw(&sql), |query, (name, value)| {
+                query.with_setting(name, value)
+            });
+        let plan: Vec<String> = self
+            .bounded("explain a query in", query.fetch_all())
+            .await?;
         if !plan.iter().any(|line| line.contains("Read")) {
             return Err(StoreError::unexpected("the plan of a query reads nothing").into());
         }

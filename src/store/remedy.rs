@@ -15,8 +15,8 @@ pub enum Remedy {
     Halt,
     /// To leave rows out: ClickHouse refuses one or more of the values. Bisecting finds them.
     Bisect,
-    /// To look at the leases: the block came after its deadline.
-    Renew,
+    /// To settle the claim: the block came outside its fence.
+    Late,
     /// To send less at a time: ClickHouse lacks the memory or the time for all of it.
     Halve,
 }
@@ -26,7 +26,7 @@ impl StoreError {
     /// given up because of a number that is not known.
     pub fn remedy(&self) -> Remedy {
         match &self.failure {
-            Failure::Exception(exception) if exception.is_deadline() => Remedy::Renew,
+            Failure::Exception(exception) if exception.is_late() => Remedy::Late,
             // No row is blamed for what ClickHouse may not have said.
             Failure::Exception(exception)
                 if !exception.is_answer && REFUSES_VALUES.contains(&exception.code) =>
@@ -114,18 +114,9 @@ const REFUSES_VALUES: [u32; 17] = [
 
 #[cfg(test)]
 mod tests {
-    use super::super::failure::Exception;
-    use super::super::insert::DEADLINE_OVER;
+    use super::super::failure::tests::exception;
+    use super::super::insert::FENCE_OVER;
     use super::*;
-
-    fn exception(code: u32, message: &str, is_answer: bool) -> StoreError {
-        let exception = Exception {
-            code,
-            text: format!("Code: {code}. DB::Exception: {message}"),
-            is_answer,
-        };
-        StoreError::new("test", Failure::Exception(exception), None)
-    }
 
     #[test]
     fn only_known_codes_need_the_operator() {
@@ -179,23 +170,15 @@ mod tests {
     #[test]
     fn only_the_tables_own_word_is_the_deadline() {
         for (code, message, expected) in [
-            (
-                395,
-                format!("{DEADLINE_OVER}: while executing"),
-                Remedy::Renew,
-            ),
-            (395, format!("{DEADLINE_OVER}. (FUNCTION"), Remedy::Renew),
-            (395, DEADLINE_OVER.to_owned(), Remedy::Renew),
+            (395, format!("{FENCE_OVER}: while executing"), Remedy::Late),
+            (395, format!("{FENCE_OVER}. (FUNCTION"), Remedy::Late),
+            (395, FENCE_OVER.to_owned(), Remedy::Late),
             // A constraint that quotes a payload; a view with words of its own.
-            (469, format!("{DEADLINE_OVER}: x"), Remedy::Bisect),
-            (
-                469,
-                format!("payload = '{DEADLINE_OVER}: x'"),
-                Remedy::Bisect,
-            ),
-            (395, format!("no: {DEADLINE_OVER}: x"), Remedy::Bisect),
-            (395, format!("{DEADLINE_OVER} twice"), Remedy::Bisect),
-            (241, format!("{DEADLINE_OVER}: x"), Remedy::Halve),
+            (469, format!("{FENCE_OVER}: x"), Remedy::Bisect),
+            (469, format!("payload = '{FENCE_OVER}: x'"), Remedy::Bisect),
+            (395, format!("no: {FENCE_OVER}: x"), Remedy::Bisect),
+            (395, format!("{FENCE_OVER} twice"), Remedy::Bisect),
+            (241, format!("{FENCE_OVER}: x"), Remedy::Halve),
         ] {
             let error = exception(code, &message, true);
             assert_eq!(error.remedy(), expected, "{error}");

@@ -28,7 +28,7 @@ const fn column(name: &'static str, data_type: &'static str) -> Column {
 }
 
 /// The columns that an insert fills, in the order in which they stand in a row.
-pub const COLUMNS: [Column; 15] = [
+pub const COLUMNS: [Column; 17] = [
     column("event_time", "DateTime64(3, 'UTC')"),
     column("source_id", "LowCardinality(String)"),
     column("event_type", "LowCardinality(String)"),
@@ -43,12 +43,28 @@ pub const COLUMNS: [Column; 15] = [
     column("stream_created_at", "DateTime64(9, 'UTC')"),
     column("stream_seq", "UInt64"),
     column("published_at", "DateTime64(3, 'UTC')"),
-    column("insert_before", "DateTime('UTC')"),
+    column("published_sub_ms", "UInt32"),
+    column("claim", "UUID"),
+    column("fence", "DateTime('UTC')"),
 ];
 
-/// The column that is last in a row and only known when it is sent: when ClickHouse must have
-/// the whole block.
-pub const DEADLINE_BYTES: usize = size_of::<u32>();
+/// Nanoseconds of a millisecond.
+const NS_A_MS: i64 = 1_000_000;
+
+/// Bytes of the columns that are last in a row and alike in all rows of a block: the claim, and
+/// its fence.
+pub const TRAILER_BYTES: usize = size_of::<u128>() + size_of::<u32>();
+
+/// Encodes the columns that are last in each row of a block. `fence` is ClickHouse's second from
+/// which it refuses the block.
+pub fn encode_trailer(claim: Uuid, fence: u32) -> [u8; TRAILER_BYTES] {
+    let mut trailer = Vec::with_capacity(TRAILER_BYTES);
+    uuid(&mut trailer, claim);
+    trailer.put_u32_le(fence);
+    let mut bytes = [0; TRAILER_BYTES];
+    bytes.copy_from_slice(&trailer);
+    bytes
+}
 
 /// Where a signal came from: what the row holds besides the signal itself.
 #[derive(Debug, Clone, Copy)]
@@ -60,8 +76,8 @@ pub struct Origin<'a> {
     pub stream_created_ns: i64,
     /// Its sequence in the stream.
     pub stream_seq: u64,
-    /// When JetStream stored it: milliseconds since the epoch.
-    pub published_at_ms: i64,
+    /// When JetStream stored it: nanoseconds since the epoch.
+    pub published_ns: i64,
 }
 
 /// Appends the header that declares every column's name and type.
@@ -83,7 +99,7 @@ pub fn encode_head(buffer: &mut Vec<u8>, signal: &Signal<'_>) {
     leb128(buffer, signal.payload.len());
 }
 
-/// Appends what stands behind the payload in a row, up to the deadline.
+/// Appends what stands behind the payload in a row, up to the claim.
 pub fn encode_tail(buffer: &mut Vec<u8>, signal: &Signal<'_>, origin: &Origin<'_>) {
     // Within 0..=255 by the limit's own type, which the rules hold the signal to.
     buffer.put_u8(signal.severity as u8);
@@ -95,7 +111,9 @@ pub fn encode_tail(buffer: &mut Vec<u8>, signal: &Signal<'_>, origin: &Origin<'_
     string(buffer, origin.subject);
     buffer.put_i64_le(origin.stream_created_ns);
     buffer.put_u64_le(origin.stream_seq);
-    buffer.put_i64_le(origin.published_at_ms);
+    buffer.put_i64_le(origin.published_ns.div_euclid(NS_A_MS));
+    // Below a million.
+    buffer.put_u32_le(origin.published_ns.rem_euclid(NS_A_MS) as u32);
 }
 
 fn string(buffer: &mut impl BufMut, text: &str) {
@@ -143,7 +161,7 @@ impl<'a> StoredRow<'a> {
     /// `None` when they are not.
     pub fn read(head: &'a [u8], payload: &'a [u8], tail: &'a [u8]) -> Option<Self> {
         let (mut head, mut tail) = (Reader(head), Reader(tail));
-        Some(Self {
+        let row = Self {
             event_time_ms: i64::from_le_bytes(head.array()?),
             source_id: head.string()?,
             event_type: head.string()?,
@@ -164,7 +182,10 @@ impl<'a> StoredRow<'a> {
             },
             stream_seq: u64::from_le_bytes(tail.array()?),
             published_at_ms: i64::from_le_bytes(tail.array()?),
-        })
+        };
+        // The time below the millisecond.
+        tail.array::<4>()?;
+        Some(row)
     }
 }
 
@@ -238,7 +259,7 @@ mod tests {
             subject: &"s".repeat(200),
             stream_created_ns: 1_764_140_645_123_456_789,
             stream_seq: u64::MAX,
-            published_at_ms: 7,
+            published_ns: 7_000_001,
         };
         let (mut head, mut tail) = (Vec::new(), Vec::new());
         encode_head(&mut head, &signal);
@@ -271,7 +292,7 @@ mod tests {
     fn the_header_names_each_column_and_then_each_type() {
         let mut buffer = Vec::new();
         encode_header(&mut buffer);
-        assert_eq!(buffer[..12], *b"\x0f\x0aevent_time");
+        assert_eq!(buffer[..12], *b"\x11\x0aevent_time");
         assert!(buffer.ends_with(b"\x0fDateTime('UTC')"));
     }
 }

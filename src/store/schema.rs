@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use clickhouse::error::Error;
 
-use super::insert::DEADLINE_OVER;
+use super::insert::FENCE_OVER;
 use super::profile::ProfileError;
 use super::row::COLUMNS;
 use super::{Remedy, Store, StoreError};
@@ -60,7 +60,7 @@ impl SchemaError {
 
 impl Store {
     /// Checks that inserts into the table keep every signal once: that it has every column that an
-    /// insert fills, with its type, refuses late inserts, has an engine that keeps rows and tokens, and
+    /// insert fills, with its type, refuses late inserts, has an engine that keeps rows and enough tokens, and
     /// that the user sees all of its rows and may set what the daemon sets. Until a later check finds no
     /// fault, inserts are refused.
     ///
@@ -114,11 +114,13 @@ impl Store {
             .collect();
         let engine = self.engine(&self.database, &self.table).await?;
         let faults = match engine {
-            Some(engine) if !found.is_empty() => match engine.fault(&self.table()) {
-                // What is no table of the right kind need not have the columns.
-                Some(fault) => vec![fault],
-                None => differences(&found),
-            },
+            Some(engine) if !found.is_empty() => {
+                match engine.fault(&self.table(), self.window_min.load(Ordering::Relaxed)) {
+                    // What is no table of the right kind need not have the columns.
+                    Some(fault) => vec![fault],
+                    None => differences(&found),
+                }
+            }
             _ => vec![
                 "it does not exist, or the user may not see it (`risksignal migrate` creates it)"
                     .to_owned(),
@@ -130,7 +132,9 @@ impl Store {
                 faults,
             });
         }
-        Ok(self.check_row_policies().await?)
+        self.check_row_policies().await?;
+        self.read_identity().await?;
+        Ok(())
     }
 }
 
@@ -156,7 +160,7 @@ fn differences(found: &HashMap<String, Found>) -> Vec<String> {
             Some(_) => None,
         })
         .collect();
-    let refuses_late = |column: &Found| column.default_expression.contains(DEADLINE_OVER);
+    let refuses_late = |column: &Found| column.default_expression.contains(FENCE_OVER);
     if !found.get("ingested_at").is_some_and(refuses_late) {
         differences.push(
             "the default of column ingested_at does not refuse a late insert (`risksignal migrate` sets it)"
@@ -185,7 +189,7 @@ mod tests {
             .collect();
         found.extend([
             column("notes", "String", ""),
-            column("ingested_at", "DateTime64(3, 'UTC')", DEADLINE_OVER),
+            column("ingested_at", "DateTime64(3, 'UTC')", FENCE_OVER),
         ]);
         assert_eq!(differences(&found), Vec::<String>::new());
         found.remove("trace_id");

@@ -73,6 +73,13 @@ pub struct Metrics {
     pub end_to_end_latency_seconds: Histogram,
     pub insert_retries_total: IntCounterVec,
     pub view_refusals_total: IntCounter,
+    pub claims_open: IntGauge,
+    pub claims_taken_over_total: IntCounter,
+    pub claims_settled_total: IntCounter,
+    pub claims_split_total: IntCounter,
+    pub claims_tokens: IntGauge,
+    pub claims_tokens_limit: IntGauge,
+    pub messages_lost_total: IntCounter,
     pub circuit_open: IntGauge,
     pub pulling_halted: IntGauge,
     pub in_flight_messages: IntGauge,
@@ -125,8 +132,15 @@ impl Metrics {
             insert_duration_seconds: make.histogram("insert_duration_seconds", "From the first byte of a batch sent to ClickHouse's answer", SECONDS)?,
             decode_duration_seconds: make.histogram("decode_duration_seconds", "To judge and encode the messages that arrived together, at most 512", SECONDS)?,
             end_to_end_latency_seconds: make.histogram("end_to_end_latency_seconds", "From JetStream storing a signal to ClickHouse committing its row", SECONDS)?,
-            insert_retries_total: make.counters("insert_retries_total", "Failed tries of an insert, by what helps: wait, halt (the operator), bisect (a refused value), renew (it came too late), halve (less at a time)", &["remedy"])?,
+            insert_retries_total: make.counters("insert_retries_total", "Failed tries of an insert, by what helps: wait, halt (the operator), bisect (a refused value), late (it came outside its fence; its claim is settled), halve (less at a time)", &["remedy"])?,
             view_refusals_total: make.counter("view_refusals_total", "Inserts whose rows are in the table, but that a materialized view on it refused; the view lacks them")?,
+            claims_open: make.gauge("claims_open", "Claims of all instances that are not done, as of the last half second")?,
+            claims_taken_over_total: make.counter("claims_taken_over_total", "Claims of other processes that this one has completed or tried to")?,
+            claims_settled_total: make.counter("claims_settled_total", "Claims that were closed after their fence, by what the table has; the rest was claimed again")?,
+            claims_split_total: make.counter("claims_split_total", "Claims that were divided, since ClickHouse refused the block or found it too large")?,
+            claims_tokens: make.gauge("claims_tokens", "Deduplication tokens that must stay in the table's window, over all instances")?,
+            claims_tokens_limit: make.gauge("claims_tokens_limit", "Tokens at which nothing more is claimed: half of the table's deduplication window")?,
+            messages_lost_total: make.counter("messages_lost_total", "Messages that were recorded as lost: claimed, found in neither table nor dead letters, and gone from the stream")?,
             circuit_open: make.gauge("circuit_open", "1 while only one insert at a time tries whether ClickHouse is back")?,
             pulling_halted: make.gauge("pulling_halted", "1 while no signals are pulled, since ClickHouse needs the operator")?,
             in_flight_messages: make.gauge("in_flight_messages", "Messages between pull and ack in this instance, as of the last half second")?,
@@ -134,7 +148,7 @@ impl Metrics {
             consumer_ack_pending_messages: make.gauge("consumer_ack_pending_messages", "Messages delivered and not acked over all instances, as of the last seconds")?,
             consumer_pending_messages: make.gauge("consumer_pending_messages", "Messages in the stream that were not delivered yet, as of the last seconds")?,
             consumer_oldest_age_seconds: make.gauge("consumer_oldest_age_seconds", "Age of the oldest message that is not acked; 0 when there is none")?,
-            stream_messages: make.gauges("stream_messages", "Messages in the stream of signals and in that of dead letters, as of the last seconds", &["stream"])?,
+            stream_messages: make.gauges("stream_messages", "Messages in the stream of signals, in that of dead letters and in the claims log, as of the last seconds", &["stream"])?,
             stream_last_sequence: make.gauges("stream_last_sequence", "Sequence of the newest message: how many were ever published, as of the last seconds", &["stream"])?,
             stream_bytes: make.gauges("stream_bytes", "Bytes of these messages as JetStream counts them", &["stream"])?,
             stream_limit_bytes: make.gauges("stream_limit_bytes", "Bytes at which the stream refuses more; absent without a bound (max_bytes)", &["stream"])?,
@@ -154,7 +168,7 @@ impl Metrics {
             cache_reads_total: make.counters("cache_reads_total", "Wallets that clients asked for, by what Redis knew: hit, or ClickHouse was asked: miss, busy (more signals than Redis keeps), stale, away", &["result"])?,
             registry: make.0,
         };
-        let remedies = [Remedy::Wait, Remedy::Halt, Remedy::Bisect, Remedy::Renew, Remedy::Halve].map(remedy_name);
+        let remedies = [Remedy::Wait, Remedy::Halt, Remedy::Bisect, Remedy::Late, Remedy::Halve].map(remedy_name);
         for (counters, labels) in [
             (&metrics.signals_dead_lettered_total, &REASONS[..]),
             (&metrics.insert_retries_total, &remedies),
@@ -329,7 +343,7 @@ fn remedy_name(remedy: Remedy) -> &'static str {
         Remedy::Wait => "wait",
         Remedy::Halt => "halt",
         Remedy::Bisect => "bisect",
-        Remedy::Renew => "renew",
+        Remedy::Late => "late",
         Remedy::Halve => "halve",
     }
 }

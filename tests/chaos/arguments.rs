@@ -1,6 +1,8 @@
 //! The command line: this program's own arguments, and those of cargo's test programs, since
 //! `cargo test` gives the same ones to every test program.
 
+use std::path::PathBuf;
+
 use clap::Parser;
 
 use super::case::Case;
@@ -19,11 +21,17 @@ pub struct Arguments {
     #[arg(long)]
     pub minutes: Option<f64>,
     /// Signals a second
-    #[arg(long, default_value_t = 4000)]
+    #[arg(long, default_value_t = 2000)]
     pub rate: u64,
     /// Every case, not only those of the short run
     #[arg(long, alias = "include-ignored")]
     pub all: bool,
+    /// Put NATS' data back from copies, too: what was published since is lost by that
+    #[arg(long)]
+    pub put_back: bool,
+    /// Another release's program, which may do worse; it is only killed at fault points
+    #[arg(long)]
+    pub daemon: Option<PathBuf>,
     /// Keep the servers' data and logs of good runs, too
     #[arg(long)]
     pub keep: bool,

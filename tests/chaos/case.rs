@@ -1,6 +1,6 @@
 //! One run: servers, daemons, a publisher, faults, quiet, and the verdict.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::plan::{Target, plan};
 use super::publisher::Job;
 use super::quiet::quiet;
 use super::report;
-use super::world::{PLACES, World, dies_with_parent};
+use super::world::{OTHER_CONSUMER, PLACES, World, dies_with_parent};
 
 /// A run with fewer kills proves nothing: 20 in the short run of 100 seconds.
 const KILLS_A_SECOND_MIN: f64 = 0.2;
@@ -63,28 +63,40 @@ impl Case {
         }
     }
 
-    fn targets(self) -> Vec<Target> {
+    fn targets(self, puts_back: bool, steps_clocks: bool) -> Vec<Target> {
         let mut targets: Vec<Target> = (0..PLACES).map(Target::Daemon).collect();
         targets.push(Target::ClickHouse);
         targets.extend((0..PLACES).map(Target::LinkToClickHouse));
         match self {
             Self::Everything | Self::AckAll => {
-                targets.push(Target::Nats);
+                targets.push(if puts_back {
+                    Target::NatsAndItsData
+                } else {
+                    Target::Nats
+                });
                 targets.extend((0..PLACES).map(Target::LinkToNats));
             }
             Self::Cluster => targets.push(Target::Cluster),
+        }
+        targets.extend([Target::Consumer, Target::Table, Target::OtherConsumer]);
+        if steps_clocks {
+            targets.extend((0..PLACES).map(Target::Clock));
         }
         targets
     }
 }
 
 /// How a run is made.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     pub seed: u64,
     pub length: Duration,
     /// Signals a second.
     pub rate: u64,
+    /// Whether NATS' data are put back from copies.
+    pub puts_back: bool,
+    /// Another release's program.
+    pub daemon: Option<PathBuf>,
 }
 
 /// How a run ended.
@@ -98,14 +110,17 @@ pub struct Outcome {
 /// Runs a case in a folder, which holds the logs and the data afterwards.
 pub async fn run(
     case: Case,
-    options: Options,
+    options: &Options,
     dir: &Path,
     journal: &Arc<Journal>,
 ) -> Result<Outcome> {
-    let Options { seed, length, rate } = options;
+    let Options {
+        seed, length, rate, ..
+    } = *options;
+    let other = options.daemon.clone();
     let count = (length.as_secs_f64() * rate as f64) as u64;
-    let world = World::set_up(dir, case.nodes(), case.settings(), journal).await?;
-    for place in &world.places {
+    let world = World::set_up(dir, case.nodes(), case.settings(), other, journal).await?;
+    for place in &world.places[..OTHER_CONSUMER] {
         world.start_daemon(place);
     }
     let job = Job {
@@ -115,8 +130,10 @@ pub async fn run(
         rate,
     };
     let mut publisher = publisher(&job, dir)?;
-    inject(&world, &plan(seed, length, &case.targets())).await;
-    world.mend();
+    let targets = case.targets(options.puts_back, world.can_step_clocks());
+    let plan = plan(seed, length, &targets);
+    inject(&world, &publisher, &plan).await;
+    world.mend().await;
     quiet(&world, &mut publisher).await?;
     journal.note("all is quiet");
     stop_daemons(&world).await;
@@ -124,6 +141,9 @@ pub async fn run(
     let findings = oracle::check(&world, seed, count).await?;
     let mut failures = findings.offenders(&world, seed).await?;
     failures.extend(logs.panics.iter().cloned());
+    if !world.is_put_back() {
+        failures.extend(logs.losses.iter().cloned());
+    }
     failures.extend(journal.failures());
     let kills = report::kills(&journal.counts());
     let kills_min = (length.as_secs_f64() * KILLS_A_SECOND_MIN) as u64;
@@ -141,7 +161,7 @@ pub async fn run(
 
 /// This program again, in a process of its own.
 fn publisher(job: &Job, dir: &Path) -> Result<Process> {
-    let program = std::env::current_exe()?.display().to_string();
+    let program = std::env::current_exe()?;
     let mut command = dies_with_parent(&program);
     command
         .args(["--publish-to", &job.servers])

@@ -5,21 +5,35 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::harness::process::Process;
+
+use super::operators;
 use super::plan::{Fault, Step, Target, Track, kind};
 use super::proxy::{Proxy, Weather};
-use super::world::{Place, World};
+use super::world::{OTHER_CONSUMER, Place, World};
+
+/// For an insert to come whose rows are held back.
+const COMMIT_COMES: Duration = Duration::from_secs(3);
 
 /// Injects every fault of the plan, and ends when each is over.
-pub async fn inject(world: &World, plan: &[Track]) {
+pub async fn inject(world: &World, publisher: &Process, plan: &[Track]) {
     let start = Instant::now();
-    join_all(plan.iter().map(|track| follow(world, track, start))).await;
+    let tracks = plan
+        .iter()
+        .map(|track| follow(world, publisher, track, start));
+    join_all(tracks).await;
 }
 
-async fn follow(world: &World, track: &Track, start: Instant) {
+async fn follow(world: &World, publisher: &Process, track: &Track, start: Instant) {
     for (number, step) in track.steps.iter().enumerate() {
         sleep_until(start + step.at).await;
         let kind = kind(track.target, step.fault);
-        world.journal.count(kind);
+        // An operator's command may not come to pass.
+        let is_command = matches!(track.target, Target::Consumer | Target::Table)
+            || matches!(step.fault, Fault::PutBack(_));
+        if !is_command {
+            world.journal.count(kind);
+        }
         world.journal.note(&format!(
             "{kind} {:?} {:?} for {} ms",
             track.target,
@@ -29,7 +43,16 @@ async fn follow(world: &World, track: &Track, start: Instant) {
         match track.target {
             Target::Daemon(place) => daemon(world, &world.places[place], *step).await,
             Target::ClickHouse => clickhouse(world, *step).await,
-            Target::Nats | Target::Cluster => nats(world, number % world.nats.len(), *step).await,
+            Target::Nats | Target::NatsAndItsData | Target::Cluster => {
+                if let Fault::PutBack(extent) = step.fault {
+                    let done = operators::put_back(world, publisher, extent, step.lasts).await;
+                    if done.expect("NATS' data cannot be put back") {
+                        world.journal.count(kind);
+                    }
+                } else {
+                    nats(world, number % world.nats.len(), *step).await;
+                }
+            }
             Target::LinkToClickHouse(place) => {
                 link(&world.places[place].to_clickhouse, *step).await;
             }
@@ -38,13 +61,25 @@ async fn follow(world: &World, track: &Track, start: Instant) {
                     link(proxy, *step).await;
                 }
             }
+            Target::Consumer => {
+                if operators::consumer(world, *step).await {
+                    world.journal.count(kind);
+                }
+            }
+            Target::Table => {
+                if operators::view(world, *step).await {
+                    world.journal.count(kind);
+                }
+            }
+            Target::OtherConsumer => other_consumer(world, *step).await,
+            Target::Clock(place) => clock(&world.places[place], *step).await,
         }
         world.journal.note(&format!("{:?} is well", track.target));
     }
 }
 
 async fn daemon(world: &World, place: &Place, step: Step) {
-    place.check(&world.journal);
+    world.check(place);
     match step.fault {
         Fault::Kill => place.kill(),
         Fault::Stop => {
@@ -67,7 +102,7 @@ async fn daemon(world: &World, place: &Place, step: Step) {
             world.start_daemon(place);
             return;
         }
-        Fault::Pause | Fault::Weather(_) => {
+        _ => {
             place.signal("STOP");
             sleep(step.lasts).await;
             place.signal("CONT");
@@ -80,7 +115,21 @@ async fn daemon(world: &World, place: &Place, step: Step) {
 
 async fn clickhouse(world: &World, step: Step) {
     let server = &world.clickhouse;
-    if step.fault == Fault::Kill {
+    if step.fault == Fault::KillInCommit {
+        world.commits.hold();
+        let end = Instant::now() + COMMIT_COMES;
+        let mut reached = false;
+        while !reached && Instant::now() < end {
+            sleep(Duration::from_millis(20)).await;
+            reached = world.commits.take_reached();
+        }
+        if reached {
+            world.journal.count("commits that ClickHouse was killed in");
+        }
+        server.kill();
+        world.commits.release();
+        server.restart().await;
+    } else if step.fault == Fault::Kill {
         server.kill();
         sleep(step.lasts).await;
         server.restart().await;
@@ -112,4 +161,28 @@ async fn link(proxy: &Proxy, step: Step) {
         sleep(step.lasts).await;
         proxy.set(Weather::Clear);
     }
+}
+
+/// A daemon comes, and lands what it may before it goes.
+async fn other_consumer(world: &World, step: Step) {
+    let place = &world.places[OTHER_CONSUMER];
+    world.check(place);
+    if !place.is_there() {
+        world.start_daemon(place);
+    }
+    sleep(step.lasts).await;
+    if step.fault == Fault::Kill {
+        place.kill();
+    } else {
+        place.stop().await;
+    }
+}
+
+async fn clock(place: &Place, step: Step) {
+    let (Fault::ClockStep(seconds), Some(clock)) = (step.fault, &place.clock) else {
+        return;
+    };
+    clock.step(seconds);
+    sleep(step.lasts).await;
+    clock.step(0);
 }

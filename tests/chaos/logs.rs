@@ -8,22 +8,38 @@ use anyhow::Result;
 use serde_json::Value;
 
 /// Lines that tell of a defence at work, each with whether it counts signals or itself.
-const DEFENCES: [(&str, bool); 4] = [
+const DEFENCES: [(&str, bool); 10] = [
     ("Acked signals that ClickHouse had already", true),
+    ("Insert failed; the same batch is sent again", false),
+    ("Insert came outside its fence; its claim is settled", false),
     (
-        "The ack wait ran out on messages before their insert; they are delivered again",
-        true,
-    ),
-    (
-        "Insert came too late; it is tried again while its messages are held",
+        "Completing a claim that another process has left open",
         false,
     ),
-    ("Insert failed; the same batch is sent again", false),
+    ("A claim is settled", false),
+    (
+        "A materialized view refused rows that the table has; the view lacks them",
+        false,
+    ),
+    (
+        "ClickHouse does not take a batch as it is; it is split",
+        false,
+    ),
+    ("The claims log is not the one that was read", false),
+    (
+        "The claims log is gone, although signals were claimed",
+        false,
+    ),
+    ("The stream of signals went back:", false),
 ];
+/// Tells of messages that are in no table, no letter and no stream.
+const LOST: &str = "Messages are lost";
 
 #[derive(Debug, Default)]
 pub struct Logs {
     pub panics: Vec<String>,
+    /// Messages that the daemons gave up as lost.
+    pub losses: Vec<String>,
     defences: [u64; DEFENCES.len()],
 }
 
@@ -46,6 +62,9 @@ impl Logs {
             let line = String::from_utf8_lossy(&line?).into_owned();
             if line.contains("panicked at") {
                 self.panics.push(format!("{}: {line}", path.display()));
+            }
+            if line.contains(LOST) {
+                self.losses.push(format!("{}: {line}", path.display()));
             }
             for ((message, counts_signals), sum) in DEFENCES.iter().zip(&mut self.defences) {
                 if line.contains(message) {

@@ -14,6 +14,7 @@ mod http;
 mod inject;
 mod journal;
 mod logs;
+mod operators;
 mod oracle;
 mod plan;
 mod proxy;
@@ -21,6 +22,7 @@ mod publisher;
 mod quiet;
 mod report;
 mod row;
+mod settings;
 mod signals;
 mod world;
 
@@ -98,11 +100,13 @@ async fn run_all(arguments: &Arguments) -> Result<bool> {
         seed: arguments.seed.unwrap_or_else(new_seed),
         length,
         rate: arguments.rate.max(1),
+        puts_back: arguments.put_back,
+        daemon: arguments.daemon.clone(),
     };
     let cases = arguments.cases();
     let mut failed = 0;
     for case in &cases {
-        if !run(*case, options, arguments.keep).await? {
+        if !run(*case, &options, arguments.keep).await? {
             failed += 1;
         }
     }
@@ -111,7 +115,7 @@ async fn run_all(arguments: &Arguments) -> Result<bool> {
 }
 
 /// Runs one case and tells of it; whether it passed.
-async fn run(case: Case, options: Options, keep: bool) -> Result<bool> {
+async fn run(case: Case, options: &Options, keep: bool) -> Result<bool> {
     let mut dir = tempfile::Builder::new().prefix("chaos-").tempdir()?;
     let journal = Arc::new(Journal::create(dir.path())?);
     println!("{}", report::start(case, options, dir.path()));

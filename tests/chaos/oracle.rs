@@ -30,6 +30,10 @@ pub struct Findings {
     pub lost: Vec<u64>,
     pub repeated: Vec<u64>,
     pub altered: Vec<u64>,
+    /// Messages that are a row and a letter.
+    pub both: Vec<u64>,
+    /// Messages that an operator has taken out of the stream.
+    pub taken_back: u64,
     /// Rows, letters and messages that are none of this run's.
     pub strange: Vec<String>,
 }
@@ -41,6 +45,26 @@ struct Seen {
     hash: u64,
     letters: u32,
     letter_is_right: bool,
+}
+
+/// How often a message may be a row, or a letter.
+#[derive(Clone, Copy)]
+struct Bounds {
+    min: u32,
+    max: u32,
+}
+
+impl Bounds {
+    const NEVER: Self = Self { min: 0, max: 0 };
+
+    /// Once; one that an operator has taken out of the stream may have landed before, or not, and
+    /// may have been published again, since its publisher had no answer yet.
+    fn once(times_taken_back: u32) -> Self {
+        Self {
+            min: u32::from(times_taken_back == 0),
+            max: 1 + times_taken_back,
+        }
+    }
 }
 
 #[derive(Row, Deserialize)]
@@ -57,22 +81,27 @@ pub async fn check(world: &World, seed: u64, count: u64) -> Result<Findings> {
     look_at_rows(world, seed, &mut seen, &mut findings).await?;
     look_at_letters(world, seed, &mut seen, &mut findings).await;
     look_at_stream(world, count, &mut findings).await?;
+    findings.taken_back = world.taken_back_count();
     for (number, seen) in (0..).zip(&seen) {
+        let once = Bounds::once(world.times_taken_back(number));
         let (rows, letters, is_right) = match message(seed, number).fate {
             Fate::Lands(row) => {
                 findings.valid += 1;
-                (1, 0, seen.hash == row.hash())
+                (once, Bounds::NEVER, seen.hash == row.hash())
             }
             Fate::IsRejected(_) => {
                 findings.invalid += 1;
-                (0, 1, seen.letter_is_right)
+                (Bounds::NEVER, once, seen.letter_is_right)
             }
         };
-        if seen.rows < rows || seen.letters < letters {
+        let is_there = seen.rows > 0 || seen.letters > 0;
+        if seen.rows > 0 && seen.letters > 0 {
+            findings.both.push(number);
+        } else if seen.rows < rows.min || seen.letters < letters.min {
             findings.lost.push(number);
-        } else if seen.rows > rows || seen.letters > letters {
+        } else if seen.rows > rows.max || seen.letters > letters.max {
             findings.repeated.push(number);
-        } else if !is_right {
+        } else if is_there && !is_right {
             findings.altered.push(number);
         }
     }
@@ -104,13 +133,17 @@ async fn look_at_rows(
                 .push(format!("a row with trace id {}", row.trace_id)),
         }
     }
-    let sequences: u64 = world
-        .clickhouse
-        .number("SELECT uniqExact(stream_seq) FROM raw_signals")
-        .await;
-    if sequences != findings.rows {
+    // Data that are put back have other messages at sequences that were there before.
+    let position = if world.is_put_back() {
+        "stream_created_at, stream_seq, published_at"
+    } else {
+        "stream_seq"
+    };
+    let sql = format!("SELECT uniqExact({position}) FROM raw_signals");
+    let positions: u64 = world.clickhouse.number(&sql).await;
+    if positions != findings.rows {
         findings.strange.push(format!(
-            "{} rows with {sequences} distinct sequences",
+            "{} rows with {positions} distinct positions",
             findings.rows
         ));
     }
@@ -142,7 +175,8 @@ async fn look_at_stream(world: &World, count: u64, findings: &mut Findings) -> R
     let jetstream = world.nats[0].jetstream().await;
     let stream = jetstream.get_stream(STREAM).await?;
     findings.published = stream.cached_info().state.messages;
-    if findings.published != count {
+    let count_min = count.saturating_sub(world.taken_back_count());
+    if !(count_min..=count).contains(&findings.published) {
         findings.strange.push(format!(
             "{} messages in the stream, {count} were published",
             findings.published
@@ -164,6 +198,7 @@ impl Findings {
     fn is_good(&self) -> bool {
         self.lost.is_empty()
             && self.repeated.is_empty()
+            && self.both.is_empty()
             && self.altered.is_empty()
             && self.strange.is_empty()
     }
@@ -177,6 +212,7 @@ impl Findings {
         let kinds = [
             ("lost", &self.lost),
             ("repeated", &self.repeated),
+            ("both row and letter", &self.both),
             ("altered", &self.altered),
         ];
         let told: Vec<u64> = kinds

@@ -10,6 +10,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use crate::harness::lying_proxy::{Lie, LyingProxy};
+
 use super::http;
 use super::journal::Journal;
 
@@ -36,6 +38,8 @@ pub enum Weather {
     ErrorAfter,
     /// ClickHouse never sees the request; an exception is the answer.
     ErrorInstead,
+    /// Connections lead through a proxy that lies about inserts.
+    Lying(Lie),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +54,8 @@ pub struct Proxy {
     port: u16,
     weather: watch::Sender<Weather>,
     accepting: JoinHandle<()>,
+    /// Before the same server.
+    lying: LyingProxy,
 }
 
 impl Proxy {
@@ -62,6 +68,8 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port();
         let (weather, seen) = watch::channel(Weather::Clear);
+        let lying = LyingProxy::before(target).await;
+        let lying_port = lying.port();
         let link = Link {
             weather: seen,
             journal: Arc::clone(journal),
@@ -69,6 +77,10 @@ impl Proxy {
         let accepting = tokio::spawn(async move {
             loop {
                 if let Ok((client, _)) = listener.accept().await {
+                    let target = match link.now() {
+                        Weather::Lying(_) => lying_port,
+                        _ => target,
+                    };
                     tokio::spawn(connection(client, target, protocol, link.clone()));
                 }
             }
@@ -77,6 +89,7 @@ impl Proxy {
             port,
             weather,
             accepting,
+            lying,
         })
     }
 
@@ -85,6 +98,9 @@ impl Proxy {
     }
 
     pub fn set(&self, weather: Weather) {
+        if let Weather::Lying(lie) = weather {
+            self.lying.tell(lie);
+        }
         self.weather.send_replace(weather);
     }
 }
@@ -129,7 +145,9 @@ impl Link {
             if before == Weather::Reset || self.weather.changed().await.is_err() {
                 return;
             }
-            if before == Weather::BlackHole {
+            let way = |weather: &Weather| matches!(weather, Weather::Lying(_));
+            let other_way = way(&before) != way(&self.weather.borrow());
+            if before == Weather::BlackHole || other_way {
                 return;
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use tokio::time::{Instant, sleep};
 
-use crate::harness::nats::{ADVISORIES, CONSUMER, STREAM};
+use crate::harness::nats::{DEAD_LETTERS, STREAM};
 use crate::harness::process::Process;
 
 use super::world::World;
@@ -20,6 +20,7 @@ struct Progress {
     stored: u64,
     pending: u64,
     unacked: usize,
+    /// The sum of the consumers'.
     acked_up_to: u64,
     /// On messages that were delivered too often.
     advisories: u64,
@@ -39,7 +40,7 @@ pub async fn quiet(world: &World, publisher: &mut Process) -> Result<()> {
             Some(status) if status.success() => false,
             Some(status) => bail!("the publisher ended with {status}: {}", publisher.output()),
         };
-        let now = progress(&jetstream, publishing).await;
+        let now = progress(&jetstream, &world.consumers(), publishing).await;
         if let Some(now) = now
             && !now.publishing
             && now.pending == 0
@@ -58,20 +59,29 @@ pub async fn quiet(world: &World, publisher: &mut Process) -> Result<()> {
     }
 }
 
-/// `None` while JetStream does not answer.
+/// `None` while JetStream does not answer, or a consumer is not there.
 async fn progress(
     jetstream: &async_nats::jetstream::Context,
+    consumers: &[&str],
     publishing: bool,
 ) -> Option<Progress> {
     let stream = jetstream.get_stream(STREAM).await.ok()?;
-    let consumer = stream.consumer_info(CONSUMER).await.ok()?;
-    let advisories = jetstream.get_stream(ADVISORIES).await.ok()?;
-    Some(Progress {
+    let mut progress = Progress {
         publishing,
         stored: stream.cached_info().state.messages,
-        pending: consumer.num_pending,
-        unacked: consumer.num_ack_pending,
-        acked_up_to: consumer.ack_floor.stream_sequence,
-        advisories: advisories.cached_info().state.messages,
-    })
+        pending: 0,
+        unacked: 0,
+        acked_up_to: 0,
+        advisories: 0,
+    };
+    for name in consumers {
+        let consumer = stream.consumer_info(name).await.ok()?;
+        let advisories = format!("{DEAD_LETTERS}_ADVISORIES_{name}");
+        let advisories = jetstream.get_stream(advisories).await.ok()?;
+        progress.pending += consumer.num_pending;
+        progress.unacked += consumer.num_ack_pending;
+        progress.acked_up_to += consumer.ack_floor.stream_sequence;
+        progress.advisories += advisories.cached_info().state.messages;
+    }
+    Some(progress)
 }

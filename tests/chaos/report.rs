@@ -10,8 +10,10 @@ use super::case::{Case, Options, Outcome};
 use super::oracle::Findings;
 
 /// The first line of a case.
-pub fn start(case: Case, options: Options, dir: &Path) -> String {
-    let Options { seed, length, rate } = options;
+pub fn start(case: Case, options: &Options, dir: &Path) -> String {
+    let Options {
+        seed, length, rate, ..
+    } = *options;
     format!(
         "{}: seed {seed}, faults for {} at {rate} signals a second; logs in {}",
         case.name(),
@@ -40,7 +42,7 @@ pub fn kills(counts: &BTreeMap<&'static str, u64>) -> u64 {
 /// Prints the verdict; whether it is a good one.
 pub fn verdict(
     case: Case,
-    options: Options,
+    options: &Options,
     outcome: &Result<Outcome>,
     failures: &[String],
 ) -> bool {
@@ -62,11 +64,12 @@ pub fn verdict(
     }
     let minutes = options.length.as_secs_f64() / 60.0;
     println!(
-        "test {} ... FAILED\nagain with: make chaos CASE={} SEED={} MINUTES={minutes} RATE={}",
+        "test {} ... FAILED\nagain with: make chaos CASE={} SEED={} MINUTES={minutes} RATE={}{}",
         case.name(),
         case.name(),
         options.seed,
-        options.rate
+        options.rate,
+        if options.puts_back { " PUT_BACK=1" } else { "" }
     );
     false
 }
@@ -78,13 +81,16 @@ fn found(findings: &Findings) -> String {
         rows,
         invalid,
         letters,
+        taken_back,
         ..
     } = findings;
     format!(
         "  published {published}: {valid} valid, {rows} rows; {invalid} invalid, {letters} dead letters\n  \
-         lost {}, repeated {}, altered {}",
+         taken out of the stream by an operator {taken_back}\n  \
+         lost {}, repeated {}, both row and letter {}, altered {}",
         findings.lost.len(),
         findings.repeated.len(),
+        findings.both.len(),
         findings.altered.len()
     )
 }

@@ -1,6 +1,7 @@
 //! The servers, the daemons and the links between them.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
@@ -8,15 +9,28 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 
 use crate::harness::clickhouse::{self, ClickHouse};
-use crate::harness::nats::{Nats, Options};
+use crate::harness::hold_renames::HoldRenames;
+use crate::harness::nats::{CONSUMER, Nats, Options};
 use crate::harness::process::{Process, free_port};
+use crate::harness::step_clock::StepClock;
+use crate::harness::users::{self, User};
 
 use super::journal::Journal;
+use super::operators;
 use super::proxy::{Protocol, Proxy, Weather};
+use super::settings::{CLAIMS, SETTINGS};
 use super::signals::SIGNAL_BYTES_MAX;
 
 /// Places for daemons; in each one daemon after the other lives.
 pub const PLACES: usize = 3;
+/// The place of a daemon that has a consumer of its own on the same stream, after those of the
+/// others.
+pub const OTHER_CONSUMER: usize = PLACES;
+/// That consumer.
+pub const OTHER_NAME: &str = "another-consumer";
+
+/// The status of a daemon that asks to be started again, since its claims log was put back.
+const EXIT_LOST: i32 = 75;
 
 pub struct World {
     pub dir: PathBuf,
@@ -24,7 +38,15 @@ pub struct World {
     /// One server, or the nodes of a cluster.
     pub nats: Vec<Nats>,
     pub clickhouse: ClickHouse,
+    /// Holds ClickHouse inside a commit.
+    pub commits: HoldRenames,
     pub places: Vec<Place>,
+    /// The numbers of messages that an operator has taken out of the stream, with how often.
+    gone: RefCell<BTreeMap<u64, u32>>,
+    /// An operator has put servers' data back.
+    is_put_back: Cell<bool>,
+    /// Another release's program; it has no fault points.
+    other: Option<PathBuf>,
     /// Of every daemon, on top of its servers' addresses.
     settings: Vec<(&'static str, &'static str)>,
 }
@@ -32,6 +54,8 @@ pub struct World {
 /// A place for a daemon, with its own ways to the servers.
 pub struct Place {
     number: usize,
+    /// None where no clock can be stepped.
+    pub clock: Option<StepClock>,
     pub to_clickhouse: Proxy,
     /// None in a cluster, where clients learn the nodes' own addresses.
     pub to_nats: Option<Proxy>,
@@ -44,6 +68,7 @@ impl World {
         dir: &Path,
         nodes: usize,
         settings: &[(&'static str, &'static str)],
+        other: Option<PathBuf>,
         journal: &Arc<Journal>,
     ) -> Result<Self> {
         let nats = if nodes == 1 {
@@ -51,13 +76,21 @@ impl World {
         } else {
             cluster(dir, nodes)?
         };
-        let clickhouse = ClickHouse::spawn(dir.join("clickhouse"), &[]);
+        let commits = HoldRenames::compiled_in(dir);
+        let users = users::file(&operators::users(), dir);
+        let clickhouse = ClickHouse::spawn_in(
+            commits.environment(),
+            dir.join("clickhouse"),
+            &[format!("--users={}", users.display())],
+        );
         for node in &nats {
             node.ready().await;
         }
         clickhouse.ready().await;
         let mut places = Vec::new();
-        for number in 0..PLACES {
+        for number in 0..=OTHER_CONSUMER {
+            let folder = dir.join(format!("clock-{number}"));
+            std::fs::create_dir(&folder)?;
             let to_nats = if let [only] = nats.as_slice() {
                 Some(Proxy::start(Protocol::Raw, only.port(), journal).await?)
             } else {
@@ -65,6 +98,7 @@ impl World {
             };
             places.push(Place {
                 number,
+                clock: StepClock::in_folder(&folder),
                 to_clickhouse: Proxy::start(Protocol::Http, clickhouse.port(), journal).await?,
                 to_nats,
                 daemon: RefCell::new(None),
@@ -76,8 +110,15 @@ impl World {
             journal: Arc::clone(journal),
             nats,
             clickhouse,
+            commits,
             places,
-            settings: [&SETTINGS, settings].concat(),
+            gone: RefCell::default(),
+            is_put_back: Cell::new(false),
+            settings: match &other {
+                Some(_) => [&SETTINGS, settings].concat(),
+                None => [&CLAIMS, SETTINGS.as_slice(), settings].concat(),
+            },
+            other,
         })
     }
 
@@ -87,6 +128,44 @@ impl World {
         urls.join(",")
     }
 
+    /// The daemons' consumers that there are.
+    pub fn consumers(&self) -> Vec<&'static str> {
+        if self.places[OTHER_CONSUMER].starts.get() == 0 {
+            vec![CONSUMER]
+        } else {
+            vec![CONSUMER, OTHER_NAME]
+        }
+    }
+
+    /// Notes messages that an operator has taken out of the stream.
+    pub fn taken_back(&self, numbers: &[u64]) {
+        self.is_put_back.set(true);
+        let mut gone = self.gone.borrow_mut();
+        for number in numbers {
+            *gone.entry(*number).or_default() += 1;
+        }
+    }
+
+    /// How often an operator has taken a message out of the stream.
+    pub fn times_taken_back(&self, number: u64) -> u32 {
+        self.gone.borrow().get(&number).copied().unwrap_or(0)
+    }
+
+    /// Messages that an operator has taken out of the stream.
+    pub fn taken_back_count(&self) -> u64 {
+        self.gone.borrow().len() as u64
+    }
+
+    /// Whether messages may be lost, by an operator's hand.
+    pub fn is_put_back(&self) -> bool {
+        self.is_put_back.get()
+    }
+
+    /// Whether the daemons' clocks can step.
+    pub fn can_step_clocks(&self) -> bool {
+        self.places.iter().all(|place| place.clock.is_some())
+    }
+
     /// Starts a daemon in a place that has none.
     pub fn start_daemon(&self, place: &Place) {
         self.start(place, &["run"]);
@@ -94,7 +173,10 @@ impl World {
 
     /// As [`World::start_daemon`], but the daemon ends itself at a fault point.
     pub fn start_doomed_daemon(&self, place: &Place, fault_point: &str) {
-        self.start(place, &["run", "--fault-point", fault_point]);
+        match &self.other {
+            Some(_) => self.start(place, &["run"]),
+            None => self.start(place, &["run", "--fault-point", fault_point]),
+        }
     }
 
     fn start(&self, place: &Place, arguments: &[&str]) {
@@ -103,12 +185,22 @@ impl World {
         let log = self
             .dir
             .join(format!("daemon-{}-{start:03}.log", place.number));
-        let mut command = dies_with_parent(env!("CARGO_BIN_EXE_risksignal"));
+        let usual = Path::new(env!("CARGO_BIN_EXE_risksignal"));
+        let mut command = dies_with_parent(self.other.as_deref().unwrap_or(usual));
         command
             .args(arguments)
             .env_clear()
             .envs(self.environment(place))
+            .envs(place.clock.iter().flat_map(StepClock::environment))
             .current_dir(&self.dir);
+        if let Some(User { name, .. }) = place.user() {
+            self.journal
+                .count("daemon: started with a user whose profile cuts answers short");
+            command.envs(users::login(name));
+        }
+        if place.number == OTHER_CONSUMER {
+            command.env("RISKSIGNAL__CONSUMER__NAME", OTHER_NAME);
+        }
         let daemon = Process::spawn(command, &log);
         self.journal.note(&format!(
             "{} starts, pid {}: {}",
@@ -147,53 +239,45 @@ impl World {
 
     /// Clears all weather and starts what does not run. Every fault is over by now, so that
     /// only daemons can be missing.
-    pub fn mend(&self) {
+    pub async fn mend(&self) {
         self.journal.note("faults are over");
         for place in &self.places {
             place.to_clickhouse.set(Weather::Clear);
             if let Some(proxy) = &place.to_nats {
                 proxy.set(Weather::Clear);
             }
-            place.check(&self.journal);
-            if place.daemon.borrow().is_none() {
+            self.check(place);
+            let is_wanted = place.number != OTHER_CONSUMER || place.starts.get() > 0;
+            if is_wanted && !place.is_there() {
                 self.start_daemon(place);
             }
         }
+        operators::remove_view(self).await;
     }
 
-    /// Fails the run for every daemon that has ended by itself.
+    /// As [`World::check`], for each place.
     pub fn check_daemons(&self) {
         for place in &self.places {
-            place.check(&self.journal);
+            self.check(place);
+        }
+    }
+
+    /// Starts a daemon again that has asked for it. One that has ended by itself for another
+    /// reason fails the run.
+    pub fn check(&self, place: &Place) {
+        let Some(status) = place.take_ended() else {
+            return;
+        };
+        if self.is_put_back() && status.code() == Some(EXIT_LOST) {
+            self.journal
+                .count("daemons that ended to be started again, since their log was put back");
+            self.start_daemon(place);
+        } else {
+            self.journal
+                .fail(format!("{} ended by itself: {status}", place.name()));
         }
     }
 }
-
-/// Short time-outs and small batches, so that a run sees many of each.
-const SETTINGS: [(&str, &str); 18] = [
-    ("RISKSIGNAL__NATS__CONNECT_TIMEOUT", "2s"),
-    ("RISKSIGNAL__NATS__REQUEST_TIMEOUT", "1s"),
-    ("RISKSIGNAL__CONSUMER__ACK_WAIT", "5s"),
-    // What daemons that died still hold must not keep the others from pulling.
-    ("RISKSIGNAL__CONSUMER__MAX_ACK_PENDING", "200000"),
-    ("RISKSIGNAL__CONSUMER__MAX_IN_FLIGHT_MESSAGES", "4000"),
-    ("RISKSIGNAL__CONSUMER__FETCH_MESSAGES", "1000"),
-    ("RISKSIGNAL__CONSUMER__FETCH_EXPIRES", "2s"),
-    ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "1s"),
-    ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
-    ("RISKSIGNAL__CLICKHOUSE__RETRY_MIN", "50ms"),
-    ("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "1s"),
-    ("RISKSIGNAL__BATCH__MAX_ROWS", "2000"),
-    ("RISKSIGNAL__BATCH__MAX_WAIT", "100ms"),
-    ("RISKSIGNAL__SHUTDOWN__GRACE", "4s"),
-    ("RISKSIGNAL__OPS__LISTEN", "off"),
-    ("RISKSIGNAL__LOG__FORMAT", "json"),
-    ("RISKSIGNAL__LOG__LINES_PER_SECOND", "1000"),
-    (
-        "RISKSIGNAL__LOG__FILTER",
-        "info,risksignal=debug,async_nats=warn",
-    ),
-];
 
 impl Place {
     pub fn name(&self) -> String {
@@ -206,18 +290,33 @@ impl Place {
         daemon.as_mut().and_then(Process::status).is_some()
     }
 
-    /// Forgets a daemon that has ended without being told to, which fails the run.
-    pub fn check(&self, journal: &Journal) {
-        let mut daemon = self.daemon.borrow_mut();
-        if let Some(status) = daemon.as_mut().and_then(Process::status) {
-            journal.fail(format!("{} ended by itself: {status}", self.name()));
-            *daemon = None;
+    /// Whether there is a daemon.
+    pub fn is_there(&self) -> bool {
+        self.daemon.borrow().is_some()
+    }
+
+    /// Forgets a daemon that has ended; its status.
+    fn take_ended(&self) -> Option<ExitStatus> {
+        let status = self.daemon.borrow_mut().as_mut().and_then(Process::status);
+        if status.is_some() {
+            self.kill();
         }
+        status
     }
 
     pub fn kill(&self) {
         // Killed when dropped.
         self.daemon.replace(None);
+    }
+
+    /// The user of the daemon that starts; `None` is the usual one, who creates the table.
+    fn user(&self) -> Option<User<'static>> {
+        let users = operators::users();
+        let turn = (self.number + self.starts.get()) % (users.len() + 2);
+        users
+            .into_iter()
+            .nth(turn)
+            .filter(|_| self.starts.get() > 1)
     }
 
     /// Sends a signal to the daemon; false when there is none.
@@ -237,9 +336,9 @@ impl Place {
 
 /// A command whose process the kernel kills when this one ends, however it ends. It must be
 /// started from the main thread, since it is the thread's end that counts.
-pub fn dies_with_parent(program: &str) -> Command {
+pub fn dies_with_parent(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", program]);
+    command.args(["--pdeathsig", "KILL"]).arg(program);
     command
 }
 

@@ -12,7 +12,16 @@ use super::process::Process;
 pub const BINARY: &str = env!("CARGO_BIN_EXE_risksignal");
 
 fn command(arguments: &[&str], environment: &[(String, String)], dir: &Path) -> Command {
-    let mut command = Command::new(BINARY);
+    command_of(Path::new(BINARY), arguments, environment, dir)
+}
+
+fn command_of(
+    binary: &Path,
+    arguments: &[&str],
+    environment: &[(String, String)],
+    dir: &Path,
+) -> Command {
+    let mut command = Command::new(binary);
     command
         .args(arguments)
         .env_clear()
@@ -43,11 +52,21 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn spawn(arguments: &[&str], environment: &[(String, String)], dir: &Path) -> Self {
+        Self::spawn_of(Path::new(BINARY), arguments, environment, dir)
+    }
+
+    /// As [`Self::spawn`], of another release.
+    pub fn spawn_of(
+        binary: &Path,
+        arguments: &[&str],
+        environment: &[(String, String)],
+        dir: &Path,
+    ) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let log = dir.join(format!("risksignal-{number}.log"));
         Self {
-            process: Process::spawn(command(arguments, environment, dir), &log),
+            process: Process::spawn(command_of(binary, arguments, environment, dir), &log),
         }
     }
 

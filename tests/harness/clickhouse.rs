@@ -1,6 +1,6 @@
 //! A private ClickHouse.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use clickhouse::{Client, RowOwned, RowRead};
@@ -73,6 +73,12 @@ impl ClickHouse {
 
     pub fn kill(&self) {
         self.process.lock().unwrap().kill();
+    }
+
+    /// The folder of its data.
+    pub fn data(&self) -> &Path {
+        // The log is in it.
+        self.log.parent().unwrap()
     }
 
     /// Starts it again on the same data and port.

@@ -51,6 +51,11 @@ impl HoldRenames {
         std::fs::remove_file(&self.flag).unwrap();
     }
 
+    /// Reports whether a part was held, or failed, since the last call.
+    pub fn take_reached(&self) -> bool {
+        std::fs::remove_file(self.flag.with_extension("reached")).is_ok()
+    }
+
     /// Waits until a part is held, or failed.
     pub async fn reached(&self) {
         let reached = self.flag.with_extension("reached");

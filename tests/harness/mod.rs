@@ -22,6 +22,7 @@ pub mod redis;
 pub mod refusal;
 pub mod signals;
 pub mod slow_link;
+pub mod step_clock;
 pub mod stored;
 pub mod terminal;
 pub mod tls_server;
@@ -162,8 +163,13 @@ impl Stack {
 
     /// Waits until the stream holds nothing that is not settled.
     pub async fn settled(&self) {
+        self.settled_by(nats::CONSUMER).await;
+    }
+
+    /// As [`Self::settled`], by the consumer of this name.
+    pub async fn settled_by(&self, consumer: &str) {
         eventually("nothing is pending", async || {
-            let consumer = self.nats.consumer().await?;
+            let consumer = self.nats.consumer_named(consumer).await?;
             (consumer.num_pending == 0 && consumer.num_ack_pending == 0).then_some(())
         })
         .await;

@@ -109,12 +109,17 @@ impl Nats {
         *self.process.lock().unwrap() = serve(&self.options, &self.data);
     }
 
+    /// The folders of its streams, each by the stream's name.
+    pub fn streams(&self) -> PathBuf {
+        self.data.join("jetstream/RISKSIGNAL/streams")
+    }
+
     /// Kills it and takes away what it has written of the daemon's consumer's deliveries, as
     /// when they were too young to be written.
     pub fn kill_and_forget(&self) {
         self.kill();
-        let consumer = format!("jetstream/RISKSIGNAL/streams/{STREAM}/obs/{CONSUMER}/o.dat");
-        std::fs::remove_file(self.data.join(consumer)).unwrap();
+        let consumer = format!("{STREAM}/obs/{CONSUMER}/o.dat");
+        std::fs::remove_file(self.streams().join(consumer)).unwrap();
     }
 
     pub async fn client(&self) -> async_nats::Client {
@@ -130,8 +135,13 @@ impl Nats {
 
     /// The daemon's consumer; `None` while there is none.
     pub async fn consumer(&self) -> Option<consumer::Info> {
+        self.consumer_named(CONSUMER).await
+    }
+
+    /// A consumer of the stream of signals; `None` while there is none.
+    pub async fn consumer_named(&self, name: &str) -> Option<consumer::Info> {
         let stream = self.jetstream().await.get_stream(STREAM).await.ok()?;
-        stream.consumer_info(CONSUMER).await.ok()
+        stream.consumer_info(name).await.ok()
     }
 
     /// Creates the stream of signals as an application's own set-up would.

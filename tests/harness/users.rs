@@ -1,6 +1,6 @@
 //! Further users of a private ClickHouse. libchdb takes no users by SQL, so they go into its file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Stack;
 use super::nats::Options;
@@ -58,6 +58,14 @@ pub fn login(name: &str) -> [(&str, &str); 2] {
 /// A NATS, and a ClickHouse with these users besides the usual ones.
 pub async fn stack_with(users: &[User<'_>]) -> Stack {
     let folder = tempfile::tempdir().unwrap();
+    let path = file(users, folder.path());
+    let mut stack = Stack::with(Options::default(), &[format!("--users={}", path.display())]).await;
+    stack.keep(folder);
+    stack
+}
+
+/// Writes the file of these users and the usual ones into a folder, for ClickHouse's `--users`.
+pub fn file(users: &[User<'_>], folder: &Path) -> PathBuf {
     let usual =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("infra/clickhouse/users.d/risksignal.xml");
     let xml: String = users.iter().map(User::xml).collect();
@@ -69,9 +77,7 @@ pub async fn stack_with(users: &[User<'_>]) -> Stack {
         .unwrap()
         .replace("<users>", &format!("<users>{xml}"))
         .replace("<profiles>", &format!("<profiles>{profiles}"));
-    let path = folder.path().join("users.xml");
+    let path = folder.join("users.xml");
     std::fs::write(&path, text).unwrap();
-    let mut stack = Stack::with(Options::default(), &[format!("--users={}", path.display())]).await;
-    stack.keep(folder);
-    stack
+    path
 }

@@ -1,16 +1,16 @@
-//! `consumer.ack_policy` is `all`: an ack stands for all messages before its own, one instance
-//! has the work, and others stand by.
+//! `consumer.ack_policy` is `all`: an ack stands for all messages before its own, by the claims
+//! log's floor, from any instance.
 
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::{self, AckPolicy, PriorityPolicy, pull};
 use tokio::time::sleep;
 
-use crate::harness::nats::DEAD_LETTERS;
-use crate::harness::signals::signal;
+use crate::harness::nats::{CONSUMER, DEAD_LETTERS, STREAM};
 use crate::harness::{Daemon, Stack, eventually};
 
 const ALL: (&str, &str) = ("RISKSIGNAL__CONSUMER__ACK_POLICY", "all");
-/// Short leases, so that another instance has its turn soon.
+/// A short ack wait, so that what a killed instance held comes again soon.
 const SHORT: [(&str, &str); 6] = [
     ALL,
     ("RISKSIGNAL__LOG__LINES_PER_SECOND", "1000000"),
@@ -19,10 +19,9 @@ const SHORT: [(&str, &str); 6] = [
     ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
     ("RISKSIGNAL__BATCH__MAX_ROWS", "500"),
 ];
-const HAS: &str = "This instance has the consumer; others stand by";
-const STANDS_BY: &str = "Another instance has the consumer; this one stands by";
+const KEEPS: &str = "The consumer keeps its ack policy, which consumer.ack_policy does not change; adapt the setting, or delete the consumer while no daemon runs";
 
-/// How many signals the log says were inserted.
+/// The signals that the log says were inserted.
 fn inserted(daemon: &Daemon) -> u64 {
     let lines = daemon.lines();
     let inserted = lines
@@ -31,50 +30,51 @@ fn inserted(daemon: &Daemon) -> u64 {
     inserted.map(|line| line["count"].as_u64().unwrap()).sum()
 }
 
+/// Waits until all that was published is acked, by a consumer with the policy `all`.
+async fn acked_to(stack: &Stack, last: u64) -> consumer::Info {
+    stack.settled().await;
+    let consumer = stack.nats.consumer().await.unwrap();
+    assert_eq!(consumer.config.ack_policy, AckPolicy::All);
+    assert_eq!(consumer.ack_floor.stream_sequence, last);
+    consumer
+}
+
+async fn check(stack: &Stack, settings: &[(&str, &str)]) -> String {
+    let output = stack.risksignal_with(&["check"], settings).await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    text
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn one_instance_has_the_work_and_the_other_one_takes_over_at_its_stop() {
+async fn two_instances_share_the_work_and_the_acks_reach_the_last_sequence() {
     let stack = Stack::start().await;
     let mut first = stack.daemon(&SHORT).await;
-    stack.produce(&["--count=2000", "--seed=1"]).await;
-    first.logged(HAS).await;
     let mut second = stack.daemon(&SHORT).await;
-    second.logged(STANDS_BY).await;
     stack
         .produce(&["--count=20000", "--rate=10000", "--seed=2", "--invalid=1"])
         .await;
-    stack.settled().await;
+    let consumer = acked_to(&stack, 20_000).await;
+    // One that the server gives up on would be acked with those behind it.
+    assert_eq!(consumer.config.max_deliver, -1);
     let rows = stack.clickhouse.counts().await.0;
-    assert_eq!(inserted(&first), rows);
-    assert_eq!(inserted(&second), 0);
-
-    let output = stack.risksignal_with(&["check"], &[ALL]).await;
-    let told = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{told}");
-    assert!(told.contains("(ack_policy all)"), "{told}");
+    assert!(inserted(&first) > 0 && inserted(&second) > 0);
+    assert_eq!(inserted(&first) + inserted(&second), rows);
+    let letters = stack.nats.messages(DEAD_LETTERS).await.len() as u64;
+    assert_eq!((letters > 0, letters), (true, 20_000 - rows));
+    let text = check(&stack, &[ALL]).await;
+    assert!(text.contains("(ack_policy all)"), "{text}");
 
     assert!(first.stop().await.success());
     stack.produce(&["--count=3000", "--seed=3"]).await;
-    stack.settled().await;
-    second.logged(HAS).await;
-    assert_eq!(inserted(&second), 3_000);
-    assert_eq!(
-        stack.clickhouse.counts().await,
-        (rows + 3_000, rows + 3_000)
-    );
-    let letters = stack.nats.messages(DEAD_LETTERS).await;
-    assert!(!letters.is_empty());
-    assert_eq!(letters.len() as u64, 22_000 - rows);
-    // The server's note of who has the consumer is none of the application's.
-    for letter in letters {
-        let headers = format!("{:?}", letter.headers);
-        assert!(!headers.contains("Pin"), "{headers}");
-    }
+    acked_to(&stack, 23_000).await;
     assert!(second.stop().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_instance_held_lands_once_through_the_one_that_stood_by() {
+async fn acks_follow_the_commit_when_instances_and_nats_are_killed() {
     let stack = Stack::start().await;
+    let mut staying = stack.daemon(&SHORT).await;
     let mut published = 0;
     for (round, fault_point) in ["insert-sent", "insert-answered:2", "before-ack:3"]
         .into_iter()
@@ -84,34 +84,30 @@ async fn what_a_killed_instance_held_lands_once_through_the_one_that_stood_by() 
         let environment = stack.environment(&SHORT);
         let mut crashing = Daemon::spawn(&arguments, &environment, &stack.work_dir());
         crashing.logged("Starting signals consumer").await;
-        stack
-            .produce(&["--count=1", &format!("--seed=9{round}")])
-            .await;
-        crashing.logged(HAS).await;
-        let mut other = stack.daemon(&SHORT).await;
-        stack
-            .produce(&["--count=5000", "--rate=5000", &format!("--seed={round}")])
-            .await;
-        published += 5001;
-        assert!(crashing.ended().await.code().is_none(), "{fault_point}");
-        stack.settled().await;
+        let seed = format!("--seed={round}");
+        let load = ["--count=8000", "--rate=4000", &seed];
+        let kills = async {
+            assert!(crashing.ended().await.code().is_none(), "{fault_point}");
+            stack.nats.kill();
+            stack.nats.restart().await;
+        };
+        tokio::join!(stack.produce(&load), kills);
+        published += 8000;
+        acked_to(&stack, published).await;
         let counts = stack.clickhouse.counts().await;
         assert_eq!(counts, (published, published), "{fault_point}");
-        assert!(other.stop().await.success());
     }
+    assert!(staying.stop().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_instance_that_was_stopped_acks_nothing_that_another_one_holds() {
+async fn an_instance_that_was_stopped_acks_nothing_that_is_not_stored() {
     let stack = Stack::start().await;
     let sleeper = stack.daemon(&SHORT).await;
-    stack.produce(&["--count=100", "--seed=1"]).await;
-    sleeper.logged(HAS).await;
     let awake = stack.daemon(&SHORT).await;
-    let load = stack.produce(&["--count=60000", "--rate=4000", "--seed=2"]);
+    let load = stack.produce(&["--count=40000", "--rate=4000", "--seed=2"]);
     let pauses = async {
-        for turn in 0..2 {
-            let pausing = if turn == 0 { &sleeper } else { &awake };
+        for pausing in [&sleeper, &awake] {
             sleep(Duration::from_millis(700)).await;
             pausing.signal("STOP");
             sleep(Duration::from_secs(6)).await;
@@ -119,80 +115,106 @@ async fn an_instance_that_was_stopped_acks_nothing_that_another_one_holds() {
         }
     };
     tokio::join!(load, pauses);
-    stack.settled().await;
-    assert_eq!(stack.clickhouse.counts().await, (60_100, 60_100));
-    assert!(inserted(&sleeper) > 0 && inserted(&awake) > 0);
+    acked_to(&stack, 40_000).await;
+    assert_eq!(stack.clickhouse.counts().await, (40_000, 40_000));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_killed_and_forgets_its_deliveries_has_nothing_lost_or_repeated() {
+async fn a_server_that_forgets_its_deliveries_gets_acks_that_it_counts() {
     let stack = Stack::start().await;
     let mut daemon = stack.daemon(&SHORT).await;
-    let load = stack.produce(&["--count=40000", "--rate=4000", "--seed=5"]);
-    let kills = async {
-        for _ in 0..2 {
-            sleep(Duration::from_secs(2)).await;
-            stack.nats.kill();
-            stack.nats.restart().await;
-        }
-    };
-    tokio::join!(load, kills);
-    stack.settled().await;
-    assert_eq!(stack.clickhouse.counts().await, (40_000, 40_000));
+    stack.produce(&["--count=2000", "--seed=1"]).await;
+    acked_to(&stack, 2000).await;
+    // All is delivered again, under consumer sequences that were used before.
+    stack.nats.kill_and_forget();
+    stack.nats.restart().await;
+    stack.produce(&["--count=2000", "--seed=2"]).await;
+    acked_to(&stack, 4000).await;
+    assert_eq!(stack.clickhouse.counts().await, (4000, 4000));
     assert!(daemon.stop().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_ends_the_daemon_each_time_holds_nothing_up() {
-    let stack = Stack::start().await;
-    let mut few = SHORT.to_vec();
-    few.push(("RISKSIGNAL__CONSUMER__MAX_DELIVER", "2"));
-    few.push(("RISKSIGNAL__CONSUMER__ACK_WAIT", "2s"));
-    few.push(("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "500ms"));
-    let environment = stack.environment(&few);
-    stack.nats.create_stream().await;
-    let jetstream = stack.nats.jetstream().await;
-    for number in 0..300 {
-        let subject = if number == 100 {
-            "signals.deadly"
-        } else {
-            "signals.risk_event"
-        };
-        let body = serde_json::to_vec(&signal(number)).unwrap();
-        jetstream
-            .publish(subject, body.into())
-            .await
-            .unwrap()
-            .await
-            .unwrap();
-    }
-    // Two tries and three alone.
-    for _ in 0..5 {
-        let arguments = ["run", "--fault-point", "decoding:signals.deadly"];
-        let mut daemon = Daemon::spawn(&arguments, &environment, &stack.work_dir());
-        assert!(daemon.ended().await.code().is_none());
-    }
-    let mut daemon = stack.daemon(&few).await;
-    eventually("all others have landed", async || {
-        (stack.clickhouse.counts().await == (299, 299)).then_some(())
-    })
-    .await;
-    daemon.logged("Message went to the dead letters").await;
-    stack.settled().await;
-    assert_eq!(stack.nats.messages(DEAD_LETTERS).await.len(), 1);
-    assert!(daemon.stop().await.success());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_consumer_with_the_other_policy_is_an_error() {
+async fn a_consumer_keeps_its_policy_and_the_setting_that_differs_is_named() {
     let stack = Stack::start().await;
     let mut explicit = stack.daemon(&[]).await;
     assert!(explicit.stop().await.success());
-    let daemon = stack.daemon_not_waited_for(&[ALL]);
-    let line = daemon
-        .logged("JetStream is not as it should be; no signal is pulled until it is")
+    let mut daemon = stack.daemon(&[ALL]).await;
+    let line = daemon.logged(KEEPS).await;
+    assert_eq!(
+        (&line["in_force"], &line["setting"]),
+        (&"explicit".into(), &"all".into())
+    );
+    stack.produce(&["--count=100", "--seed=1"]).await;
+    stack.settled().await;
+    let consumer = stack.nats.consumer().await.unwrap();
+    assert_eq!(consumer.config.ack_policy, AckPolicy::Explicit);
+    assert_eq!(stack.clickhouse.counts().await, (100, 100));
+    let text = check(&stack, &[ALL]).await;
+    let expected = "(ack_policy explicit, since the consumer exists; consumer.ack_policy is all)";
+    assert!(text.contains(expected), "{text}");
+    assert!(daemon.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_of_the_release_before_goes_on_without_its_pinned_client() {
+    let stack = Stack::start().await;
+    stack.nats.create_stream().await;
+    let jetstream = stack.nats.jetstream().await;
+    let stream = jetstream.get_stream(STREAM).await.unwrap();
+    let former = pull::Config {
+        durable_name: Some(CONSUMER.to_owned()),
+        ack_policy: AckPolicy::All,
+        max_deliver: 20,
+        priority_policy: PriorityPolicy::PinnedClient,
+        priority_groups: vec!["risksignal".to_owned()],
+        priority_timeout: Duration::from_secs(15),
+        ..Default::default()
+    };
+    stream.create_consumer(former).await.unwrap();
+    stack.produce(&["--count=1000", "--seed=1"]).await;
+    // The setting is the default, explicit: the consumer's own policy is in force.
+    let mut one = stack.daemon(&[]).await;
+    one.logged(KEEPS).await;
+    let mut two = stack.daemon(&[]).await;
+    stack.produce(&["--count=1000", "--seed=2"]).await;
+    let consumer = acked_to(&stack, 2000).await;
+    assert_eq!(consumer.config.priority_policy, PriorityPolicy::None);
+    assert_eq!(consumer.config.max_deliver, -1);
+    assert_eq!(stack.clickhouse.counts().await, (2000, 2000));
+    for daemon in [&mut one, &mut two] {
+        assert!(daemon.stop().await.success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_above_an_open_claim_is_acked() {
+    let stack = Stack::start().await;
+    let environment = stack.environment(&SHORT);
+    let arguments = ["run", "--fault-point", "hang@insert-answered"];
+    // All of them are there at the first pull, so that one claim has them.
+    stack.nats.create_stream().await;
+    stack.produce(&["--count=10", "--seed=1"]).await;
+    let mut hanging = Daemon::spawn(&arguments, &environment, &stack.work_dir());
+    hanging.logged("Starting signals consumer").await;
+    eventually("they are in an insert", async || {
+        (stack.clickhouse.counts().await.0 == 10).then_some(())
+    })
+    .await;
+    // The ack of a batch comes before the next one is reported.
+    for (seed, count, total) in [(2, 500, 500), (3, 1, 501)] {
+        let count = format!("--count={count}");
+        stack.produce(&[&count, &format!("--seed={seed}")]).await;
+        eventually("those behind them have landed", async || {
+            (inserted(&hanging) == total).then_some(())
+        })
         .await;
-    let error = line["error"].as_str().unwrap();
-    assert!(error.contains("ack_policy Explicit"), "{error}");
-    assert!(error.contains("another consumer.name"), "{error}");
+    }
+    let consumer = stack.nats.consumer().await.unwrap();
+    assert_eq!(consumer.ack_floor.stream_sequence, 0);
+    assert_eq!(consumer.num_ack_pending, 511);
+    hanging.kill();
+    let _other = stack.daemon(&SHORT).await;
+    acked_to(&stack, 511).await;
+    assert_eq!(stack.clickhouse.counts().await, (511, 511));
 }

@@ -63,10 +63,6 @@ async fn a_table_that_cannot_keep_the_promise_is_refused_by_check_and_run() {
     assert!(stack.risksignal(&["migrate"]).await.status.success());
     let clickhouse = &stack.clickhouse;
     clickhouse.execute("RENAME TABLE raw_signals TO kept").await;
-    // The constraint would be a constraint of the copies.
-    clickhouse
-        .execute("ALTER TABLE kept DROP PROJECTION by_sequence")
-        .await;
     let quick = [("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "500ms")];
     let mut accepted = Vec::new();
     for (name, create, words) in UNFIT {

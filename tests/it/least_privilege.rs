@@ -86,7 +86,7 @@ async fn clickhouse_takes_signals_from_a_user_who_may_only_insert_and_look_up() 
     let check = stack.risksignal_with(&["check"], &user).await;
     assert!(check.status.success(), "{check:?}");
     let told = String::from_utf8(check.stdout).unwrap();
-    assert!(told.contains("at version 4"), "{told}");
+    assert!(told.contains("at version 5"), "{told}");
     assert!(daemon.stop().await.success());
 
     let client = stack
@@ -143,10 +143,14 @@ const OPERATOR: [(&str, &str); 3] = [
 
 /// A NATS with exactly the users of infra/nats/least-privilege.conf.
 async fn with_least_privilege() -> Stack {
+    with_users_of(&shipped("infra/nats/least-privilege.conf")).await
+}
+
+async fn with_users_of(config: &Path) -> Stack {
     let login = ConnectOptions::new()
         .user_and_password("operator".to_owned(), OPERATOR_PASSWORD.to_owned())
         .custom_inbox_prefix("_INBOX_operator");
-    let mut options = Options::config(&shipped("infra/nats/least-privilege.conf"), login);
+    let mut options = Options::config(config, login);
     options.environment = [
         ("PUBLISHER", PUBLISHER_HASH),
         ("INGEST", INGEST_PASSWORD),
@@ -310,6 +314,7 @@ async fn nobody_may_do_more() {
         "$JS.ACK.SIGNALS.signals-to-clickhouse.1.1.1.1.0",
         "dlq.signals.risk_event",
         "_INBOX_ingest.x",
+        "SIGNALS_CLAIMS_risksignal_raw_signals",
         "elsewhere",
     ];
     assert_may_not_publish(&publisher, &refused, &more).await;
@@ -351,14 +356,44 @@ async fn nobody_may_do_more() {
         "$JS.API.CONSUMER.DELETE.SIGNALS.signals-to-clickhouse",
         "$JS.API.CONSUMER.CREATE.SIGNALS.other",
         "$JS.API.STREAM.CREATE.MINE",
+        "$JS.API.STREAM.PURGE.SIGNALS_CLAIMS_risksignal_raw_signals",
+        "$JS.API.STREAM.DELETE.SIGNALS_CLAIMS_risksignal_raw_signals",
+        "$JS.API.STREAM.UPDATE.SIGNALS_CLAIMS_risksignal_raw_signals",
     ];
     assert_may_not_publish(&ingest, &refused, &more).await;
     let (operator, refused) = client(&stack, "operator", OPERATOR_PASSWORD).await;
     let more = [
         "$JS.API.STREAM.CREATE.MINE",
         "elsewhere",
+        "SIGNALS_CLAIMS_risksignal_raw_signals",
+        "$JS.API.STREAM.PURGE.SIGNALS_CLAIMS_risksignal_raw_signals",
         "$SYS.REQ.SERVER.PING",
     ];
     assert_may_not_publish(&operator, &refused, &more).await;
     assert_eq!(stack.nats.messages_left(STREAM).await, 24);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subject_of_the_claims_log_that_is_denied_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let usual = std::fs::read_to_string(shipped("infra/nats/least-privilege.conf")).unwrap();
+    let config = folder.path().join("nats.conf");
+    // As an operator has it who upgrades the daemon alone.
+    let claims = |line: &&str| !line.contains("SIGNALS_CLAIMS");
+    let without: Vec<&str> = usual.lines().filter(claims).collect();
+    std::fs::write(&config, without.join("\n")).unwrap();
+    let stack = with_users_of(&config).await;
+    let daemon = stack.daemon_not_waited_for(&INGEST);
+    let told = daemon
+        .logged("NATS denies this user a subject that the daemon needs; add it to the user's permissions (infra/nats/least-privilege.conf)")
+        .await;
+    let subject = "$JS.API.STREAM.INFO.SIGNALS_CLAIMS_risksignal_raw_signals";
+    let denied = told["denied"].as_str().unwrap().to_lowercase();
+    assert_eq!(denied, format!("publish to \"{subject}\"").to_lowercase());
+    let check = stack.risksignal_with(&["check"], &OPERATOR).await;
+    let told = String::from_utf8(check.stdout).unwrap();
+    let line = told.lines().find(|line| line.contains("is denied"));
+    let line = line.unwrap_or_default();
+    assert!(line.contains("WRONG") && line.contains(subject), "{told}");
+    assert!(line.contains("nats.user operator"), "{told}");
 }

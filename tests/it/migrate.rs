@@ -1,5 +1,6 @@
 //! The schema: made, checked, and refused where it does not fit.
 
+use crate::harness::ops::{ANY_PORT, Ops};
 use crate::harness::{Stack, eventually};
 
 fn text(bytes: &[u8]) -> &str {
@@ -28,7 +29,10 @@ async fn migrate_is_versioned_and_safe_to_run_again_and_at_once() {
         assert!(run.status.success(), "{run:?}");
     }
     let versions = "SELECT DISTINCT version FROM schema_migrations ORDER BY version";
-    assert_eq!(stack.clickhouse.rows::<u32>(versions).await, [1, 2, 3, 4]);
+    assert_eq!(
+        stack.clickhouse.rows::<u32>(versions).await,
+        [1, 2, 3, 4, 5]
+    );
     let again = stack.risksignal(&["migrate"]).await;
     assert_eq!(
         text(&again.stdout),
@@ -148,4 +152,162 @@ async fn a_column_lost_under_the_daemon_stops_the_pulling_and_acks_nothing() {
         (stack.clickhouse.counts().await == (50, 50)).then_some(())
     })
     .await;
+}
+
+/// The statements that `migrate --dry-run` prints.
+async fn pending(stack: &Stack) -> Vec<String> {
+    let dry = stack.risksignal(&["migrate", "--dry-run"]).await;
+    let statements = text(&dry.stdout).split(";\n\n");
+    let statements = statements.map(|one| one.trim().to_owned());
+    statements.filter(|one| !one.is_empty()).collect()
+}
+
+/// A table as the release before the claims log made it, and the statements that are new since then.
+async fn table_of_before(stack: &Stack) -> Vec<String> {
+    let all = pending(stack).await;
+    let first = all
+        .iter()
+        .position(|one| one.contains("ADD COLUMN IF NOT EXISTS claim"));
+    let (before, new) = all.split_at(first.unwrap());
+    for statement in before {
+        stack.clickhouse.execute(statement).await;
+    }
+    for version in 1..=4 {
+        let record =
+            format!("INSERT INTO schema_migrations SELECT 'raw_signals', {version}, '', now64(3)");
+        stack.clickhouse.execute(&record).await;
+    }
+    new.to_vec()
+}
+
+/// An insert as the release before has it; ClickHouse's words where it is refused.
+async fn insert_of_before(stack: &Stack, seq: u64) -> Result<(), String> {
+    let sql = format!(
+        "INSERT INTO raw_signals (stream_seq, insert_before) SELECT {seq}, toDateTime(now() + 60, 'UTC')"
+    );
+    let inserted = stack.clickhouse.client().query_raw(&sql).execute().await;
+    inserted.map_err(|error| error.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_statement_of_the_claims_migration_lets_an_older_daemon_insert() {
+    let stack = Stack::start().await;
+    let new = table_of_before(&stack).await;
+    assert_eq!(insert_of_before(&stack, 1).await, Ok(()));
+    let mut accepted = Vec::new();
+    for (count, statement) in (1..).zip(&new) {
+        stack.clickhouse.execute(statement).await;
+        match insert_of_before(&stack, 1 + count).await {
+            Ok(()) => accepted.push(statement),
+            // The code at which such a daemon halts.
+            Err(told) => assert!(
+                told.contains("Code: 16") && told.contains("insert_before"),
+                "{told}"
+            ),
+        }
+        // Half of it may have been run by a process that was killed.
+        for again in &new[..usize::try_from(count).unwrap()] {
+            stack.clickhouse.execute(again).await;
+        }
+    }
+    assert_eq!(
+        accepted, [""; 0],
+        "after these an old insert is not refused"
+    );
+    assert!(stack.risksignal(&["migrate"]).await.status.success());
+    let check = stack.risksignal(&["check"]).await;
+    let told = text(&check.stdout);
+    assert!(
+        told.contains("keeps 100000 deduplication tokens, at version 5"),
+        "{told}"
+    );
+    assert_eq!(pending(&stack).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_that_was_cut_anywhere_is_completed() {
+    let stack = Stack::start().await;
+    let new = table_of_before(&stack).await;
+    stack
+        .clickhouse
+        .execute("RENAME TABLE raw_signals TO kept")
+        .await;
+    for done in 0..new.len() {
+        stack
+            .clickhouse
+            .execute("CREATE TABLE raw_signals AS kept")
+            .await;
+        stack.clickhouse.execute("ALTER TABLE schema_migrations DELETE WHERE version = 5 SETTINGS mutations_sync = 2").await;
+        for statement in &new[..done] {
+            stack.clickhouse.execute(statement).await;
+        }
+        assert!(
+            stack.risksignal(&["migrate"]).await.status.success(),
+            "{done}"
+        );
+        let told = insert_of_before(&stack, 1).await.unwrap_err();
+        assert!(told.contains("Code: 16"), "{told}");
+        stack
+            .clickhouse
+            .execute("DROP TABLE raw_signals SYNC")
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_larger_window_is_kept_and_a_smaller_one_is_named_and_raised() {
+    let window = "SELECT toUInt64(extract(engine_full, ' non_replicated_deduplication_window = ([0-9]+)')) FROM system.tables WHERE name = 'raw_signals'";
+    let set = |places: u32| {
+        format!(
+            "ALTER TABLE raw_signals MODIFY SETTING non_replicated_deduplication_window = {places}"
+        )
+    };
+    let stack = Stack::start().await;
+    stack.risksignal(&["migrate"]).await;
+    assert_eq!(stack.clickhouse.number(window).await, 100_000);
+    stack.clickhouse.execute(&set(300_000)).await;
+    stack.risksignal(&["migrate"]).await;
+    assert_eq!(stack.clickhouse.number(window).await, 300_000);
+
+    // Twice 250 inserts a second for 151 seconds.
+    stack.clickhouse.execute(&set(75_499)).await;
+    let check = stack.risksignal(&["check"]).await;
+    let told = text(&check.stdout);
+    let words =
+        "its setting non_replicated_deduplication_window is 75499, and the daemon counts on 75500";
+    assert!(told.contains(words), "{told}");
+    assert!(told.contains("(ALTER TABLE risksignal.raw_signals MODIFY SETTING non_replicated_deduplication_window = 100000)"), "{told}");
+    let environment = [
+        ANY_PORT,
+        ("RISKSIGNAL__CLICKHOUSE__MIGRATE", "false"),
+        ("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "500ms"),
+    ];
+    let mut daemon = stack.daemon_not_waited_for(&environment);
+    let refused = daemon
+        .logged("ClickHouse is not as it should be; no signal is pulled until it is")
+        .await;
+    let error = refused["error"].as_str().unwrap();
+    assert!(error.contains(words), "{error}");
+    stack.clickhouse.execute(&set(200_000)).await;
+    daemon.logged("Starting signals consumer").await;
+
+    // The daemon counts on what it found.
+    let ops = Ops::of(&daemon).await;
+    stack.clickhouse.execute(&set(150_000)).await;
+    let fewer = "is 150000, and the daemon counts on 200000";
+    eventually("the daemon sees it", async || {
+        let ready = ops.get("/readyz").await;
+        ready.body.contains(fewer).then_some(())
+    })
+    .await;
+    stack.produce(&["--count=20", "--seed=1"]).await;
+    let refused = daemon
+        .logged("Insert refused; pulling stops until this is mended, nothing is acked")
+        .await;
+    let error = refused["error"].as_str().unwrap();
+    assert!(error.contains(fewer), "{error}");
+    daemon.kill();
+    let _next = stack.daemon(&environment).await;
+    stack.settled().await;
+    assert_eq!(stack.clickhouse.counts().await, (20, 20));
 }

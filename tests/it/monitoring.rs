@@ -17,12 +17,14 @@ use crate::harness::{Daemon, Stack, eventually};
 
 const DASHBOARDS: [&str; 2] = ["pipeline.json", "storage.json"];
 /// Every alert, as the run below has them fire.
-const ALERTS: [&str; 8] = [
+const ALERTS: [&str; 10] = [
     "JetStreamStorageFilling",
     "RiskSignalCacheStale",
+    "RiskSignalClaimsWindowFilling",
     "RiskSignalDeadLettersRising",
     "RiskSignalDown",
     "RiskSignalLagGrowing",
+    "RiskSignalMessagesLost",
     "RiskSignalNoInserts",
     "RiskSignalNotReady",
     "RiskSignalViewRefuses",
@@ -223,7 +225,9 @@ async fn every_panel_shows_something_and_every_alert_fires_and_resolves() {
     assert_no_panel_is_empty(&prometheus).await;
     for quiet in [
         "RiskSignalCacheStale",
+        "RiskSignalClaimsWindowFilling",
         "RiskSignalDown",
+        "RiskSignalMessagesLost",
         "RiskSignalNotReady",
         "RiskSignalNoInserts",
         "RiskSignalViewRefuses",

@@ -6,27 +6,32 @@ use crate::harness::refusal::assert_refused;
 use crate::harness::users::{User, login, stack_with};
 use crate::harness::{Daemon, Stack, eventually};
 
+const CLAIMS: &str = "SIGNALS_CLAIMS_risksignal_raw_signals";
 const REFUSED: &str = "ClickHouse is not as it should be; no signal is pulled until it is";
 /// What the daemon's user may do by infra/clickhouse/grants.sql.
 const LEAST: [&str; 3] = [
     "GRANT INSERT ON risksignal.raw_signals",
-    "GRANT SELECT(stream_created_at, stream_seq) ON risksignal.raw_signals",
+    "GRANT SELECT(stream_created_at, stream_seq, published_at, published_sub_ms, claim) ON risksignal.raw_signals",
     "GRANT SELECT ON risksignal.schema_migrations",
 ];
 
-async fn delete_consumer(stack: &Stack) {
+/// Deletes the consumer and the claims log, so that every message is looked up before it is claimed.
+async fn forget(stack: &Stack) {
     let jetstream = stack.nats.jetstream().await;
     let stream = jetstream.get_stream(STREAM).await.unwrap();
-    // A daemon that was refused made none.
+    // A daemon that was refused has created none.
     let _ = stream.delete_consumer(CONSUMER).await;
+    let _ = jetstream.delete_stream(CLAIMS).await;
 }
 
-/// A short lease, so that a consumer that was made again waits briefly.
+/// Short fences, so that a claims log that was deleted costs a short wait.
 fn environment<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let mut environment = vec![
         ("RISKSIGNAL__CONSUMER__ACK_WAIT", "4s"),
         ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "1s"),
         ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
+        ("RISKSIGNAL__CLICKHOUSE__FENCE", "3s"),
+        ("RISKSIGNAL__CLICKHOUSE__LATE_COMMIT", "1s"),
         ("RISKSIGNAL__CLICKHOUSE__MIGRATE", "false"),
     ];
     environment.extend(more);
@@ -49,7 +54,7 @@ async fn refusal(daemon: &Daemon) -> Option<String> {
 
 /// Has a daemon with these settings take all messages once more, and says what came of it.
 async fn taken_again(stack: &Stack, more: &[(&str, &str)]) -> String {
-    delete_consumer(stack).await;
+    forget(stack).await;
     let mut daemon = stack.daemon_not_waited_for(&environment(more));
     if let Some(error) = refusal(&daemon).await {
         return error;
@@ -115,8 +120,8 @@ async fn no_answer_that_a_proxy_keeps_is_taken_for_a_look_up() {
     stack.produce(&["--count=60", "--seed=1"]).await;
     stack.settled().await;
     assert!(daemon.stop().await.success());
-    // One row stays, so that the next daemon does not take the table for a new one.
-    let lost = "ALTER TABLE raw_signals DELETE WHERE stream_seq > 1 SETTINGS mutations_sync = 2";
+    // The last row stays, so that the next daemon has all in doubt.
+    let lost = "ALTER TABLE raw_signals DELETE WHERE stream_seq < 60 SETTINGS mutations_sync = 2";
     stack.clickhouse.execute(lost).await;
     let proxy = Meddler::before(stack.clickhouse.port(), Meddling::KeepAnswers).await;
     let url = proxy.url();

@@ -1,6 +1,10 @@
 //! How the daemon stops.
 
+use crate::harness::slow_link::SlowLink;
 use crate::harness::{Stack, eventually};
+
+/// No test waits so long: a message that is held and neither acked nor given back fails it.
+const LONG: (&str, &str) = ("RISKSIGNAL__CONSUMER__ACK_WAIT", "10m");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_under_load_commits_and_acks_what_is_held() {
@@ -56,11 +60,12 @@ async fn a_second_signal_ends_the_daemon_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_committed_in_time_is_told_and_comes_again() {
+async fn what_cannot_be_committed_in_time_is_reported_and_comes_again_at_once() {
     let stack = Stack::start().await;
     let environment = [
         ("RISKSIGNAL__SHUTDOWN__GRACE", "1s"),
-        ("RISKSIGNAL__CONSUMER__ACK_WAIT", "2s"),
+        LONG,
+        ("RISKSIGNAL__BATCH__MAX_ROWS", "10"),
         ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "500ms"),
         ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "1s"),
     ];
@@ -79,4 +84,71 @@ async fn what_cannot_be_committed_in_time_is_told_and_comes_again() {
     let _next = stack.daemon(&environment).await;
     stack.settled().await;
     assert_eq!(stack.clickhouse.counts().await, (100, 100));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_wait_for_nothing_at_a_stop_and_a_start() {
+    let stack = Stack::start().await;
+    let mut published = 0;
+    for policy in ["explicit", "all"] {
+        let name = format!("for-{policy}");
+        let environment = [
+            LONG,
+            ("RISKSIGNAL__CONSUMER__NAME", &name),
+            ("RISKSIGNAL__CONSUMER__ACK_POLICY", policy),
+        ];
+        for round in 0..3 {
+            let mut daemon = stack.daemon(&environment).await;
+            let seed = format!("--seed={}", published + round);
+            let load = ["--count=20000", "--rate=20000", &seed];
+            let stopped = async {
+                eventually("signals land", async || {
+                    (stack.clickhouse.counts().await.0 > published + 2000).then_some(())
+                })
+                .await;
+                daemon.stop().await
+            };
+            let (status, ()) = tokio::join!(stopped, stack.produce(&load));
+            assert_eq!(status.code(), Some(0));
+            published += 20_000;
+        }
+        let mut daemon = stack.daemon(&environment).await;
+        stack.settled_by(&name).await;
+        assert_eq!(stack.clickhouse.counts().await, (published, published));
+        assert!(daemon.stop().await.success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_wait_for_nothing_after_restarts_of_nats() {
+    let stack = Stack::start().await;
+    stack.risksignal(&["migrate"]).await;
+    let link = SlowLink::to(stack.clickhouse.port()).await;
+    let url = link.url();
+    let mut daemon = stack.daemon(&[LONG, ("CLICKHOUSE_URL", &url)]).await;
+    let mut published = 0;
+    // While nothing is held, and while an insert is under way.
+    for (round, bytes_per_second) in [(1, None), (2, Some(20_000)), (3, Some(20_000))] {
+        if let Some(bytes_per_second) = bytes_per_second {
+            link.slow(bytes_per_second);
+            let seed = format!("--seed=1{round}");
+            stack.produce(&["--count=100", &seed]).await;
+            published += 100;
+            eventually("all are delivered", async || {
+                let consumer = stack.nats.consumer().await?;
+                (consumer.num_pending == 0 && consumer.num_ack_pending > 0).then_some(())
+            })
+            .await;
+        }
+        stack.nats.kill();
+        stack.nats.restart().await;
+        link.mend();
+        stack
+            .produce(&["--count=100", &format!("--seed=2{round}")])
+            .await;
+        published += 100;
+        stack.settled().await;
+        assert_eq!(stack.clickhouse.counts().await, (published, published));
+    }
+    assert!(daemon.stop().await.success());
 }

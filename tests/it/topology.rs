@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, pull};
+use async_nats::jetstream::consumer::{AckPolicy, PriorityPolicy, pull};
 use async_nats::jetstream::stream;
 
 use crate::harness::Stack;
@@ -40,6 +40,20 @@ async fn a_consumer_that_conflicts_is_an_error_and_stays_as_it_is() {
     assert!(error.contains("ack_policy None"), "{error}");
     let consumer = stack.nats.consumer().await.unwrap();
     assert_eq!(consumer.config.ack_policy, AckPolicy::None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_with_a_priority_group_of_an_operator_is_named() {
+    let stack = Stack::start().await;
+    let with_group = pull::Config {
+        ack_policy: AckPolicy::Explicit,
+        priority_policy: PriorityPolicy::Overflow,
+        priority_groups: vec!["fast".to_owned()],
+        ..Default::default()
+    };
+    create_consumer(&stack, with_group).await;
+    let error = stack.daemon_not_waited_for(&[]).await_refusal().await;
+    assert!(error.contains("priority_policy Overflow"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,8 @@
 use super::*;
+use crate::settings::AckPolicy;
 
-fn epoch() -> Epoch {
-    Epoch::number(1)
+fn source() -> Source {
+    Source::test(1, AckPolicy::Explicit)
 }
 
 fn free(in_flight: &InFlight) -> (usize, usize) {
@@ -9,58 +10,75 @@ fn free(in_flight: &InFlight) -> (usize, usize) {
     (inner.free_messages, inner.free_bytes)
 }
 
-const ACK_WAIT: Duration = Duration::from_secs(30);
-
-fn due(in_flight: &InFlight, age_s: u64) -> Vec<Renewal> {
-    in_flight.renewals_due(Duration::from_secs(age_s)..ACK_WAIT)
+fn lease(room: &mut Room, subject: &'static str, bytes: usize) -> Lease {
+    let messages = std::iter::once((subject.into(), bytes));
+    room.leases(source(), messages).pop().unwrap()
 }
 
-#[tokio::test(start_paused = true)]
-async fn room_is_given_back_however_a_lease_ends() {
+fn reply(subject: &'static str, source: Option<Source>) -> Reply {
+    Reply {
+        subject: subject.into(),
+        source,
+    }
+}
+
+#[tokio::test]
+async fn room_and_messages_are_given_back_however_a_lease_ends() {
     let in_flight = InFlight::new(10, 1000);
-    let mut pull = in_flight.reserve(3, 600).await.requested(epoch());
+    let mut pull = in_flight.reserve(3, 600).await;
     assert_eq!(free(&in_flight), (7, 400));
-    let acked = pull.lease("a".into(), 100).unwrap();
-    let dropped = pull.lease("b".into(), 200).unwrap();
+    let acked = lease(&mut pull, "a", 100);
+    let dropped = lease(&mut pull, "b", 200);
     drop(pull);
     assert_eq!(free(&in_flight), (8, 700));
-    assert_eq!(in_flight.settle(vec![acked]), ["a".into()]);
+    let acks = in_flight.settle(vec![acked]);
+    assert_eq!(acks, [reply("a", Some(source()))]);
     assert_eq!(free(&in_flight), (9, 800));
     drop(dropped);
     assert_eq!(free(&in_flight), (10, 1000));
     assert_eq!(in_flight.messages(), 0);
+    assert_eq!(in_flight.given_back().await, ["b".into()]);
+    assert!(in_flight.give_back_all().is_empty());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
+async fn an_advisory_is_never_given_back() {
+    let in_flight = InFlight::new(10, 1000);
+    let mut pull = in_flight.reserve(4, 40).await;
+    drop(pull.advisory("dropped".into(), 1));
+    let _advisory = pull.advisory("held".into(), 1);
+    let _signal = lease(&mut pull, "signal", 1);
+    drop(lease(&mut pull, "dropped signal", 1));
+    let all = in_flight.give_back_all();
+    assert_eq!(all, ["dropped signal".into(), "signal".into()]);
+}
+
+#[tokio::test]
 async fn an_exhausted_message_has_its_turn_until_its_lease_ends() {
     let turns = Arc::new(tokio::sync::Mutex::new(()));
     let in_flight = InFlight::new(2, 2);
-    let mut pull = in_flight.reserve(2, 2).await.requested(epoch());
-    let dropped = pull.lease("advisory".into(), 1).unwrap();
-    let dropped = dropped.with_exhausted("message".into(), Arc::clone(&turns).lock_owned().await);
+    let mut pull = in_flight.reserve(2, 2).await;
+    let ack = Some(Subject::from("message"));
+    let turn = Arc::clone(&turns).lock_owned().await;
+    let dropped = pull.advisory("advisory".into(), 1);
+    let dropped = dropped.with_exhausted(ack.clone(), turn);
     assert!(turns.try_lock().is_err());
     drop(dropped);
-    let settled = pull.lease("advisory".into(), 1).unwrap();
-    let settled = settled.with_exhausted("message".into(), Arc::clone(&turns).lock_owned().await);
-    let acks = in_flight.settle(vec![settled]);
-    assert_eq!(acks, ["message".into(), "advisory".into()]);
+    let turn = Arc::clone(&turns).lock_owned().await;
+    let settled = pull.advisory("advisory".into(), 1);
+    let acks = in_flight.settle(vec![settled.with_exhausted(ack, turn)]);
+    assert_eq!(acks, [reply("message", None), reply("advisory", None)]);
     assert!(turns.try_lock().is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pull_waits_for_its_whole_room() {
     let in_flight = InFlight::new(4, 1000);
-    let mut first = in_flight.reserve(4, 100).await.requested(epoch());
-    let lease = first.lease("a".into(), 10).unwrap();
+    let mut first = in_flight.reserve(4, 100).await;
+    let lease = lease(&mut first, "a", 10);
     let waiting = tokio::spawn({
         let in_flight = Arc::clone(&in_flight);
-        async move {
-            in_flight
-                .reserve(4, 100)
-                .await
-                .requested(epoch())
-                .messages()
-        }
+        async move { in_flight.reserve(4, 100).await.messages() }
     });
     tokio::time::sleep(Duration::from_secs(1)).await;
     drop(first);
@@ -71,50 +89,19 @@ async fn a_pull_waits_for_its_whole_room() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_counts_from_its_pull_and_is_due_when_it_is_old_enough() {
+async fn a_message_that_is_held_long_is_due_again_and_again() {
     let in_flight = InFlight::new(10, 1000);
-    let mut pull = in_flight.reserve(1, 100).await.requested(epoch());
+    let mut pull = in_flight.reserve(2, 100).await;
+    let _old = lease(&mut pull, "old", 1);
     tokio::time::advance(Duration::from_secs(10)).await;
-    let old = pull.lease("old".into(), 1).unwrap();
-    let mut pull = in_flight.reserve(1, 100).await.requested(epoch());
-    let _young = pull.lease("young".into(), 1).unwrap();
-    assert!(old.since().unwrap().age() >= Duration::from_secs(10));
-    assert_eq!(due(&in_flight, 15), []);
+    let _young = lease(&mut pull, "young", 1);
+    let age = Duration::from_secs(15);
+    assert!(in_flight.due(age).is_empty());
     tokio::time::advance(Duration::from_secs(5)).await;
-    let renewals = due(&in_flight, 15);
-    assert_eq!(renewals.len(), 1);
-    assert_eq!(renewals[0].reply.as_str(), "old");
-    assert_eq!(due(&in_flight, 15), renewals, "until it is confirmed");
-    in_flight.renewed(&renewals, Moment::now(), ACK_WAIT);
-    assert_eq!(due(&in_flight, 15), []);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_renewal_does_not_count_for_the_next_holder_of_a_slot() {
-    let in_flight = InFlight::new(10, 1000);
-    let mut pull = in_flight.reserve(2, 100).await.requested(epoch());
-    let first = pull.lease("first".into(), 1).unwrap();
-    tokio::time::advance(Duration::from_secs(15)).await;
-    let renewals = due(&in_flight, 15);
-    drop(first);
-    let _second = pull.lease("second".into(), 1).unwrap();
-    in_flight.renewed(&renewals, Moment::now(), ACK_WAIT);
-    assert_eq!(due(&in_flight, 15)[0].reply.as_str(), "second");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lease_that_ran_out_is_never_renewed() {
-    let in_flight = InFlight::new(10, 1000);
-    let mut pull = in_flight.reserve(1, 100).await.requested(epoch());
-    let lease = pull.lease("a".into(), 1).unwrap();
-    tokio::time::advance(Duration::from_secs(20)).await;
-    let renewals = due(&in_flight, 15);
-    let asked = Moment::now();
+    assert_eq!(in_flight.due(age), ["old".into()]);
+    assert!(in_flight.due(age).is_empty());
     tokio::time::advance(Duration::from_secs(10)).await;
-    in_flight.renewed(&renewals, asked, ACK_WAIT);
-    assert!(
-        lease.since().unwrap().age() >= ACK_WAIT,
-        "the answer came too late"
-    );
-    assert_eq!(due(&in_flight, 15), []);
+    assert_eq!(in_flight.due(age), ["young".into()]);
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert_eq!(in_flight.due(age), ["old".into()]);
 }

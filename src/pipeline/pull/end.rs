@@ -6,7 +6,7 @@ use async_nats::{Message, StatusCode};
 
 use crate::jetstream::topology::TopologyError;
 
-/// Why a pull did not end as it should; a new subscription is made.
+/// Why a pull failed; the next one has a new subscription.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PullError {
     #[error("cannot subscribe: {0}")]
@@ -21,10 +21,10 @@ pub(super) enum PullError {
     Closed,
     #[error(transparent)]
     Topology(#[from] TopologyError),
-    #[error("the consumer counts its deliveries from the start again")]
-    ConsumerAnew,
-    #[error("the connection was made anew")]
-    ConnectionAnew,
+    #[error("the stream or the consumer was recreated")]
+    SourceChanged,
+    #[error("the client has connected again")]
+    Reconnected,
 }
 
 /// How a pull ended.
@@ -32,8 +32,6 @@ pub(super) enum PullError {
 pub(super) enum End {
     /// It has all it asked for, or its time is over: ask again.
     Done,
-    /// Another instance has the consumer.
-    Unpinned,
     /// The daemon stops.
     Stopped,
 }
@@ -47,7 +45,6 @@ pub(super) fn ending(status: StatusCode, message: &Message) -> Option<Result<End
         // ended the pull.
         _ if description.contains("Batch Completed") => None,
         StatusCode::TIMEOUT | StatusCode::NOT_FOUND => Some(Ok(End::Done)),
-        StatusCode::PIN_ID_MISMATCH => Some(Ok(End::Unpinned)),
         // The next message does not fit into what is left of this pull's bytes. A pull has
         // room for the largest message there can be, which is checked at the start.
         _ if description.contains("Exceeds MaxBytes") => Some(Ok(End::Done)),

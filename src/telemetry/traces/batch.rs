@@ -8,8 +8,8 @@
 //! └─ settle SIGNALS               the acks
 //! ```
 //!
-//! A batch that is split, since some of its rows are there already or refused, has one such
-//! insert and settle for each part.
+//! A batch that is split, since some of its rows are refused, has one such insert and settle for each
+//! part. Its messages that another process has claimed have none.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -126,7 +126,7 @@ pub struct BatchTrace(Option<Arc<Batch>>);
 struct Batch {
     tracer: Arc<Tracer>,
     span: Context,
-    /// Messages that are neither acked nor dead letters.
+    /// Messages with rows that are neither acked nor dead letters, nor left to others.
     unsettled: AtomicUsize,
 }
 
@@ -160,6 +160,13 @@ impl BatchTrace {
                 messages,
             }
         }))
+    }
+
+    /// Takes note of messages whose claim another process has.
+    pub fn left_to_others(&self, messages: usize) {
+        if let Some(batch) = &self.0 {
+            batch.settled(messages);
+        }
     }
 
     /// Tells that some of its rows are refused, and their messages become dead letters.
@@ -196,7 +203,7 @@ impl Drop for Batch {
 }
 
 /// The insert of a part of a batch, until it is committed or refused.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct InsertTrace(Option<Insert>);
 
 #[derive(Debug)]
@@ -236,18 +243,11 @@ impl InsertTrace {
     }
 
     /// Tells that ClickHouse refuses a value of at least one row.
-    pub fn refused(self, error: &StoreError) {
+    pub fn refused(&self, error: &StoreError) {
         let Some(insert) = &self.0 else { return };
         let span = insert.span.span();
         span.set_attribute(KeyValue::new("db.response.status_code", error.kind()));
         fail(&span, error.kind(), error.to_string());
-    }
-
-    /// Tells that its messages were lost to others before they were inserted.
-    pub fn late(self) {
-        let Some(insert) = &self.0 else { return };
-        let error = "the ack wait ran out on every message".to_owned();
-        fail(&insert.span.span(), "ack_wait_over", error);
     }
 }
 

@@ -1,0 +1,91 @@
+//! Messages of a table that went back, which count as in doubt again.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use async_nats::jetstream::Context;
+use claims::AllFencesOver;
+use claims_log::Process;
+use tokio::time::sleep;
+
+use super::{Claiming, ClaimingError, Servers, ended};
+use crate::pipeline::unix_nanos;
+use crate::settings::Settings;
+use crate::store::Store;
+
+/// Between two looks at ClickHouse's clock.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Counts messages as in doubt, once no insert can land that was under way. Running daemons look
+/// them up, and land those that neither the table nor the dead letters have. `waits` learns for how
+/// many seconds it waits.
+///
+/// # Errors
+/// When a server fails, there is no claims log, or it lost records, which a daemon mends.
+pub async fn reopen(
+    context: &Context,
+    store: &Store,
+    settings: &Settings,
+    range: RangeInclusive<u64>,
+    waits: impl FnOnce(u64),
+) -> Result<(), ClaimingError> {
+    let servers = Servers::new(context, store, settings);
+    let log = servers.log();
+    let is_begun = match log.find().await? {
+        Some(info) => log.is_begun(&info).await?,
+        None => false,
+    };
+    if !is_begun {
+        return Err(ClaimingError::NoLog(log.name().to_owned()));
+    }
+    let created = unix_nanos(servers.stream_info().await?.created);
+    let window = usize::try_from(store.window().await?).unwrap_or(usize::MAX);
+    let Claiming {
+        process,
+        reading,
+        mut following,
+        ..
+    } = Claiming::follow(&servers, window);
+    let reopened = async {
+        process.ready().await;
+        let over = fences_over(&servers, &process, waits).await?;
+        loop {
+            process.ready().await;
+            let (id, range) = (process.nonce(), range.clone());
+            // None while the log is checked again.
+            if let Some(record) = process.with(|instance| instance.reopen(id, over, created, range))
+            {
+                process.append(record).await;
+                return Ok(());
+            }
+        }
+    };
+    let result = tokio::select! {
+        reopened = reopened => reopened,
+        error = ended(&mut following) => Err(error.into()),
+    };
+    reading.cancel();
+    result
+}
+
+/// Waits until no insert of a claim that was made before can land.
+async fn fences_over(
+    servers: &Servers,
+    process: &Process,
+    waits: impl FnOnce(u64),
+) -> Result<AllFencesOver, ClaimingError> {
+    let clickhouse = &servers.settings.clickhouse;
+    let late = clickhouse.late_commit.as_secs() as i64;
+    let since = servers.store.clock().await?;
+    let longest = since + clickhouse.fence.as_secs() as i64;
+    let last = process.with(|instance| instance.log().last_fence());
+    let last = longest.max(last);
+    waits(u64::try_from(last + late - since).unwrap_or(0));
+    loop {
+        let now = servers.store.clock().await?;
+        if let Some(over) = AllFencesOver::judge(last, now, late) {
+            return Ok(over);
+        }
+        sleep(CLOCK_INTERVAL).await;
+    }
+}

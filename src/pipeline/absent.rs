@@ -1,0 +1,219 @@
+//! Sequences right above the log's floor that no delivery brings: those without a message, and
+//! those in doubt whose messages were acked long ago. And a stream that went back.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::stream::Info;
+use claims::Position;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{error, info, warn};
+
+use crate::claiming::ClaimingError;
+use crate::jetstream::stored::{self, StoredMessage};
+use crate::jetstream::{HeaderBlock, consumer};
+use crate::reload::InForce;
+use crate::settings::Settings;
+use crate::telemetry::kinds::KindTally;
+
+use super::batch::{Bounds, CloseReason, ClosedBatch, OpenBatch};
+use super::decode::encode;
+use super::delivery::Delivery;
+use super::in_flight::{InFlight, Lease};
+use super::insert::Insert;
+
+/// Between two looks.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Messages that are looked up together.
+const MESSAGES: u64 = 500;
+/// Bytes of them, roughly.
+const BYTES: usize = 4 * 1024 * 1024;
+/// Messages that are read from the stream at once.
+const READS: usize = 16;
+
+/// The task that looks after such sequences.
+pub(super) struct Absent {
+    pub insert: Insert,
+    pub context: Context,
+    pub settings: Arc<Settings>,
+    pub in_force: InForce,
+    pub in_flight: Arc<InFlight>,
+}
+
+impl Absent {
+    /// Looks after them until shutdown.
+    pub async fn run(self) {
+        let shutdown = self.insert.shutdown.clone();
+        shutdown.run_until_cancelled(self.look()).await;
+    }
+
+    async fn look(&self) {
+        let mut ticks = interval(LOOK_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.insert.pulse.waiting(ticks.tick()).await;
+            let ready = self.insert.process.ready();
+            self.insert.pulse.waiting(ready).await;
+            if let Err(error) = self.raise().await {
+                warn!(%error, "The floor of the claims log was not looked after; trying again");
+            }
+        }
+    }
+
+    /// Raises the floor as far as it goes.
+    async fn raise(&self) -> Result<(), ClaimingError> {
+        let process = &self.insert.process;
+        loop {
+            self.insert.pulse.step();
+            let stream = self.insert.servers.stream_info().await?;
+            let created = super::unix_nanos(stream.created);
+            if process.with(|instance| instance.has_gone_back(created)) {
+                return self.rewind(created).await;
+            }
+            let stuck = process.with(|instance| instance.log().stuck(created));
+            let Some(stuck) = stuck else { return Ok(()) };
+            if !self.pass(created, &stream, stuck).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Has the log forget what a stream that went back has no more. What may be stored is looked up
+    /// before it is claimed.
+    async fn rewind(&self, created: i64) -> Result<(), ClaimingError> {
+        let process = &self.insert.process;
+        let last = process.with(|instance| instance.log().last(created));
+        let to = self.insert.servers.agreed(created, last).await?;
+        let id = process.nonce();
+        match process.with(|instance| instance.rewind(id, to)) {
+            Some(record) => {
+                self.insert.pulse.waiting(process.append(record)).await;
+                error!(
+                    stream = self.settings.stream.name,
+                    to = to.stream_seq,
+                    claimed = last,
+                    "The stream of signals went back: it was restored, or lost its last messages; messages above `to` are looked up and landed again where they are not stored"
+                );
+            }
+            None => info!(
+                "The stream of signals went back; claims of its lost messages are settled first"
+            ),
+        }
+        Ok(())
+    }
+
+    /// Passes sequences that have no message, or whose messages the consumer does not deliver any
+    /// more; reports whether the floor may go on.
+    async fn pass(
+        &self,
+        created: i64,
+        stream: &Info,
+        stuck: RangeInclusive<u64>,
+    ) -> Result<bool, ClaimingError> {
+        let (first, last) = stuck.into_inner();
+        let name = &self.settings.stream.name;
+        let next = stored::next_on_subject(&self.context, name, first, ">").await?;
+        // A sequence above the stream's last one may get a message yet.
+        let end = next.map_or(stream.state.last_sequence, |next| next.sequence - 1);
+        if end >= first {
+            let end = end.min(last);
+            self.report(created, first..=end).await;
+            return Ok(end < last);
+        }
+        let consumer = consumer::find(&self.context, name, &self.settings.consumer.name).await?;
+        let floor = consumer.map_or(0, |consumer| consumer.ack_floor.stream_sequence);
+        // What is not acked is delivered, and claimed then.
+        let last = last.min(floor).min(stream.state.last_sequence);
+        let last = last.min(first.saturating_add(MESSAGES - 1));
+        if last < first {
+            return Ok(false);
+        }
+        let (batch, gone, end) = self.batch(created, first..=last).await?;
+        self.insert.report_absent(created, gone).await;
+        if let Some(batch) = batch {
+            let count = batch.len();
+            info!(
+                first,
+                end,
+                count,
+                "Looking up messages that are in doubt, or were acked without a claim; those that are stored nowhere land now"
+            );
+            self.insert.land(batch).await;
+        }
+        Ok(end < last || last < floor)
+    }
+
+    async fn report(&self, created: i64, range: RangeInclusive<u64>) {
+        let process = &self.insert.process;
+        let (id, first, last) = (process.nonce(), *range.start(), *range.end());
+        let record = process.with(|instance| instance.absent(id, created, first, last));
+        if let Some(record) = record {
+            self.insert.pulse.waiting(process.append(record)).await;
+        }
+    }
+
+    /// The messages of a range as a batch, the sequences that have none, and the last sequence that
+    /// was read: fewer than asked for where the messages are large.
+    async fn batch(
+        &self,
+        created: i64,
+        range: RangeInclusive<u64>,
+    ) -> Result<(Option<ClosedBatch>, Vec<u64>, u64), ClaimingError> {
+        let name = &self.settings.stream.name;
+        let mut end = *range.end();
+        let reads = stream::iter(range).map(|seq| async move {
+            let found = stored::message(&self.context, name, seq).await?;
+            Ok::<_, ClaimingError>((seq, found))
+        });
+        let mut reads = reads.buffered(READS);
+        let mut batch = OpenBatch::new(Bounds {
+            max_rows: usize::MAX,
+            max_bytes: BYTES,
+        });
+        let settings = Arc::clone(&self.in_force.borrow());
+        // They may have been counted before.
+        let (mut kinds, mut gone, mut bytes) = (KindTally::default(), Vec::new(), 0);
+        while let Some((seq, message)) = reads.try_next().await? {
+            self.insert.pulse.step();
+            let Some(message) = message else {
+                gone.push(seq);
+                continue;
+            };
+            let headers = message.headers.as_ref().map_or(0, |one| one.bytes().len());
+            bytes += message.body.len() + headers;
+            let delivery = self.delivery(created, message);
+            let limits = &settings.validation;
+            batch.push(delivery, |delivery, rows| {
+                encode(delivery, limits, rows, &mut kinds)
+            });
+            // Messages that are no signals have no row.
+            if bytes >= BYTES || batch.full().is_some() {
+                end = seq;
+                break;
+            }
+        }
+        Ok((batch.close(CloseReason::Drain), gone, end))
+    }
+
+    fn delivery(&self, created: i64, message: StoredMessage) -> Delivery {
+        let headers = message.headers.as_ref().map(HeaderBlock::headers);
+        let unreadable = matches!(headers, Some(None));
+        Delivery {
+            subject: message.subject.into(),
+            body: message.body,
+            headers: headers.flatten(),
+            unreadable_headers: message.headers.filter(|_| unreadable).map(Box::new),
+            position: Position {
+                stream_created_ns: created,
+                stream_seq: message.sequence,
+                published_ns: super::unix_nanos(message.time),
+            },
+            attempt: 1,
+            given_up: None,
+            lease: Lease::none(&self.in_flight),
+        }
+    }
+}

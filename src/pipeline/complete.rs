@@ -1,0 +1,393 @@
+//! One claim, step by step as the rules say, until the log has its end.
+
+use claims::{Answer, Entry, Found, Nonce, Step};
+use tokio::time::{Duration, sleep};
+use tracing::{info, warn};
+
+use crate::fault_point::Point;
+use crate::store::{Remedy, StoreError};
+use crate::wall_clock::now_ms;
+
+use super::ack::Settled;
+use super::claimed::Claimed;
+use super::committed::CommittedBatch;
+use super::dead_letter::{Letters, Rejected};
+use super::insert::Insert;
+use super::suspects::Judgement;
+
+/// Tries in a row that take too long, after which a claim is settled in halves.
+const TIMEOUTS_TO_HALVE: u32 = 4;
+/// Between two tries when the window has no place.
+const WINDOW_RETRY: Duration = Duration::from_secs(1);
+
+/// What is done next, outside of the rules.
+enum Outcome {
+    /// Another step.
+    Next(Box<Claimed>),
+    /// The claim was divided; these are to be completed.
+    Divided(Vec<Claimed>),
+    /// Nothing here.
+    Over,
+}
+
+impl Insert {
+    /// Completes claims, and the claims that take their place.
+    pub(super) async fn complete(&self, claimed: Claimed) {
+        let has_rows = !claimed.block.rows().is_empty();
+        let mut open = vec![claimed];
+        while let Some(mut claimed) = open.pop() {
+            claimed.begin_trace();
+            let mut next = Some(Box::new(claimed));
+            while let Some(claimed) = next.take() {
+                match self.step(claimed).await {
+                    Outcome::Next(claimed) => next = Some(claimed),
+                    Outcome::Divided(parts) => open.extend(self.besides(parts)),
+                    Outcome::Over => {}
+                }
+            }
+        }
+        if has_rows {
+            // Nothing of it is tried here any more, so no insert of it would end a halt. Who still
+            // fails halts again.
+            self.resume();
+        }
+    }
+
+    /// The parts with rows. The others are completed besides: a dead letter that cannot be stored
+    /// keeps no row from landing.
+    fn besides(&self, parts: Vec<Claimed>) -> Vec<Claimed> {
+        let (with_rows, without): (Vec<_>, Vec<_>) = parts
+            .into_iter()
+            .partition(|part| !part.block.rows().is_empty());
+        for part in without {
+            self.spawn(|insert| async move { insert.complete(part).await });
+        }
+        with_rows
+    }
+
+    async fn step(&self, mut claimed: Box<Claimed>) -> Outcome {
+        let id = claimed.id;
+        let changes = self.process.changes();
+        let (step, is_open) = self
+            .process
+            .with(|instance| (instance.step(id), instance.log().claim(id).is_some()));
+        if !is_open {
+            self.closed(*claimed).await;
+            return Outcome::Over;
+        }
+        match step {
+            Step::Wait | Step::TakeOver => {
+                self.pulse.waiting(self.process.changed(changes)).await;
+            }
+            Step::StoreDeadLetters => self.store_dead_letters(&mut claimed).await,
+            Step::Send => self.send(&mut claimed).await,
+            Step::Count => self.count(&mut claimed).await,
+            Step::Finish => {
+                if claimed.receipt.is_some() {
+                    self.faults.reached(Point::InsertAnswered).await;
+                }
+                self.process.with(|instance| instance.finish(id));
+                self.process.flush_soon();
+            }
+            Step::Split => return self.split(claimed).await,
+            Step::Settle => {
+                // The takeover reads another process's claim again when its fence is over, so that
+                // its messages do not fill the memory until then.
+                if self.is_mine(id) {
+                    self.settle_later(*claimed);
+                }
+                return Outcome::Over;
+            }
+        }
+        Outcome::Next(claimed)
+    }
+
+    /// Sends the block once.
+    async fn send(&self, claimed: &mut Claimed) {
+        self.pulse.waiting(claimed.pause()).await;
+        let _permit = self.pulse.waiting(self.circuit.permit()).await;
+        let is_same_table = match self.is_same_table(claimed).await {
+            Ok(is_same) => is_same,
+            Err(error) => return self.failed(&error, claimed.block.rows().len()).await,
+        };
+        let Some(attempt) = self.process.with(|instance| instance.send(claimed.id)) else {
+            return;
+        };
+        if !is_same_table {
+            warn!(claim = %claimed.id, "The table is another one than at the first try; its claim is settled");
+            return self
+                .process
+                .with(|instance| instance.answered(attempt, Answer::OtherTable));
+        }
+        claimed.is_sent = true;
+        // Each chunk has a time-out; how many there are depends on the batch.
+        let insert = self.store.insert(&claimed.block, claimed.fence);
+        let answer = match self.pulse.waiting(insert).await {
+            Ok(receipt) => {
+                self.insert_time.set(receipt.duration());
+                self.taken(claimed);
+                let exact = receipt.is_exact();
+                claimed.receipt = Some(receipt);
+                Answer::Committed { exact }
+            }
+            Err(error) => self.not_taken(claimed, &error).await,
+        };
+        claimed.answered(answer, &self.circuit);
+        self.process
+            .with(|instance| instance.answered(attempt, answer));
+    }
+
+    /// Reports whether the table is the one of the first try, which knows the token: it is looked
+    /// at before each further try, since EXCHANGE TABLES or a restore may come between.
+    async fn is_same_table(&self, claimed: &Claimed) -> Result<bool, StoreError> {
+        if !claimed.is_sent {
+            return Ok(true);
+        }
+        let table = self.pulse.waiting(self.store.read_identity()).await?;
+        Ok(self.process.with(|instance| {
+            let claim = instance.log().claim(claimed.id);
+            claim.is_none_or(|claim| claim.block.table == table.0)
+        }))
+    }
+
+    /// ClickHouse takes inserts.
+    fn taken(&self, claimed: &Claimed) {
+        self.succeeded();
+        let published = claimed.batch.deliveries.iter();
+        let published = published.map(|one| one.published_at_ms());
+        self.ops.metrics.committed(published, now_ms());
+    }
+
+    async fn not_taken(&self, claimed: &mut Claimed, error: &StoreError) -> Answer {
+        let count = claimed.batch.deliveries.len();
+        claimed.trace.failed(error);
+        match error.remedy() {
+            Remedy::Bisect if error.is_answer() && self.table_fits().await => {
+                self.ops.metrics.insert_failed(Remedy::Bisect);
+                claimed.trace.refused(error);
+                claimed.refusal = Some(error.to_string());
+                claimed.view = error.view().map(str::to_owned);
+                return Answer::Refused;
+            }
+            Remedy::Late => {
+                self.ops.metrics.insert_failed(Remedy::Late);
+                warn!(count, %error, "Insert came outside its fence; its claim is settled");
+                // ClickHouse's clock may have stepped; the fences of the next claims are right.
+                self.learn_clock().await;
+                return Answer::Late;
+            }
+            _ => self.failed(error, count).await,
+        }
+        claimed.timeouts = if error.is_timeout() {
+            claimed.timeouts + 1
+        } else {
+            0
+        };
+        match error.remedy() {
+            _ if claimed.timeouts >= TIMEOUTS_TO_HALVE => Answer::TooSlow,
+            Remedy::Halve if error.is_answer() => Answer::TooLarge,
+            Remedy::Halt if error.is_answer() => Answer::NotTaken,
+            _ => Answer::Unknown,
+        }
+    }
+
+    /// Looks for the rows of a claim.
+    async fn count(&self, claimed: &mut Claimed) {
+        let _permit = self.pulse.waiting(self.circuit.permit()).await;
+        let began = std::time::SystemTime::now();
+        let (created, sequences) = (claimed.stream_created_ns, claimed.sequences());
+        match self.rows_of(claimed.id, created, &sequences).await {
+            Ok(found) => {
+                claimed
+                    .trace
+                    .looked_up(began, claimed.block.rows().len(), found.len());
+                if let (Some(words), false) = (&claimed.refusal, found.is_empty()) {
+                    self.ops.metrics.view_refusals_total.inc();
+                    // The table takes rows.
+                    self.succeeded();
+                    warn!(
+                        view = claimed.view.as_deref().unwrap_or("unknown"),
+                        count = found.len(),
+                        error = words,
+                        "A materialized view refused rows that the table has; the view lacks them"
+                    );
+                }
+                claimed.is_counted = found.len() >= claimed.block.rows().len();
+                let found = Found::new(found);
+                self.process
+                    .with(|instance| instance.counted(claimed.id, found));
+            }
+            Err(error) => self.failed(&error, claimed.block.rows().len()).await,
+        }
+    }
+
+    /// Splits a claim, once its row is to blame.
+    async fn split(&self, mut claimed: Box<Claimed>) -> Outcome {
+        let is_refused = claimed.refusal.is_some();
+        if claimed.block.rows().len() == 1 && is_refused {
+            // What it waits for has to find room.
+            for one in &claimed.batch.deliveries {
+                one.lease.spare();
+            }
+            match self.suspects.judge(*claimed) {
+                Judgement::Wait => return Outcome::Over,
+                Judgement::Row(row) => claimed = row,
+                Judgement::Table(rows) => return self.table_refuses(rows),
+            }
+        }
+        let fence = self.fence();
+        let id = self.process.nonce();
+        let nonce = || self.process.nonce();
+        let split = self
+            .process
+            .with(|instance| instance.split(id, claimed.id, fence, nonce));
+        match split {
+            Ok(Some(record)) => {
+                info!(
+                    count = claimed.batch.deliveries.len(),
+                    "ClickHouse does not take a batch as it is; it is split"
+                );
+                self.ops.metrics.claims_split_total.inc();
+                self.process.append(record).await;
+                self.faults.reached(Point::SplitAppended).await;
+                self.divided(*claimed).await
+            }
+            Ok(None) => Outcome::Next(claimed),
+            Err(full) => {
+                warn!(error = %full, "Claims wait");
+                self.pulse.waiting(sleep(WINDOW_RETRY)).await;
+                Outcome::Next(claimed)
+            }
+        }
+    }
+
+    /// The table refuses whatever it gets: all that waited is tried again after a pause.
+    fn table_refuses(&self, rows: Vec<Claimed>) -> Outcome {
+        if let Some(words) = rows.first().and_then(|row| row.refusal.clone()) {
+            self.halted(&words, crate::ops::health::Dependency::Schema, rows.len());
+        }
+        let rows = rows.into_iter().map(|mut row| {
+            self.process.with(|instance| instance.try_again(row.id));
+            row.taken_before = self.suspects.taken();
+            row
+        });
+        Outcome::Divided(rows.collect())
+    }
+
+    /// Goes on with the parts of a claim that this process has split or settled.
+    async fn divided(&self, claimed: Claimed) -> Outcome {
+        if self
+            .process
+            .with(|instance| instance.log().claim(claimed.id).is_some())
+        {
+            // The record was void.
+            return Outcome::Next(Box::new(claimed));
+        }
+        Outcome::Divided(self.parts(claimed).await)
+    }
+
+    /// The claims of this process that have taken the place of one, with its messages. What is in
+    /// none waits for the log.
+    pub(super) async fn parts(&self, claimed: Claimed) -> Vec<Claimed> {
+        let parts = self.parts_of(&claimed);
+        let (parts, rest, stored) = claimed.divide(parts);
+        self.process.with(|instance| {
+            for part in &parts {
+                for letter in &part.stored {
+                    instance.stored_dead_letter(part.id, letter.event().stream_seq);
+                }
+            }
+        });
+        self.letters_done(stored).await;
+        self.parked.hold(rest.left_to_others()).await;
+        parts
+    }
+
+    /// The open claims of this process that have messages of a claim that ended.
+    fn parts_of(&self, claimed: &Claimed) -> Vec<(Nonce, i64, Vec<Entry>)> {
+        self.process.with(|instance| {
+            let log = instance.log();
+            let me = instance.publisher();
+            let mut parts = Vec::new();
+            for one in claimed.batch.messages() {
+                let claims::Standing::Claimed(id) = log.standing(one.position) else {
+                    continue;
+                };
+                let Some(claim) = log.claim(id).filter(|claim| claim.publisher == me) else {
+                    continue;
+                };
+                if !parts.iter().any(|(part, _, _)| *part == id) {
+                    parts.push((id, claim.block.fence, claim.block.entries.clone()));
+                }
+            }
+            parts
+        })
+    }
+
+    /// Has the dead letters of a claim stored.
+    async fn store_dead_letters(&self, claimed: &mut Claimed) {
+        let letters = Letters::new(claimed.batch.rejects.len());
+        for Rejected { delivery, reason } in std::mem::take(&mut claimed.batch.rejects) {
+            let rejected = Rejected { delivery, reason };
+            // The stage ends after this one; if it is gone all the same, the process ends.
+            if self
+                .rejects
+                .send((rejected, letters.clone()))
+                .await
+                .is_err()
+            {
+                return std::future::pending().await;
+            }
+        }
+        let stored = self.pulse.waiting(letters.all()).await;
+        self.process.with(|instance| {
+            for letter in &stored {
+                instance.stored_dead_letter(claimed.id, letter.event().stream_seq);
+            }
+        });
+        claimed.stored.extend(stored);
+    }
+
+    /// A claim is open no more: settles what the log says is done.
+    pub(super) async fn closed(&self, mut claimed: Claimed) {
+        let receipt = claimed.receipt.take();
+        let trace = std::mem::take(&mut claimed.trace);
+        self.faults.reached(Point::DoneAppended).await;
+        let is_counted = claimed.is_counted;
+        let (mut batch, stored) = claimed.into_batch();
+        self.letters_done(stored).await;
+        let Some(receipt) = receipt else {
+            if let (true, Some(cache)) = (is_counted, &self.cache) {
+                cache.offer(std::mem::take(&mut batch.rows));
+            }
+            return self.parked.hold(batch.left_to_others()).await;
+        };
+        let cache = self.cache.as_ref();
+        let (committed, rest) = CommittedBatch::logged(&self.process, batch, &receipt, cache);
+        trace.committed(&receipt);
+        if let Some(committed) = committed {
+            // The ack stage ends last; without it the messages are delivered again.
+            let _ = self.settled.send(Settled::Committed(committed)).await;
+            self.blame(self.suspects.take()).await;
+        }
+        if !rest.is_empty() {
+            self.parked.hold(rest.left_to_others()).await;
+        }
+    }
+
+    /// Acks messages whose dead letters are stored.
+    async fn letters_done(&self, stored: Vec<super::dead_letter::DeadLettered>) {
+        for letter in stored {
+            let _ = self.settled.send(Settled::DeadLettered(letter)).await;
+        }
+    }
+
+    /// Makes dead letters of rows that are to blame.
+    async fn blame(&self, rows: Vec<Claimed>) {
+        for mut row in rows {
+            // An insert was taken since.
+            row.taken_before = 0;
+            Box::pin(self.complete(row)).await;
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Claims that no try can complete: they wait for their fence, the table is asked, and the rest is
+//! claimed under new nonces.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use claims::{Evidence, Fate, FenceOver, Found, Nonce};
+use tokio::time::sleep;
+use tracing::{debug, error, info, warn};
+use uuid::Uuid;
+
+use crate::fault_point::Point;
+use crate::store::StoreError;
+
+use super::claimed::Claimed;
+use super::insert::Insert;
+
+/// Between two looks at ClickHouse's clock.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Timeouts of one claim in a row that say that its block may be too large.
+const SLOW_TIMEOUTS: u32 = 2;
+
+/// What a settlement is decided by, besides the fence.
+pub(super) struct Findings<'a> {
+    /// Rows of the claim in the table.
+    pub found: &'a Found,
+    /// Its messages that are neither in the stream nor stored as dead letters.
+    pub gone: &'a BTreeSet<u64>,
+    /// Its rows that this process would not build.
+    pub unfit: &'a BTreeSet<u64>,
+    /// Inserts that ClickHouse had taken before the first try of this process; the largest number
+    /// where it has tried nothing.
+    pub taken_before: u64,
+    /// Timeouts in a row.
+    pub timeouts: u32,
+}
+
+impl Insert {
+    /// Settles a claim of this process in a task of its own, since that takes minutes. At a stop
+    /// the claim stays open, and the next process that looks after claims settles it.
+    pub(super) fn settle_later(&self, claimed: Claimed) {
+        let (claim, count) = (claimed.id, claimed.batch.len());
+        self.spawn(move |insert| async move {
+            let shutdown = insert.shutdown.clone();
+            let settled = shutdown.run_until_cancelled(insert.settle(claimed));
+            match settled.await {
+                Some(Some(claimed)) => {
+                    for part in insert.parts(claimed).await {
+                        insert.complete(part).await;
+                    }
+                }
+                Some(None) => {}
+                None => {
+                    info!(%claim, count, "A claim still waits for its fence at the stop; another process or the next start settles it, and nothing of it is acked before");
+                }
+            }
+        });
+    }
+
+    /// Settles a claim once its fence is over; `None` when another process ends it before.
+    async fn settle(&self, claimed: Claimed) -> Option<Claimed> {
+        info!(
+            claim = %claimed.id,
+            count = claimed.batch.len(),
+            "A claim waits for its fence; then ClickHouse is asked what it has of it"
+        );
+        let none = BTreeSet::new();
+        loop {
+            if !self.is_open(claimed.id) {
+                self.closed(claimed).await;
+                return None;
+            }
+            let sequences = claimed.sequences();
+            if let Some(over) = self.fence_over(claimed.id, claimed.fence).await
+                && let Some(found) = self
+                    .found(claimed.id, claimed.stream_created_ns, &sequences)
+                    .await
+            {
+                let findings = Findings {
+                    found: &found,
+                    gone: &none,
+                    unfit: &none,
+                    taken_before: claimed.taken_before,
+                    timeouts: claimed.timeouts,
+                };
+                if self.end(claimed.id, over, findings).await {
+                    return Some(claimed);
+                }
+            }
+            sleep(CLOCK_INTERVAL).await;
+        }
+    }
+
+    /// Reports whether a claim is open.
+    pub(super) fn is_open(&self, claim: Nonce) -> bool {
+        self.process
+            .with(|instance| instance.log().claim(claim).is_some())
+    }
+
+    /// Reports whether this process published a claim that is open.
+    pub(super) fn is_mine(&self, claim: Nonce) -> bool {
+        self.process.with(|instance| {
+            let publisher = instance.log().claim(claim).map(|claim| claim.publisher);
+            publisher == Some(instance.publisher())
+        })
+    }
+
+    /// Learns ClickHouse's clock, in which the fences of claims are set.
+    pub(super) async fn learn_clock(&self) {
+        if let Err(error) = self.store.learn_clock().await {
+            debug!(%error, "ClickHouse does not say its time; the last one is counted on");
+        }
+    }
+
+    /// The proof that no try can land any more, once ClickHouse's clock says so.
+    pub(super) async fn fence_over(&self, claim: Nonce, fence: i64) -> Option<FenceOver> {
+        match self.store.clock().await {
+            Ok(now) => FenceOver::judge(fence, now, self.late_commit.as_secs() as i64),
+            Err(error) => {
+                warn!(%error, %claim, "ClickHouse does not say its time; a claim waits");
+                None
+            }
+        }
+    }
+
+    /// The rows that the table has of a claim, all within `sequences`.
+    pub(super) async fn rows_of(
+        &self,
+        claim: Nonce,
+        stream_created_ns: i64,
+        sequences: &RangeInclusive<u64>,
+    ) -> Result<BTreeSet<u64>, StoreError> {
+        let token = Uuid::from_u128(claim.0);
+        self.store
+            .of_claim(token, stream_created_ns, sequences)
+            .await
+    }
+
+    /// As [`Self::rows_of`]; `None` where ClickHouse does not say.
+    pub(super) async fn found(
+        &self,
+        claim: Nonce,
+        stream_created_ns: i64,
+        sequences: &RangeInclusive<u64>,
+    ) -> Option<Found> {
+        match self.rows_of(claim, stream_created_ns, sequences).await {
+            Ok(found) => Some(Found::new(found)),
+            Err(error) => {
+                warn!(%error, %claim, "ClickHouse does not say what it has of a claim; it waits");
+                None
+            }
+        }
+    }
+
+    /// Publishes the settlement of a claim; reports whether it was read back.
+    pub(super) async fn end(&self, claim: Nonce, over: FenceOver, findings: Findings<'_>) -> bool {
+        let (id, fence) = (self.process.nonce(), self.fence());
+        let evidence = Evidence {
+            over,
+            found: findings.found,
+            gone: findings.gone,
+            unfit: findings.unfit,
+            // A row is to blame only where ClickHouse takes others.
+            blames_rows: self.suspects.has_taken(findings.taken_before),
+            is_slow: findings.timeouts >= SLOW_TIMEOUTS,
+        };
+        let nonce = || self.process.nonce();
+        let settled = self
+            .process
+            .with(|instance| instance.settle(id, claim, evidence, fence, nonce));
+        match settled {
+            Ok(Some(record)) => {
+                if let claims::Body::Settled { parts, lost, .. } = &record.body {
+                    let rows = parts.iter().flat_map(|part| &part.entries);
+                    let rows = rows.filter(|entry| entry.fate == Fate::Row).count();
+                    info!(%claim, rows_sent_again = rows, "A claim is settled");
+                    self.ops.metrics.claims_settled_total.inc();
+                    self.ops
+                        .metrics
+                        .messages_lost_total
+                        .inc_by(lost.len() as u64);
+                    if !lost.is_empty() {
+                        error!(%claim, ?lost, "Messages are lost: they are in no table, in no dead letter, and gone from the stream");
+                    }
+                }
+                self.process.append(record).await;
+                self.faults.reached(Point::SettledAppended).await;
+                true
+            }
+            Ok(None) => !self.is_open(claim),
+            Err(full) => {
+                warn!(error = %full, "Claims wait");
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The block of another process's claim, as the claim says it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use claims::{Cause, Claim, Entry, Fate, Position};
+use tracing::warn;
+
+use crate::jetstream::HeaderBlock;
+use crate::jetstream::stored::StoredMessage;
+use crate::signal::Signal;
+use crate::store::Rows;
+use crate::telemetry::kinds::KindTally;
+use crate::telemetry::traces::BatchTrace;
+
+use super::super::batch::{CloseReason, ClosedBatch};
+use super::super::dead_letter::{Reason, Rejected};
+use super::super::decode::encode;
+use super::super::delivery::Delivery;
+use super::super::in_flight::Lease;
+use super::Takeover;
+use super::messages::Messages;
+
+impl Takeover {
+    /// The messages that were claimed as rows and that this process takes for invalid.
+    pub(super) fn unfit(&self, claim: &Claim, messages: &Messages) -> BTreeSet<u64> {
+        let settings = Arc::clone(&self.in_force.borrow());
+        let limits = &settings.validation;
+        let is_unfit = |seq: &u64| {
+            let message = messages.found.get(seq);
+            message.is_some_and(|one| Signal::parse(&one.body, &one.subject, limits).is_err())
+        };
+        claim.block.rows().filter(is_unfit).collect()
+    }
+
+    /// The batch of a claim, as the claim says it; `None` where this version would build another
+    /// one.
+    pub(super) fn batch(&self, claim: &Claim, mut messages: Messages) -> Option<ClosedBatch> {
+        let mut batch = ClosedBatch {
+            rows: Rows::default(),
+            deliveries: Vec::new(),
+            rejects: Vec::new(),
+            close_reason: CloseReason::Drain,
+            trace: BatchTrace::default(),
+        };
+        let settings = Arc::clone(&self.in_force.borrow());
+        let limits = &settings.validation;
+        // They were counted by the process that claimed them.
+        let mut kinds = KindTally::default();
+        for entry in &claim.block.entries {
+            let Some(message) = messages.found.remove(&entry.stream_seq) else {
+                continue;
+            };
+            let delivery = self.delivery(claim, entry, message);
+            let encoded = match entry.fate {
+                Fate::Row => encode(&delivery, limits, &mut batch.rows, &mut kinds),
+                // It may be what ends the process.
+                Fate::DeadLetter(Cause::MaxDeliveries) => Ok(()),
+                Fate::DeadLetter(_) => encode(&delivery, limits, &mut Rows::default(), &mut kinds),
+            };
+            match (entry.fate, encoded) {
+                (Fate::Row, Ok(())) => batch.deliveries.push(delivery),
+                (Fate::Row, Err(reason)) => {
+                    warn!(stream_seq = entry.stream_seq, %reason, "This version takes a claimed message for invalid; it becomes a dead letter when the claim's fence is over, unless an instance that takes it is started before");
+                    return None;
+                }
+                (Fate::DeadLetter(_), Err(reason)) => {
+                    batch.rejects.push(Rejected { delivery, reason });
+                }
+                (Fate::DeadLetter(cause), Ok(())) => {
+                    let reason = Reason::Claimed(cause);
+                    batch.rejects.push(Rejected { delivery, reason });
+                }
+            }
+        }
+        Some(batch)
+    }
+
+    fn delivery(&self, claim: &Claim, entry: &Entry, message: StoredMessage) -> Delivery {
+        let headers = message.headers.as_ref().map(HeaderBlock::headers);
+        let unreadable = matches!(headers, Some(None));
+        Delivery {
+            subject: message.subject.into(),
+            body: message.body,
+            headers: headers.flatten(),
+            unreadable_headers: message.headers.filter(|_| unreadable).map(Box::new),
+            position: Position {
+                stream_created_ns: claim.block.stream_created_ns,
+                stream_seq: entry.stream_seq,
+                published_ns: entry.published_ns,
+            },
+            attempt: 1,
+            given_up: None,
+            lease: Lease::none(&self.in_flight),
+        }
+    }
+}

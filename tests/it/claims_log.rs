@@ -1,0 +1,196 @@
+//! The claims log: its name, a purge beside a running daemon, garbage in it, and the memory of
+//! look-ups.
+
+use std::time::Duration;
+
+use async_nats::jetstream::stream;
+use tokio::time::sleep;
+
+use crate::harness::nats::{DEAD_LETTERS, STREAM};
+use crate::harness::signals::signal;
+use crate::harness::slow_link::SlowLink;
+use crate::harness::{Stack, eventually};
+
+const SHORT: [(&str, &str); 8] = [
+    ("RISKSIGNAL__LOG__LINES_PER_SECOND", "1000000"),
+    ("RISKSIGNAL__CONSUMER__ACK_WAIT", "4s"),
+    ("RISKSIGNAL__CONSUMER__MAX_DELIVER", "0"),
+    ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "1s"),
+    ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
+    ("RISKSIGNAL__CLICKHOUSE__FENCE", "3s"),
+    ("RISKSIGNAL__CLICKHOUSE__LATE_COMMIT", "1s"),
+    ("RISKSIGNAL__BATCH__MAX_WAIT", "100ms"),
+];
+const CLAIMS: &str = "SIGNALS_CLAIMS_risksignal_raw_signals";
+
+fn with<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    [SHORT.as_slice(), more].concat()
+}
+
+async fn publish(stack: &Stack, body: String) {
+    let nats = stack.nats.jetstream().await;
+    let sent = nats.publish("signals.risk_event", body.into()).await;
+    sent.unwrap().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_tables_whose_joined_names_are_the_same_get_each_signal() {
+    let stack = Stack::start().await;
+    let one = [("RISKSIGNAL__CLICKHOUSE__TABLE", "eu_signals")];
+    let two = [
+        ("RISKSIGNAL__CLICKHOUSE__DATABASE", "risksignal_eu"),
+        ("RISKSIGNAL__CLICKHOUSE__TABLE", "signals"),
+        ("RISKSIGNAL__CONSUMER__NAME", "second"),
+    ];
+    let first = stack.daemon(&with(&one)).await;
+    let second = stack.daemon(&with(&two)).await;
+    stack
+        .produce(&["--count=200", "--seed=1", "--rate=50"])
+        .await;
+    stack.settled().await;
+    stack.settled_by("second").await;
+    let first_rows = stack
+        .clickhouse
+        .number("SELECT count() FROM risksignal.eu_signals")
+        .await;
+    let second_rows = stack
+        .clickhouse
+        .number("SELECT count() FROM risksignal_eu.signals")
+        .await;
+    eprintln!("rows: {first_rows} and {second_rows}");
+    drop((first, second));
+    assert_eq!((first_rows, second_rows), (200, 200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_begins_a_purged_log_beside_another_one_repeats_nothing() {
+    let stack = Stack::start().await;
+    stack.nats.create_stream().await;
+    let link = SlowLink::to(stack.clickhouse.port()).await;
+    let url = link.url();
+    let patient = [
+        ("RISKSIGNAL__CONSUMER__ACK_WAIT", "80s"),
+        ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "30s"),
+        ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "40s"),
+        ("RISKSIGNAL__CLICKHOUSE__FENCE", "20s"),
+        ("CLICKHOUSE_URL", &url),
+    ];
+    let first = stack.daemon(&with(&patient)).await;
+    stack.produce(&["--count=1", "--seed=7"]).await;
+    stack.settled().await;
+    let jetstream = stack.nats.jetstream().await;
+    let log = jetstream.get_stream(CLAIMS).await.unwrap();
+    log.purge().await.unwrap();
+    let second = stack.daemon_not_waited_for(&with(&[("RISKSIGNAL__CLICKHOUSE__FENCE", "20s")]));
+    eventually("it waits", async || {
+        second
+            .output()
+            .contains("The claims log is gone")
+            .then_some(())
+    })
+    .await;
+    sleep(Duration::from_secs(17)).await;
+    let before = stack.nats.messages_left(CLAIMS).await;
+    link.slow(300);
+    stack.produce(&["--count=10", "--seed=1"]).await;
+    eventually("the signals are claimed", async || {
+        (stack.nats.messages_left(CLAIMS).await > before).then_some(())
+    })
+    .await;
+    sleep(Duration::from_millis(500)).await;
+    first.signal("STOP");
+    second.logged("Starting signals consumer").await;
+    stack.settled().await;
+    sleep(Duration::from_secs(20)).await;
+    let (rows, distinct) = stack.clickhouse.counts().await;
+    first.signal("CONT");
+    eprintln!("{rows} rows of {distinct}");
+    assert_eq!((rows, distinct), (11, 11));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_with_garbage_goes_on_once_it_is_purged() {
+    let stack = Stack::start().await;
+    let mut first = stack.daemon(&with(&[])).await;
+    stack.produce(&["--count=5", "--seed=7"]).await;
+    stack.settled().await;
+    let jetstream = stack.nats.jetstream().await;
+    let garbage = jetstream.publish(CLAIMS, "garbage".into()).await;
+    garbage.unwrap().await.unwrap();
+    stack.produce(&["--count=5", "--seed=8"]).await;
+    first
+        .logged("The claims log cannot be read; trying again")
+        .await;
+    let log = jetstream.get_stream(CLAIMS).await.unwrap();
+    log.purge().await.unwrap();
+    assert_eq!(first.ended().await.code(), Some(75));
+    let _next = stack.daemon(&with(&[])).await;
+    stack.settled().await;
+    assert_eq!(stack.clickhouse.counts().await, (10, 10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_messages_that_are_looked_up_keep_within_the_memory() {
+    let stack = Stack::start().await;
+    let config = stream::Config {
+        name: STREAM.to_owned(),
+        subjects: vec!["signals.>".to_owned()],
+        ..Default::default()
+    };
+    let nats = stack.nats.jetstream().await;
+    nats.create_stream(config).await.unwrap();
+    let mut daemon = stack.daemon(&with(&[])).await;
+    for _ in 0..200 {
+        publish(&stack, "x".repeat(1_000_000)).await;
+    }
+    stack.settled().await;
+    eprintln!("peak before: {} MiB", daemon.peak_mib());
+    assert!(daemon.stop().await.success());
+    let daemon = stack.daemon(&with(&[])).await;
+    let arguments = ["reingest", "--from=1", "--yes"];
+    let done = stack.risksignal_with(&arguments, &SHORT).await;
+    assert!(done.status.success(), "{done:?}");
+    daemon.logged("Looking up messages that are in doubt, or were acked without a claim; those that are stored nowhere land now").await;
+    let peak = daemon.peak_mib();
+    eprintln!("peak of the look-up: {peak} MiB");
+    assert!(peak < 160, "{peak}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_of_one_table_keeps_no_row_from_another() {
+    let stack = Stack::start().await;
+    stack.refuse_source_seven().await;
+    let two = [
+        ("RISKSIGNAL__CLICKHOUSE__TABLE", "second"),
+        ("RISKSIGNAL__CONSUMER__NAME", "second"),
+    ];
+    let first = stack.daemon(&with(&[])).await;
+    let mut second = stack.daemon(&with(&two)).await;
+    for number in 0..10 {
+        publish(&stack, signal(number).to_string()).await;
+    }
+    stack.settled().await;
+    stack.settled_by("second").await;
+    assert!(second.stop().await.success());
+    let mut seven = signal(10);
+    seven["source_id"] = "seven".into();
+    publish(&stack, seven.to_string()).await;
+    for number in 11..15 {
+        publish(&stack, signal(number).to_string()).await;
+        sleep(Duration::from_millis(300)).await;
+    }
+    eventually("the letter is stored", async || {
+        (stack.nats.messages_left(DEAD_LETTERS).await == 1).then_some(())
+    })
+    .await;
+    let second = stack.daemon(&with(&two)).await;
+    stack.settled_by("second").await;
+    let rows = stack.clickhouse.number("SELECT count() FROM second").await;
+    for line in second.lines() {
+        if line["level"] != "INFO" {
+            eprintln!("{line}");
+        }
+    }
+    drop(first);
+    assert_eq!(rows, 15);
+}
