@@ -8,9 +8,11 @@ help: ## list the targets
 demo: ## see it work: servers, daemon, 10,000 signals, counts; EXIT=1 ends after the check
 	@infra/local/demo $(if $(EXIT),--exit)
 
-test: ## every test, against real servers that the tests start themselves
+# Most tests wait for servers, so that four at once fit on two cores.
+THREADS ?= 4
+test: ## every test, against real servers that the tests start themselves: THREADS=4
 	infra/local/stack fetch
-	cargo test --locked
+	RUST_TEST_THREADS=$(THREADS) cargo test --locked
 	python3 -m unittest discover --start-directory infra/local
 	python3 -m unittest discover --start-directory infra/systemd
 	python3 -m unittest discover --start-directory infra/debian
