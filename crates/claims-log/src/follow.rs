@@ -96,11 +96,11 @@ async fn read(
     }
 }
 
-/// Checks that the log goes on behind what was read.
+/// Checks that the log is configured as one, and goes on behind what was read.
 async fn resume(shared: &Shared) -> Result<(), ClaimsLogError> {
     let stream = || shared.log.name().to_owned();
     let tip = shared.tip();
-    let info = shared.log.find().await?;
+    let info = shared.log.check().await?;
     let last = info.as_ref().map_or(0, |info| info.state.last_sequence);
     if last == 0 {
         return Err(match tip.seq {

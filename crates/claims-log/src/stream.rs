@@ -122,6 +122,11 @@ impl LogStream {
             ("max_msgs", limit(config.max_messages), "-1 (none)"),
             ("max_bytes", limit(config.max_bytes), "-1 (none)"),
             (
+                "max_msg_size",
+                limit(config.max_message_size.into()),
+                "-1 (none)",
+            ),
+            (
                 "max_msgs_per_subject",
                 limit(config.max_messages_per_subject),
                 "-1 (none)",
