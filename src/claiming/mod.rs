@@ -33,7 +33,7 @@ const TIMING: Timing = Timing {
 /// Between two tries to rebuild a log.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Why claims cannot be made.
+/// Reasons for which nothing can be claimed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimingError {
     /// The claims log fails.
@@ -109,6 +109,8 @@ pub async fn start(
             () = claiming.process.ready() => {}
             error = ended(&mut claiming.following) => {
                 claiming.mend(&error).await;
+                // A log that cannot be mended gets no record at each turn of this.
+                sleep(RETRY).await;
                 continue;
             }
         }
