@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Info;
-use claims::Position;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use crate::claiming::ClaimingError;
-use crate::jetstream::stored::{self, StoredMessage};
-use crate::jetstream::{HeaderBlock, consumer};
+use crate::jetstream::consumer;
+use crate::jetstream::stored;
 use crate::reload::InForce;
 use crate::settings::Settings;
 use crate::telemetry::kinds::KindTally;
@@ -120,8 +119,9 @@ impl Absent {
         let end = next.map_or(stream.state.last_sequence, |next| next.sequence - 1);
         if end >= first {
             let end = end.min(last);
-            self.report(created, first..=end).await;
-            return Ok(end < last);
+            // The log may have to be checked first.
+            let is_reported = self.report(created, first..=end).await;
+            return Ok(is_reported && end < last);
         }
         let consumer = consumer::find(&self.context, name, &self.settings.consumer.name).await?;
         let floor = consumer.map_or(0, |consumer| consumer.ack_floor.stream_sequence);
@@ -146,13 +146,14 @@ impl Absent {
         Ok(end < last || last < floor)
     }
 
-    async fn report(&self, created: i64, range: RangeInclusive<u64>) {
+    /// Reports that sequences have no message; says whether it could.
+    async fn report(&self, created: i64, range: RangeInclusive<u64>) -> bool {
         let process = &self.insert.process;
         let (id, first, last) = (process.nonce(), *range.start(), *range.end());
         let record = process.with(|instance| instance.absent(id, created, first, last));
-        if let Some(record) = record {
-            self.insert.pulse.waiting(process.append(record)).await;
-        }
+        let Some(record) = record else { return false };
+        self.insert.pulse.waiting(process.append(record)).await;
+        true
     }
 
     /// The messages of a range as a batch, the sequences that have none, and the last sequence that
@@ -184,7 +185,8 @@ impl Absent {
             };
             let headers = message.headers.as_ref().map_or(0, |one| one.bytes().len());
             bytes += message.body.len() + headers;
-            let delivery = self.delivery(created, message);
+            let lease = Lease::none(&self.in_flight);
+            let delivery = Delivery::of_stored(message, created, 1, lease);
             let limits = &settings.validation;
             batch.push(delivery, |delivery, rows| {
                 encode(delivery, limits, rows, &mut kinds)
@@ -196,24 +198,5 @@ impl Absent {
             }
         }
         Ok((batch.close(CloseReason::Drain), gone, end))
-    }
-
-    fn delivery(&self, created: i64, message: StoredMessage) -> Delivery {
-        let headers = message.headers.as_ref().map(HeaderBlock::headers);
-        let unreadable = matches!(headers, Some(None));
-        Delivery {
-            subject: message.subject.into(),
-            body: message.body,
-            headers: headers.flatten(),
-            unreadable_headers: message.headers.filter(|_| unreadable).map(Box::new),
-            position: Position {
-                stream_created_ns: created,
-                stream_seq: message.sequence,
-                published_ns: super::unix_nanos(message.time),
-            },
-            attempt: 1,
-            given_up: None,
-            lease: Lease::none(&self.in_flight),
-        }
     }
 }

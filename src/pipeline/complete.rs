@@ -1,7 +1,7 @@
 //! One claim, step by step as the rules say, until the log has its end.
 
 use claims::{Answer, Entry, Found, Nonce, Step};
-use tokio::time::{Duration, sleep};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::fault_point::Point;
@@ -12,13 +12,11 @@ use super::ack::Settled;
 use super::claimed::Claimed;
 use super::committed::CommittedBatch;
 use super::dead_letter::{Letters, Rejected};
-use super::insert::Insert;
+use super::insert::{Insert, WINDOW_RETRY};
 use super::suspects::Judgement;
 
 /// Tries in a row that take too long, after which a claim is settled in halves.
 const TIMEOUTS_TO_HALVE: u32 = 4;
-/// Between two tries when the window has no place.
-const WINDOW_RETRY: Duration = Duration::from_secs(1);
 
 /// What is done next, outside of the rules.
 enum Outcome {
@@ -47,8 +45,8 @@ impl Insert {
             }
         }
         if has_rows {
-            // Nothing of it is tried here any more, so no insert of it would end a halt. Who still
-            // fails halts again.
+            // Nothing of it is tried here any more, so no insert of it would end a halt. A claim
+            // that still fails halts again.
             self.resume();
         }
     }

@@ -7,9 +7,11 @@ use bytes::Bytes;
 use claims::Position;
 
 use crate::jetstream::HeaderBlock;
+use crate::jetstream::stored::StoredMessage;
 
 use super::dead_letter::Reason;
 use super::in_flight::Lease;
+use super::source::unix_nanos;
 
 /// Messages that arrived together. The time is theirs and not each one's, since a delivery is
 /// moved more often than anything else.
@@ -57,6 +59,32 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
+    /// A message that was read from the stream, as if the consumer had delivered it for the
+    /// `attempt`th time.
+    pub fn of_stored(
+        message: StoredMessage,
+        stream_created_ns: i64,
+        attempt: u64,
+        lease: Lease,
+    ) -> Self {
+        let headers = message.headers.as_ref().map(HeaderBlock::headers);
+        let unreadable = matches!(headers, Some(None));
+        Self {
+            subject: message.subject.into(),
+            body: message.body,
+            headers: headers.flatten(),
+            unreadable_headers: message.headers.filter(|_| unreadable).map(Box::new),
+            position: Position {
+                stream_created_ns,
+                stream_seq: message.sequence,
+                published_ns: unix_nanos(message.time),
+            },
+            attempt,
+            given_up: None,
+            lease,
+        }
+    }
+
     /// When JetStream stored it: milliseconds since the epoch.
     pub fn published_at_ms(&self) -> i64 {
         self.position.published_ns / 1_000_000

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Message, Subject};
-use claims::{Instance, Position, Standing};
+use claims::{Instance, Standing};
 use futures_util::StreamExt;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -20,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
-use crate::jetstream::HeaderBlock;
 use crate::jetstream::advisories::{self, Advisory};
 use crate::jetstream::consumer;
 use crate::jetstream::stored::{self, StoredError, StoredMessage};
@@ -166,7 +165,8 @@ impl Exhausted {
         let lease = lease.with_exhausted(self.ack_of(advisory.stream_seq), turn);
         match self.find(&advisory).await? {
             Some((stream_created_ns, original)) => {
-                let delivery = delivery(&advisory, stream_created_ns, original, lease);
+                let delivery =
+                    Delivery::of_stored(original, stream_created_ns, advisory.deliveries, lease);
                 self.judge(delivery, delivered).await
             }
             None => {
@@ -272,30 +272,5 @@ impl Exhausted {
             let (stream, consumer) = (&stream.name, &consumer.name);
             format!("$JS.ACK.{stream}.{consumer}.1.{sequence}.0.0.0").into()
         })
-    }
-}
-
-/// The message of an advisory, as if the consumer had delivered it once more.
-fn delivery(
-    advisory: &Advisory,
-    stream_created_ns: i64,
-    original: StoredMessage,
-    lease: Lease,
-) -> Delivery {
-    let headers = original.headers.as_ref().map(HeaderBlock::headers);
-    let unreadable = matches!(headers, Some(None));
-    Delivery {
-        position: Position {
-            stream_created_ns,
-            stream_seq: advisory.stream_seq,
-            published_ns: unix_nanos(original.time),
-        },
-        attempt: advisory.deliveries,
-        given_up: None,
-        lease,
-        subject: original.subject.into(),
-        body: original.body,
-        headers: headers.flatten(),
-        unreadable_headers: original.headers.filter(|_| unreadable).map(Box::new),
     }
 }

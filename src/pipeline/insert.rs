@@ -38,7 +38,7 @@ use super::suspects::Suspects;
 pub(super) type Halt = Option<Arc<str>>;
 
 /// Between two tries to claim when the table's window is full.
-const WINDOW_RETRY: Duration = Duration::from_secs(1);
+pub(super) const WINDOW_RETRY: Duration = Duration::from_secs(1);
 
 /// Dead letters that are looked up at once.
 const LOOKS: usize = 32;

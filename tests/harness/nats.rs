@@ -11,6 +11,8 @@ use super::eventually;
 use super::process::{Process, accepts, free_port, stack_serve};
 
 pub const STREAM: &str = "SIGNALS";
+/// The claims log of the default table.
+pub const CLAIMS: &str = "SIGNALS_CLAIMS_risksignal_raw_signals";
 pub const DEAD_LETTERS: &str = "SIGNALS_DLQ";
 pub const ADVISORIES: &str = "SIGNALS_DLQ_ADVISORIES_signals-to-clickhouse";
 pub const CONSUMER: &str = "signals-to-clickhouse";

@@ -7,12 +7,11 @@ use claims::{Body, Nonce, Place, Publisher, Record};
 use tokio::time::{sleep, timeout};
 
 use crate::harness::lying_proxy::{Lie, LyingProxy};
-use crate::harness::nats::{DEAD_LETTERS, STREAM};
+use crate::harness::nats::{CLAIMS, DEAD_LETTERS, STREAM};
 use crate::harness::signals::signal;
 use crate::harness::{Daemon, Stack, eventually};
 use crate::takeover::{SETTLED, SHORT, usual};
 
-const CLAIMS: &str = "SIGNALS_CLAIMS_risksignal_raw_signals";
 /// Ends a wait that would be for ever.
 const PATIENCE: Duration = Duration::from_secs(40);
 

@@ -6,22 +6,11 @@ use std::time::Duration;
 use async_nats::jetstream::stream;
 use tokio::time::sleep;
 
-use crate::harness::nats::{DEAD_LETTERS, STREAM};
+use crate::harness::nats::{CLAIMS, DEAD_LETTERS, STREAM};
 use crate::harness::signals::signal;
 use crate::harness::slow_link::SlowLink;
 use crate::harness::{Stack, eventually};
-
-const SHORT: [(&str, &str); 8] = [
-    ("RISKSIGNAL__LOG__LINES_PER_SECOND", "1000000"),
-    ("RISKSIGNAL__CONSUMER__ACK_WAIT", "4s"),
-    ("RISKSIGNAL__CONSUMER__MAX_DELIVER", "0"),
-    ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "1s"),
-    ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
-    ("RISKSIGNAL__CLICKHOUSE__FENCE", "3s"),
-    ("RISKSIGNAL__CLICKHOUSE__LATE_COMMIT", "1s"),
-    ("RISKSIGNAL__BATCH__MAX_WAIT", "100ms"),
-];
-const CLAIMS: &str = "SIGNALS_CLAIMS_risksignal_raw_signals";
+use crate::restore::SHORT;
 
 fn with<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     [SHORT.as_slice(), more].concat()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::harness::nats::{CONSUMER, DEAD_LETTERS, STREAM};
+use crate::harness::nats::{CLAIMS, CONSUMER, DEAD_LETTERS, STREAM};
 use crate::harness::slow_link::SlowLink;
 use crate::harness::{Daemon, Stack, eventually};
 
@@ -24,8 +24,6 @@ const PATIENT: [(&str, &str); 3] = [
     ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "30s"),
     ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "40s"),
 ];
-/// The claims log: its first record is a snapshot.
-const CLAIMS: &str = "SIGNALS_CLAIMS_risksignal_raw_signals";
 const TAKEN_OVER: &str = "Completing a claim that another process has left open";
 
 fn usual<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {

@@ -1,12 +1,11 @@
 //! Settings profiles, row policies and proxies that change what a query means.
 
 use crate::harness::meddler::{Meddler, Meddling};
-use crate::harness::nats::{CONSUMER, STREAM};
+use crate::harness::nats::{CLAIMS, CONSUMER, STREAM};
 use crate::harness::refusal::assert_refused;
 use crate::harness::users::{User, login, stack_with};
 use crate::harness::{Daemon, Stack, eventually};
 
-const CLAIMS: &str = "SIGNALS_CLAIMS_risksignal_raw_signals";
 const REFUSED: &str = "ClickHouse is not as it should be; no signal is pulled until it is";
 /// What the daemon's user may do by infra/clickhouse/grants.sql.
 const LEAST: [&str; 3] = [

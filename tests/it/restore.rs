@@ -8,12 +8,12 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use crate::harness::nats::{CONSUMER, STREAM};
+use crate::harness::nats::{CLAIMS, CONSUMER, STREAM};
 use crate::harness::slow_link::SlowLink;
 use crate::harness::{Daemon, Stack, eventually};
 
 /// Short waits, and a log line for everything.
-const SHORT: [(&str, &str); 8] = [
+pub const SHORT: [(&str, &str); 8] = [
     ("RISKSIGNAL__LOG__LINES_PER_SECOND", "1000000"),
     ("RISKSIGNAL__CONSUMER__ACK_WAIT", "4s"),
     ("RISKSIGNAL__CONSUMER__MAX_DELIVER", "0"),
@@ -23,7 +23,6 @@ const SHORT: [(&str, &str); 8] = [
     ("RISKSIGNAL__CLICKHOUSE__LATE_COMMIT", "1s"),
     ("RISKSIGNAL__BATCH__MAX_WAIT", "100ms"),
 ];
-const CLAIMS: &str = "SIGNALS_CLAIMS_risksignal_raw_signals";
 const WENT_BACK: &str = "The stream of signals went back: it was restored, or lost its last messages; messages above `to` are looked up and landed again where they are not stored";
 const LOG_LOST: &str =
     "The claims log is not the one that was read; nothing is claimed until it is rebuilt";

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, sleep};
 
-use crate::harness::nats::{DEAD_LETTERS, STREAM};
+use crate::harness::nats::{CLAIMS, DEAD_LETTERS, STREAM};
 use crate::harness::signals::signal;
 use crate::harness::slow_link::SlowLink;
 use crate::harness::{Daemon, Stack, eventually};
@@ -25,7 +25,6 @@ pub const SHORT: [(&str, &str); 2] = [
 ];
 const TAKEN_OVER: &str = "Completing a claim that another process has left open";
 pub const SETTLED: &str = "A claim is settled";
-const CLAIMS: &str = "SIGNALS_CLAIMS_risksignal_raw_signals";
 /// Stacks at once.
 const AT_ONCE: usize = 3;
 

@@ -179,7 +179,7 @@ async fn join(
     std::future::pending().await
 }
 
-/// What of ranges is at a sequence or above.
+/// The parts of ranges at a sequence or above.
 fn from(ranges: Vec<RangeInclusive<u64>>, first: u64) -> Vec<RangeInclusive<u64>> {
     let is_left = |range: &RangeInclusive<u64>| *range.end() >= first;
     let left = ranges.into_iter().filter(is_left);

@@ -88,7 +88,7 @@ async fn announce(
     Ok(())
 }
 
-/// What the log still has, as far as it was read.
+/// Records that the log still has, as far as they were read.
 struct Remaining<'a> {
     log: &'a LogStream,
     known: Log,

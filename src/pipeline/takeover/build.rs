@@ -3,11 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use claims::{Cause, Claim, Entry, Fate, Position};
+use claims::{Cause, Claim, Fate};
 use tracing::warn;
 
-use crate::jetstream::HeaderBlock;
-use crate::jetstream::stored::StoredMessage;
 use crate::signal::Signal;
 use crate::store::Rows;
 use crate::telemetry::kinds::KindTally;
@@ -51,7 +49,9 @@ impl Takeover {
             let Some(message) = messages.found.remove(&entry.stream_seq) else {
                 continue;
             };
-            let delivery = self.delivery(claim, entry, message);
+            let lease = Lease::none(&self.in_flight);
+            let created = claim.block.stream_created_ns;
+            let delivery = Delivery::of_stored(message, created, 1, lease);
             let encoded = match entry.fate {
                 Fate::Row => encode(&delivery, limits, &mut batch.rows, &mut kinds),
                 // It may be what ends the process.
@@ -74,24 +74,5 @@ impl Takeover {
             }
         }
         Some(batch)
-    }
-
-    fn delivery(&self, claim: &Claim, entry: &Entry, message: StoredMessage) -> Delivery {
-        let headers = message.headers.as_ref().map(HeaderBlock::headers);
-        let unreadable = matches!(headers, Some(None));
-        Delivery {
-            subject: message.subject.into(),
-            body: message.body,
-            headers: headers.flatten(),
-            unreadable_headers: message.headers.filter(|_| unreadable).map(Box::new),
-            position: Position {
-                stream_created_ns: claim.block.stream_created_ns,
-                stream_seq: entry.stream_seq,
-                published_ns: entry.published_ns,
-            },
-            attempt: 1,
-            given_up: None,
-            lease: Lease::none(&self.in_flight),
-        }
     }
 }

@@ -59,7 +59,7 @@ pub struct Evidence<'a> {
     /// Whether a row that this process saw refused becomes a dead letter. Not while ClickHouse
     /// refuses every row.
     pub blames_rows: bool,
-    /// Whether the tries of this process took too long, so that the block may be too large.
+    /// Says that the tries of this process took too long, so that the block may be too large.
     pub is_slow: bool,
 }
 
