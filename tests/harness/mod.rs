@@ -41,7 +41,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 /// Ends a test that waits for something that does not come. No test is about this time.
-const DEADLINE: Duration = Duration::from_secs(180);
+pub const DEADLINE: Duration = Duration::from_secs(180);
 
 /// A private NATS and ClickHouse.
 pub struct Stack {
