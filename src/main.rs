@@ -9,6 +9,7 @@ use risksignal::cli::{Cli, Command};
 use risksignal::reload::Reload;
 use risksignal::settings::Settings;
 use risksignal::{command, shutdown, telemetry};
+use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 /// Each message is half a dozen allocations, which glibc's malloc takes a fifth of the CPU for.
@@ -71,6 +72,19 @@ fn end_on_panic() {
 #[tokio::main]
 async fn start(command: Command, settings: Settings, reload: Reload) -> Result<ExitCode> {
     let shutdown = shutdown::on_signals().context("cannot listen for signals")?;
+    let repeats = reload.filter.repeats().clone();
+    tokio::spawn(repeats.clone().summarize());
+    let ended = execute(command, settings, reload, shutdown).await;
+    repeats.summary();
+    ended
+}
+
+async fn execute(
+    command: Command,
+    settings: Settings,
+    reload: Reload,
+    shutdown: CancellationToken,
+) -> Result<ExitCode> {
     match command {
         Command::Run(args) => command::run::run(&args, settings, reload, shutdown).await?,
         Command::Serve(args) => command::serve::serve(args, settings, reload, shutdown).await?,

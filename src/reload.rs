@@ -83,7 +83,7 @@ impl Reload {
             changed,
             needs_restart,
         } = reloaded;
-        if let Err(error) = self.filter.set(&settings.log.filter) {
+        if let Err(error) = self.filter.set(&settings.log) {
             error!(%error, "The log's filter stays as it was");
         }
         in_force.send_replace(Arc::new(settings));

@@ -10,6 +10,7 @@ use crate::cli::StatusArgs;
 use crate::ops::client::Client;
 use crate::ops::status::Status;
 use crate::settings::Settings;
+use crate::telemetry::faulty::FaultyPayloads;
 use crate::telemetry::figures::Figures;
 
 use super::wording::{count, in_flight, lasted, oldest_age, quantiles, time};
@@ -96,7 +97,21 @@ fn summary(status: &Status) -> String {
     );
     line("in flight", in_flight(metrics));
     line("dead letters", dead_letters(metrics));
+    for faulty in &status.payload_faults {
+        line("payloads", payload_faults(faulty));
+    }
     text
+}
+
+/// Signals of one type and source whose payloads break the contract.
+fn payload_faults(faulty: &FaultyPayloads) -> String {
+    format!(
+        "{} of type {} from {} break their contract and landed: {}",
+        HumanCount(faulty.count),
+        faulty.event_type,
+        faulty.source_id,
+        faulty.faults
+    )
 }
 
 /// How many there are, and of each reason that there is.

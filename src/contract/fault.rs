@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// One fault.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
     /// Where: `payload`, and behind it a JSON Pointer (RFC 6901).
     pub path: String,
@@ -13,7 +15,7 @@ pub struct Fault {
 
 /// The faults of one payload; none when it keeps its contract or is not looked at. Displayed as
 /// `path: rule; path: rule`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Faults(pub Vec<Fault>);
 
 impl Faults {

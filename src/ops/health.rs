@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::serde::rfc3339;
+use tracing::{info, warn};
 
 use crate::store::schema::SchemaError;
 
@@ -166,11 +167,17 @@ impl Health {
         let Some(latch) = &mut latches[dependency as usize] else {
             return;
         };
+        let before = latch.clone();
         if latch.state != state {
             latch.state = state;
             latch.since = OffsetDateTime::now_utc();
         }
         latch.reason = reason;
+        let now = latch.clone();
+        drop(latches);
+        if before.state != now.state {
+            changed(dependency, &before, &now);
+        }
     }
 
     /// Whether it works.
@@ -209,6 +216,20 @@ impl Health {
 
     fn lock(&self) -> MutexGuard<'_, [Option<Latch>; ALL.len()]> {
         lock(&self.latches)
+    }
+}
+
+/// Logs that a dependency is in another state.
+fn changed(dependency: Dependency, before: &Latch, now: &Latch) {
+    let (dependency, lasted) = (dependency.name(), now.since - before.since);
+    let lasted_ms = i64::try_from(lasted.whole_milliseconds()).unwrap_or(i64::MAX);
+    let was = before.state.name();
+    match now.state {
+        State::Up => info!(dependency, was, lasted_ms, "Dependency is up"),
+        State::Waiting | State::Down => {
+            let reason = now.reason.as_deref().unwrap_or_default();
+            warn!(dependency, was, lasted_ms, reason, "Dependency is down");
+        }
     }
 }
 

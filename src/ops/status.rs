@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use time::serde::rfc3339;
 
 use crate::reload::InForce;
+use crate::telemetry::faulty::FaultyPayloads;
 use crate::telemetry::figures::Figures;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::{Batch, DeadLetter, Recent};
@@ -37,6 +38,9 @@ pub struct Status {
     pub last_batches: Vec<Batch>,
     /// The newest dead letters, newest first.
     pub last_dead_letters: Vec<DeadLetter>,
+    /// Payloads that break their contracts and landed, by type and source.
+    #[serde(default)]
+    pub payload_faults: Vec<FaultyPayloads>,
     /// Every metric.
     pub metrics: Figures,
     /// Every setting as it may be shown; none in the live page's events.
@@ -71,6 +75,7 @@ impl Sources {
             table: format!("{}.{}", clickhouse.database, clickhouse.table),
             last_batches,
             last_dead_letters,
+            payload_faults: self.recent.faulty.snapshot(),
             metrics: self.metrics.snapshot(),
             settings: BTreeMap::new(),
         }

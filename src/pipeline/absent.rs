@@ -16,7 +16,6 @@ use crate::jetstream::consumer;
 use crate::jetstream::stored;
 use crate::reload::InForce;
 use crate::settings::Settings;
-use crate::telemetry::kinds::KindTally;
 
 use super::batch::{Bounds, CloseReason, ClosedBatch, OpenBatch};
 use super::decode::encode;
@@ -175,8 +174,7 @@ impl Absent {
             max_bytes: BYTES,
         });
         let settings = Arc::clone(&self.in_force.borrow());
-        // They may have been counted before.
-        let (mut kinds, mut gone, mut bytes) = (KindTally::default(), Vec::new(), 0);
+        let (mut gone, mut bytes) = (Vec::new(), 0);
         while let Some((seq, message)) = reads.try_next().await? {
             self.insert.pulse.step();
             let Some(message) = message else {
@@ -188,8 +186,9 @@ impl Absent {
             let lease = Lease::none(&self.in_flight);
             let delivery = Delivery::of_stored(message, created, 1, lease);
             let limits = &settings.validation;
+            // Not counted: they may have been before.
             batch.push(delivery, |delivery, rows| {
-                encode(delivery, limits, rows, &mut kinds)
+                encode(delivery, limits, rows).map(drop)
             });
             // Messages that are no signals have no row.
             if bytes >= BYTES || batch.full().is_some() {

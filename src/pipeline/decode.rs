@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
 use crate::fault_point::{FaultPoints, Point};
+use crate::ops::Ops;
 use crate::reload::InForce;
 use crate::settings::{self, Settings};
 use crate::signal::{Limits, Signal};
@@ -23,6 +24,7 @@ use crate::store::Rows;
 use crate::store::row::Origin;
 use crate::telemetry::kinds::KindTally;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::recent::Recent;
 use crate::telemetry::traces::Collecting;
 
 use super::batch::{Bounds, CloseReason, ClosedBatch, OpenBatch};
@@ -50,6 +52,7 @@ pub(super) struct Decode {
     slots: Arc<Semaphore>,
     kinds: KindTally,
     metrics: Arc<Metrics>,
+    recent: Arc<Recent>,
     channels: Channels,
     faults: FaultPoints,
     pulse: Pulse,
@@ -73,7 +76,7 @@ impl Decode {
         mut in_force: InForce,
         channels: Channels,
         trace: Collecting,
-        metrics: Arc<Metrics>,
+        ops: &Ops,
         faults: FaultPoints,
         pulse: Pulse,
     ) -> Self {
@@ -87,7 +90,8 @@ impl Decode {
             slots: Arc::new(Semaphore::new(settings.clickhouse.max_concurrent_inserts)),
             kinds: KindTally::default(),
             settings,
-            metrics,
+            metrics: Arc::clone(&ops.metrics),
+            recent: Arc::clone(&ops.recent),
             channels,
             faults,
             pulse,
@@ -185,13 +189,17 @@ impl Decode {
     /// Not async, since a delivery would be moved into the future first.
     fn push(&mut self, mut delivery: Delivery, arrived: SystemTime) {
         let (limits, kinds) = (&self.settings.validation, &mut self.kinds);
-        let trace = &mut self.trace;
+        let (trace, recent) = (&mut self.trace, &self.recent);
         let given_up = delivery.given_up.take();
         self.batch.push(delivery, |delivery, rows| {
             if let Some(reason) = given_up {
                 return Err(*reason);
             }
-            encode(delivery, limits, rows, kinds)?;
+            let signal = encode(delivery, limits, rows)?;
+            kinds.count(&signal);
+            if !signal.payload_faults.is_empty() {
+                recent.faulty.count(&signal, delivery.position.stream_seq);
+            }
             trace.add(arrived, delivery.headers.as_ref());
             Ok(())
         });
@@ -223,13 +231,12 @@ async fn slot(slots: &Arc<Semaphore>, not_before: Instant) -> Option<Slot> {
     Arc::clone(slots).acquire_owned().await.ok()
 }
 
-/// Adds the signal's row and counts its kind, or says why there is none.
-pub(super) fn encode(
-    delivery: &Delivery,
+/// Adds the signal's row, or says why there is none.
+pub(super) fn encode<'a>(
+    delivery: &'a Delivery,
     limits: &Limits,
     rows: &mut Rows,
-    kinds: &mut KindTally,
-) -> Result<(), Reason> {
+) -> Result<Signal<'a>, Reason> {
     let Delivery { subject, body, .. } = delivery;
     let signal = Signal::parse(body, subject, limits).map_err(Reason::Invalid)?;
     let origin = Origin {
@@ -239,7 +246,5 @@ pub(super) fn encode(
         published_ns: delivery.position.published_ns,
     };
     rows.push(&signal, body, &origin);
-    let has_payload_faults = !signal.payload_faults.is_empty();
-    kinds.count(&signal.event_type, signal.severity, has_payload_faults);
-    Ok(())
+    Ok(signal)
 }

@@ -163,7 +163,7 @@ impl Wiring<'_> {
                 batches,
             },
             self.ends.traces.collecting(),
-            Arc::clone(&self.ends.ops.metrics),
+            &self.ends.ops,
             self.ends.faults.clone(),
             self.pulses.of("decode"),
         )

@@ -9,6 +9,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTEN
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use crate::contract::Faults;
 use crate::jetstream::{Answer, NotPublished, Outcome, Publisher};
 use crate::reload::InForce;
 use crate::telemetry::metrics::{Metrics, signed};
@@ -98,23 +99,26 @@ impl Ingest {
     /// Publishes what may be, in its order, and tells what became of each.
     async fn publish(&self, judged: Vec<Result<Judged, Problem>>) -> Vec<Taken> {
         let mut messages = Vec::with_capacity(judged.len());
-        let mut trace_ids = Vec::with_capacity(judged.len());
+        let mut signals = Vec::with_capacity(judged.len());
         for judged in judged {
-            trace_ids.push(judged.map(|judged| {
+            signals.push(judged.map(|judged| {
                 messages.push(judged.message);
-                judged.trace_id
+                (judged.trace_id, judged.warnings)
             }));
         }
         let waiting = Waiting::begin(&self.metrics, messages.len());
         let mut published = self.publisher.publish(messages).await.map(Vec::into_iter);
         drop(waiting);
-        let mut outcome = |trace_id| match &mut published {
-            Ok(outcomes) => taken(trace_id, outcomes.next().unwrap_or(Outcome::Unanswered)),
+        let mut outcome = |(trace_id, warnings)| match &mut published {
+            Ok(outcomes) => {
+                let outcome = outcomes.next().unwrap_or(Outcome::Unanswered);
+                taken(trace_id, warnings, outcome)
+            }
             Err(why) => Err(not_published(*why)),
         };
-        let results = trace_ids.into_iter();
+        let results = signals.into_iter();
         results
-            .map(|trace_id| trace_id.and_then(&mut outcome))
+            .map(|signal| signal.and_then(&mut outcome))
             .collect()
     }
 }
@@ -139,7 +143,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn taken(trace_id: String, outcome: Outcome) -> Taken {
+fn taken(trace_id: String, warnings: Faults, outcome: Outcome) -> Taken {
     let unavailable = StatusCode::SERVICE_UNAVAILABLE;
     match outcome {
         Outcome::Answered(Answer::Stored {
@@ -151,6 +155,7 @@ fn taken(trace_id: String, outcome: Outcome) -> Taken {
             stream,
             sequence,
             duplicate,
+            warnings,
         }),
         Outcome::Answered(Answer::Full(words)) => {
             let detail = format!("JetStream has no room: {words}");

@@ -4,6 +4,7 @@ use async_nats::header::HeaderValue;
 use axum::http::StatusCode;
 use bytes::Bytes;
 
+use crate::contract::Faults;
 use crate::jetstream::{Message, subject};
 use crate::settings::Settings;
 use crate::signal::Signal;
@@ -19,6 +20,8 @@ const KEY_CHARS_MAX: usize = 255;
 pub(crate) struct Judged {
     pub message: Message,
     pub trace_id: String,
+    /// Faults of the payload, which lands all the same.
+    pub warnings: Faults,
 }
 
 /// What a client names its request by, so that a retry is recognised.
@@ -85,6 +88,7 @@ impl Judge<'_> {
                 body: body.clone(),
             },
             trace_id,
+            warnings: signal.payload_faults,
         })
     }
 }

@@ -7,6 +7,8 @@ use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
 use serde::Serialize;
 
+use crate::contract::Faults;
+
 use super::problem::{self, Problem};
 
 /// A signal that JetStream has, or the reason why it has not.
@@ -19,6 +21,9 @@ pub(super) struct Stored {
     pub stream: String,
     pub sequence: u64,
     pub duplicate: bool,
+    /// Faults of the payload; the signal lands with them.
+    #[serde(skip_serializing_if = "Faults::is_empty")]
+    pub warnings: Faults,
 }
 
 #[derive(Serialize)]
@@ -115,6 +120,7 @@ mod tests {
             stream: "SIGNALS".to_owned(),
             sequence,
             duplicate: false,
+            warnings: Faults::default(),
         })
     }
 

@@ -65,6 +65,23 @@ pub(super) const FILE_SUFFIX: &str = "_FILE";
 /// Begins the name of every environment variable that is a setting.
 pub(super) const PREFIX: &str = "RISKSIGNAL__";
 
+/// The setting, and its variable, that a variable such as `RISKSIGNAL_NATS_URL` means: its name
+/// differs by underscores alone.
+pub(super) fn misspelled(variable: &str) -> Option<(&'static Field, String)> {
+    let squeezed = |name: &str| name.replace('_', "");
+    if !variable.starts_with("RISKSIGNAL") {
+        return None;
+    }
+    let meant = squeezed(variable);
+    FIELDS.iter().find_map(|field| {
+        let own = field.variable();
+        let file = field.secret.then(|| format!("{own}{FILE_SUFFIX}"));
+        let names = std::iter::once(own).chain(file);
+        let mut same = names.filter(|name| squeezed(name) == meant);
+        Some((field, same.next()?))
+    })
+}
+
 const fn field(key: &'static str, default: &'static str, about: &'static str) -> Field {
     Field {
         key,
@@ -175,7 +192,7 @@ pub(super) const FIELDS: &[Field] = &[
 
     live(known_as("RUST_LOG", field("log.filter", "info,async_nats=warn", "What is logged, such as info,risksignal=debug"))),
     field("log.format", "auto", "auto (pretty on a terminal, otherwise json), pretty or json"),
-    live(field("log.lines_per_second", "10", "Lines a second for batches and for dead letters; beyond, a summary takes their place")),
+    live(field("log.lines_per_second", "10", "Lines a second for batches and for dead letters, and lines of any other kind in each summary_interval; beyond, a summary takes their place")),
     live(field("log.summary_interval", "5s", "How often the summary is written")),
 
     field("ops.listen", "127.0.0.1:9464", "Where metrics, health and the live page are served: an address and a port, or off"),

@@ -201,6 +201,9 @@ impl Layers {
             if let Some(rest) = upper.strip_prefix(PREFIX) {
                 let key = rest.to_ascii_lowercase().replacen("__", ".", 1);
                 self.faults.0.push(Fault::unknown(&key, &origin(name)));
+            } else if let Some((field, meant)) = fields::misspelled(&upper) {
+                let what = format!("is not read; did you mean {meant}?");
+                self.faults.add(field.key, &origin(name), what);
             }
         }
     }

@@ -12,6 +12,9 @@ use crate::settings::Log;
 use super::metrics::Metrics;
 use super::recent::Recent;
 
+/// The target of these lines, which have a bound of their own.
+pub(super) const TARGET: &str = module_path!();
+
 /// A batch that ClickHouse has committed.
 #[derive(Debug, Clone, Copy)]
 pub struct Inserted {

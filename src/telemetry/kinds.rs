@@ -1,5 +1,7 @@
 //! Signals by type and severity, within a fixed number of series whatever is published.
 
+use crate::signal::Signal;
+
 /// Types with a series of their own: those that came first.
 const TYPES_MAX: usize = 16;
 /// The type of all others.
@@ -33,7 +35,12 @@ pub struct KindTally {
 
 impl KindTally {
     /// Counts a signal.
-    pub fn count(&mut self, event_type: &str, severity: i64, has_payload_faults: bool) {
+    pub fn count(&mut self, signal: &Signal<'_>) {
+        let has_faults = !signal.payload_faults.is_empty();
+        self.add(&signal.event_type, signal.severity, has_faults);
+    }
+
+    fn add(&mut self, event_type: &str, severity: i64, has_payload_faults: bool) {
         let is_it = |kind: &Kind| kind.event_type == event_type;
         let known = self.kinds.iter().position(is_it);
         let at = known.unwrap_or_else(|| self.begin(event_type));
@@ -85,9 +92,9 @@ mod tests {
     fn types_and_severities_are_bounded() {
         let mut tally = KindTally::default();
         for number in 0..1000 {
-            tally.count(&format!("type_{number}"), number, number % 2 == 1);
+            tally.add(&format!("type_{number}"), number, number % 2 == 1);
         }
-        tally.count("type_0", 0, true);
+        tally.add("type_0", 0, true);
         let (mut series, mut faulty) = (Vec::new(), Vec::new());
         tally.drain(
             |event_type, severity, count| {

@@ -11,6 +11,8 @@ use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::settings::{Log, LogFormat};
 
+use super::repeats::Repeats;
+
 /// Why there are no logs.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -25,16 +27,25 @@ pub enum LogError {
     Gone(#[from] reload::Error),
 }
 
-/// What is logged, which may change.
-pub struct LogFilter(reload::Handle<EnvFilter, Registry>);
+/// Which lines are logged, which may change.
+pub struct LogFilter {
+    handle: reload::Handle<EnvFilter, Registry>,
+    repeats: Repeats,
+}
 
 impl LogFilter {
-    /// Logs by this filter from now on.
+    /// Logs by this filter and these bounds from now on.
     ///
     /// # Errors
-    /// When it is malformed; then the one before stays.
-    pub fn set(&self, filter: &str) -> Result<(), LogError> {
-        Ok(self.0.reload(parsed(filter)?)?)
+    /// When the filter is malformed; then the one before stays.
+    pub fn set(&self, log: &Log) -> Result<(), LogError> {
+        self.repeats.set_bounds(log);
+        Ok(self.handle.reload(parsed(&log.filter)?)?)
+    }
+
+    /// The bound on lines that repeat.
+    pub fn repeats(&self) -> &Repeats {
+        &self.repeats
     }
 }
 
@@ -54,7 +65,10 @@ pub fn init(log: &Log) -> Result<LogFilter, LogError> {
         LogFormat::Json => false,
     };
     let (filter, handle) = reload::Layer::new(parsed(&log.filter)?);
-    let registry = tracing_subscriber::registry().with(filter);
+    let repeats = Repeats::new(log);
+    let registry = tracing_subscriber::registry()
+        .with(filter)
+        .with(repeats.clone());
     if pretty {
         let lines = fmt::layer()
             .with_writer(io::stderr)
@@ -69,5 +83,5 @@ pub fn init(log: &Log) -> Result<LogFilter, LogError> {
             .with_writer(io::stderr);
         registry.with(lines).try_init()?;
     }
-    Ok(LogFilter(handle))
+    Ok(LogFilter { handle, repeats })
 }

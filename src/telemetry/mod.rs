@@ -1,10 +1,12 @@
 //! What the operator sees.
 
 pub mod events;
+pub mod faulty;
 pub mod figures;
 pub mod kinds;
 pub mod log;
 mod maker;
 pub mod metrics;
 pub mod recent;
+mod repeats;
 pub mod traces;

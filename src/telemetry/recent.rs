@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use time::serde::rfc3339;
 
 use super::events;
+use super::faulty::Faulty;
 
 /// How many of each are kept.
 const KEPT: usize = 10;
@@ -51,6 +52,8 @@ pub struct DeadLetter {
 /// The newest few, newest first.
 #[derive(Debug, Default)]
 pub struct Recent {
+    /// Signals whose payloads break their contracts.
+    pub faulty: Faulty,
     inner: Mutex<Lists>,
 }
 
@@ -106,7 +109,8 @@ fn keep<T>(list: &mut VecDeque<T>, item: T) {
     list.push_front(item);
 }
 
-fn cut(text: &str) -> String {
+/// The beginning of a text that somebody else wrote.
+pub(super) fn cut(text: &str) -> String {
     match text.char_indices().nth(TEXT_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

@@ -57,6 +57,33 @@ async fn faults_are_counted_and_told_in_the_row_or_enforced_by_event_type() {
     let metrics = ops.get("/metrics").await.body;
     assert!(metrics.contains(&count("risk_event")), "{metrics}");
     assert!(metrics.contains(&count("wallet_snapshot")), "{metrics}");
+    // Type and source are named in the log, once, in the status and on the page.
+    publish(&stack, 8, "risk_event", bad()).await;
+    stack.settled().await;
+    let named = |line: &Value| {
+        line["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("Payload breaks")
+    };
+    let lines: Vec<Value> = daemon.lines().into_iter().filter(named).collect();
+    let types: Vec<&Value> = lines.iter().map(|line| &line["event_type"]).collect();
+    assert_eq!(types, ["risk_event", "wallet_snapshot"]);
+    assert_eq!(lines[0]["faults"], FAULTS);
+    assert_eq!(lines[0]["level"], "WARN");
+    let status = ops.get("/statusz").await.json();
+    let listed = &status["payload_faults"][0];
+    assert_eq!(
+        (&listed["count"], &listed["faults"]),
+        (&json!(2), &json!(FAULTS))
+    );
+    let output = stack.risksignal_with(&["status"], &[ops.listen()]).await;
+    let output = String::from_utf8(output.stdout).unwrap();
+    let line = format!(
+        "2 of type risk_event from {} break their contract and landed: {FAULTS}",
+        listed["source_id"].as_str().unwrap()
+    );
+    assert!(output.contains(&line), "{output}");
     assert_eq!(stack.nats.messages_left(DEAD_LETTERS).await, 0);
 
     let modes = "off, risk_event=enforce";
@@ -69,7 +96,7 @@ async fn faults_are_counted_and_told_in_the_row_or_enforced_by_event_type() {
     }
     publish(&stack, 7, "wallet_snapshot", json!({})).await;
     stack.settled().await;
-    assert_eq!(told(&stack).await[5..], ["", ""]);
+    assert_eq!(told(&stack).await[6..], ["", ""]);
     let letters = stack.nats.messages(DEAD_LETTERS).await;
     assert_eq!(letters.len(), 1);
     assert_eq!(header(&letters[0], "Risksignal-Reason"), "breaks_contract");

@@ -13,11 +13,12 @@ use crate::harness::ops::prometheus_program;
 use crate::harness::process::free_port;
 use crate::harness::prometheus::Prometheus;
 use crate::harness::redis::Redis;
+use crate::harness::signals::signal;
 use crate::harness::{Daemon, Stack, eventually};
 
 const DASHBOARDS: [&str; 2] = ["pipeline.json", "storage.json"];
 /// Every alert, as the run below has them fire.
-const ALERTS: [&str; 10] = [
+const ALERTS: [&str; 11] = [
     "JetStreamStorageFilling",
     "RiskSignalCacheStale",
     "RiskSignalClaimsWindowFilling",
@@ -27,6 +28,7 @@ const ALERTS: [&str; 10] = [
     "RiskSignalMessagesLost",
     "RiskSignalNoInserts",
     "RiskSignalNotReady",
+    "RiskSignalPayloadsFaulty",
     "RiskSignalViewRefuses",
 ];
 
@@ -216,6 +218,16 @@ async fn every_panel_shows_something_and_every_alert_fires_and_resolves() {
         .execute("OPTIMIZE TABLE raw_signals FINAL")
         .await;
 
+    let faulty = stack.work_dir().join("faulty.ndjson");
+    let lines = (0..6000).map(|number| {
+        let mut signal = signal(number);
+        signal["payload"] = serde_json::json!({ "score": 2 });
+        format!("{signal}\n")
+    });
+    std::fs::write(&faulty, lines.collect::<String>()).unwrap();
+    let faulty = format!("--file={}", faulty.display());
+    stack.produce(&[&faulty, "--count=10"]).await;
+
     let produce = |arguments: &[&str]| {
         let all = [&["produce", "--count=0"], arguments].concat();
         Daemon::spawn(&all, &stack.environment(&[]), &stack.work_dir())
@@ -230,12 +242,21 @@ async fn every_panel_shows_something_and_every_alert_fires_and_resolves() {
         "RiskSignalMessagesLost",
         "RiskSignalNotReady",
         "RiskSignalNoInserts",
+        "RiskSignalPayloadsFaulty",
         "RiskSignalViewRefuses",
     ] {
         alert(&prometheus, quiet, false).await;
     }
     drop(invalid);
     let valid = produce(&["--rate=200", "--seed=9"]);
+    let sending = Daemon::spawn(
+        &["produce", &faulty, "--rate=100"],
+        &stack.environment(&[]),
+        &stack.work_dir(),
+    );
+    alert(&prometheus, "RiskSignalPayloadsFaulty", true).await;
+    drop(sending);
+    alert(&prometheus, "RiskSignalPayloadsFaulty", false).await;
     redis.kill();
     alert(&prometheus, "RiskSignalCacheStale", true).await;
     redis.restart().await;

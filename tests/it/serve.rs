@@ -51,6 +51,11 @@ async fn signals_in_every_form_land_in_clickhouse_byte_for_byte() {
     assert_eq!(result["stream"], STREAM);
     assert_eq!(result["duplicate"], false);
     assert_eq!(result["trace_id"], signal(0)["trace_id"]);
+    let warnings = result["warnings"].as_array().unwrap();
+    assert!(
+        warnings.iter().any(|one| one["rule"] == "is missing"),
+        "{warnings:?}"
+    );
     let array = format!("[{},\n {} ,{}]", signals[1], signals[2], signals[3]);
     assert_eq!(sequences(&api.send().json(array).await), [2, 3, 4]);
     let lines = format!("{}\n\n{}\r\n", signals[4], signals[5]);

@@ -8,7 +8,6 @@ use tracing::warn;
 
 use crate::signal::Signal;
 use crate::store::Rows;
-use crate::telemetry::kinds::KindTally;
 use crate::telemetry::traces::BatchTrace;
 
 use super::super::batch::{CloseReason, ClosedBatch};
@@ -44,7 +43,6 @@ impl Takeover {
         let settings = Arc::clone(&self.in_force.borrow());
         let limits = &settings.validation;
         // They were counted by the process that claimed them.
-        let mut kinds = KindTally::default();
         for entry in &claim.block.entries {
             let Some(message) = messages.found.remove(&entry.stream_seq) else {
                 continue;
@@ -53,10 +51,10 @@ impl Takeover {
             let created = claim.block.stream_created_ns;
             let delivery = Delivery::of_stored(message, created, 1, lease);
             let encoded = match entry.fate {
-                Fate::Row => encode(&delivery, limits, &mut batch.rows, &mut kinds),
+                Fate::Row => encode(&delivery, limits, &mut batch.rows).map(drop),
                 // It may be what ends the process.
                 Fate::DeadLetter(Cause::MaxDeliveries) => Ok(()),
-                Fate::DeadLetter(_) => encode(&delivery, limits, &mut Rows::default(), &mut kinds),
+                Fate::DeadLetter(_) => encode(&delivery, limits, &mut Rows::default()).map(drop),
             };
             match (entry.fate, encoded) {
                 (Fate::Row, Ok(())) => batch.deliveries.push(delivery),

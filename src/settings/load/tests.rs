@@ -126,6 +126,16 @@ fn each_fault_names_its_key_its_source_and_what_is_allowed() {
         ),
         (
             "",
+            Some(("RISKSIGNAL_NATS_URL", "nats://a:1")),
+            "nats.url (environment variable RISKSIGNAL_NATS_URL) is not read; did you mean RISKSIGNAL__NATS__URL?",
+        ),
+        (
+            "",
+            Some(("RISKSIGNAL_CLICKHOUSE_PASSWORD_FILE", "/x")),
+            "clickhouse.password (environment variable RISKSIGNAL_CLICKHOUSE_PASSWORD_FILE) is not read; did you mean RISKSIGNAL__CLICKHOUSE__PASSWORD_FILE?",
+        ),
+        (
+            "",
             Some(("NATS_URL", "http://u:p@x")),
             "nats.url (environment variable NATS_URL) is \"http://u:***@x\", http://u:***@x is no NATS server; it must look like nats://host:4222 or tls://host:4222",
         ),
