@@ -3,8 +3,10 @@
 mod access;
 pub mod client;
 pub mod health;
+pub(crate) mod history;
 mod page;
 mod routes;
+mod runbook;
 mod server;
 pub mod status;
 

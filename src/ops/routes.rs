@@ -12,15 +12,18 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::middleware;
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use futures_util::stream;
+use axum::routing::{MethodRouter, get};
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::access;
+use super::history::{History, Point};
 use super::page::FILES;
-use super::status::Sources;
+use super::runbook;
+use super::status::{Sources, Status};
 
 /// Live pages that are served at once.
 const LISTENERS_MAX: usize = 32;
@@ -32,23 +35,29 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 #[derive(Clone)]
 struct Shared {
     sources: Sources,
+    history: History,
     listeners: Arc<Semaphore>,
 }
 
 /// Every path. Those that an orchestrator asks need no token.
-pub(super) fn router(sources: Sources) -> Router {
+pub(super) fn router(sources: Sources, history: History) -> Router {
     let token = sources.settings.borrow().ops.token.clone();
     let shared = Shared {
         sources,
+        history,
         listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
     };
     let mut guarded = Router::new()
         .route("/metrics", get(metrics))
         .route("/statusz", get(statusz))
-        .route("/events", get(events));
+        .route("/events", get(events))
+        .route(
+            "/runbook",
+            page("text/html; charset=utf-8", runbook::page().into()),
+        );
     for file in FILES {
-        let answer = move || async move { ([(CONTENT_TYPE, file.content_type)], file.body) };
-        guarded = guarded.route(file.path, get(answer));
+        let body = Bytes::from_static(file.body.as_bytes());
+        guarded = guarded.route(file.path, page(file.content_type, body));
     }
     guarded
         .layer(middleware::from_fn_with_state(token, access::check))
@@ -56,6 +65,11 @@ pub(super) fn router(sources: Sources) -> Router {
         .route("/readyz", get(readyz))
         .with_state(shared)
         .layer(middleware::map_response(with_headers))
+}
+
+/// Answers with the same body each time.
+fn page(content_type: &'static str, body: Bytes) -> MethodRouter<Shared> {
+    get(move || async move { ([(CONTENT_TYPE, content_type)], body) })
 }
 
 async fn with_headers(mut response: Response) -> Response {
@@ -98,7 +112,15 @@ async fn metrics(State(shared): State<Shared>) -> Response {
     }
 }
 
-/// A snapshot now, and one each second.
+/// An event of the live page: how the daemon is, and its newest second.
+#[derive(Serialize)]
+struct Now {
+    #[serde(flatten)]
+    status: Status,
+    point: Option<Point>,
+}
+
+/// The last minutes, a snapshot now, and one each second.
 async fn events(State(shared): State<Shared>) -> Response {
     let Ok(permit) = Arc::clone(&shared.listeners).try_acquire_owned() else {
         let busy = format!("{LISTENERS_MAX} live pages are open already\n");
@@ -106,14 +128,23 @@ async fn events(State(shared): State<Shared>) -> Response {
     };
     let mut ticks = interval(EVENT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let state = (ticks, shared.sources, permit);
-    let snapshots = stream::unfold(state, |(mut ticks, sources, permit)| async move {
+    let Shared {
+        sources, history, ..
+    } = shared;
+    let past = serde_json::to_string(&history.points());
+    let past = past.map(|points| Event::default().event("history").data(points));
+    let state = (ticks, sources, history, permit);
+    let snapshots = stream::unfold(state, |(mut ticks, sources, history, permit)| async move {
         ticks.tick().await;
-        let data = serde_json::to_string(&sources.snapshot());
-        let event = data.map(|data| Event::default().data(data));
-        Some((event, (ticks, sources, permit)))
+        let now = Now {
+            status: sources.snapshot(),
+            point: history.newest(),
+        };
+        let event = serde_json::to_string(&now).map(|data| Event::default().data(data));
+        Some((event, (ticks, sources, history, permit)))
     });
-    Sse::new(snapshots).into_response()
+    let events = stream::iter([past]).chain(snapshots);
+    Sse::new(events).into_response()
 }
 
 fn json(value: &impl Serialize) -> Response {

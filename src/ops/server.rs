@@ -12,6 +12,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
 
 use super::health::Health;
+use super::history::History;
 use super::routes;
 use super::status::Sources;
 
@@ -59,9 +60,12 @@ impl Ops {
             health: Arc::clone(&self.health),
             started: Instant::now(),
         };
+        let history = History::default();
+        tokio::spawn(history.clone().record(sources.clone()));
         // Until the process ends: an orchestrator asks during a stop too.
         let never = CancellationToken::new();
-        tokio::spawn(listener.serve(routes::router(sources), Acceptor::default(), never));
+        let router = routes::router(sources, history);
+        tokio::spawn(listener.serve(router, Acceptor::default(), never));
         Ok(())
     }
 }

@@ -35,6 +35,7 @@ async fn newest(browser: &Browser, chart: &str) -> Option<f64> {
 async fn is_drawn(browser: &Browser, chart: &str) -> bool {
     let script = format!(
         "const canvas = document.querySelector('#chart-{chart} canvas');
+         if (!canvas) return 0;
          const {{ data }} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
          let coloured = 0;
          for (let i = 0; i < data.length; i += 4) {{
@@ -136,14 +137,79 @@ async fn under_load(browser: &Browser) {
     browser.client.set_window_size(1280, 900).await.unwrap();
 }
 
+/// A page that is opened in an outage shows what was before.
+async fn opened_in_an_outage(browser: &Browser) {
+    browser.client.refresh().await.unwrap();
+    for chart in ["rate", "latency", "rows"] {
+        eventually("the history is drawn", async || {
+            is_drawn(browser, chart).await.then_some(())
+        })
+        .await;
+    }
+    // The crosshair of one chart is that of all, also by the keyboard.
+    let keys = "document.getElementById('chart-rate').focus();
+         document.activeElement.dispatchEvent(new KeyboardEvent('keydown', { key: 'Home', bubbles: true }));
+         document.activeElement.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowRight', bubbles: true }));
+         return [...document.querySelectorAll('.chart')].map((chart) => chart.getAttribute('aria-label'));";
+    let labels = browser.script(keys).await;
+    let labels: Vec<&str> = labels
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one.as_str().unwrap())
+        .collect();
+    let moment = |label: &&str| {
+        label
+            .split_once(", ")
+            .unwrap()
+            .1
+            .split_once(": ")
+            .unwrap()
+            .0
+            .to_owned()
+    };
+    let moments: Vec<String> = labels.iter().map(moment).collect();
+    assert!(moments[0].contains(':'), "{labels:?}");
+    assert!(moments.iter().all(|one| *one == moments[0]), "{labels:?}");
+    // No row of the page has a hole at any width.
+    for width in [1280, 820, 600] {
+        browser.client.set_window_size(width, 900).await.unwrap();
+        let holes = "const rows = {};
+             for (const box of document.querySelectorAll('.dependency, .tile, figure, article')) {
+               const { top, right } = box.getBoundingClientRect();
+               const key = box.parentElement.className + Math.round(top);
+               rows[key] = Math.max(rows[key] || 0, right);
+             }
+             const edge = document.getElementById('main').getBoundingClientRect().right;
+             return Object.values(rows).filter((right) => edge - right > 2).length;";
+        eventually("no row has a hole", async || {
+            (browser.script(holes).await == 0).then_some(())
+        })
+        .await;
+        shot(browser, &format!("stopped-{width}")).await;
+    }
+    browser.client.set_window_size(1280, 900).await.unwrap();
+}
+
 async fn stopped_and_back(browser: &Browser, stack: &Stack) {
     eventually("ClickHouse is red", async || {
         (state(browser, "clickhouse").await? == "down").then_some(())
     })
     .await;
     assert_eq!(text(browser, "verdict").await, "not ingesting");
-    let reason = text(browser, "reason").await;
-    assert!(reason.contains("clickhouse: cannot"), "{reason}");
+    assert_eq!(
+        text(browser, "lost").await,
+        "Nothing is lost: signals wait in JetStream."
+    );
+    let wrong = text(browser, "wrong").await;
+    assert!(wrong.contains("ClickHouse: "), "{wrong}");
+    let link = "return document.querySelector('#wrong a').getAttribute('href')";
+    assert_eq!(browser.script(link).await, "/runbook#clickhouse-is-down");
+    let title = browser.script("return document.title").await;
+    assert_eq!(title, "✗ not ingesting – RiskSignal Ingest");
+    let icon = "return document.getElementById('icon').getAttribute('href')";
+    assert_eq!(browser.script(icon).await, "/icon-down.svg");
+    opened_in_an_outage(browser).await;
     shot(browser, "stopped").await;
     stack.clickhouse.restart().await;
     eventually("ClickHouse is back", async || {

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::ops::history::Between;
 use crate::ops::status::Status;
-use crate::telemetry::figures::Histogram;
 
 /// Looks that are kept: the widest chart has one column for each.
 const KEPT: usize = 300;
@@ -14,41 +14,6 @@ pub(super) struct History {
     latest: Status,
     rates: VecDeque<u64>,
     between: Option<Between>,
-}
-
-/// What came between the last two looks.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Between {
-    /// Signals inserted.
-    pub signals_per_second: f64,
-    pub batches_per_second: f64,
-    pub dead_letters_per_second: f64,
-    /// Seconds from publish to commit.
-    pub latency: Histogram,
-    /// Seconds.
-    pub insert: Histogram,
-    pub batch_rows: Histogram,
-}
-
-impl Between {
-    /// `None` when there was no time between them, or another process came.
-    fn of(earlier: &Status, later: &Status) -> Option<Self> {
-        let seconds = later.uptime_seconds - earlier.uptime_seconds;
-        if seconds <= 0.0 {
-            return None;
-        }
-        let (old, new) = (&earlier.metrics, &later.metrics);
-        let rate = |name: &str| (new.total(name) - old.total(name)).max(0.0) / seconds;
-        let histogram = |name: &str| new.histogram(name).since(&old.histogram(name));
-        Some(Self {
-            signals_per_second: rate("signals_inserted_total"),
-            batches_per_second: rate("batches_inserted_total"),
-            dead_letters_per_second: rate("signals_dead_lettered_total"),
-            latency: histogram("end_to_end_latency_seconds"),
-            insert: histogram("insert_duration_seconds"),
-            batch_rows: histogram("batch_rows"),
-        })
-    }
 }
 
 impl History {

@@ -12,10 +12,11 @@ use ratatui::widgets::{Block, Paragraph, RenderDirection, Sparkline};
 
 use crate::command::wording::{NOTHING, count, in_flight, lasted, oldest_age, quantiles, time};
 use crate::ops::health::State;
+use crate::ops::history::Between;
 use crate::telemetry::figures::Histogram;
 use crate::telemetry::recent::DeadLetter;
 
-use super::history::{Between, History};
+use super::history::History;
 
 /// Draws all of it. `trouble` is why the daemon did not answer the last time.
 pub(super) fn draw(

@@ -9,7 +9,7 @@ pub(super) struct File {
 }
 
 /// All of them. uPlot 1.6.32 is vendored as it is in the npm package, with its licence beside it.
-pub(super) const FILES: [File; 6] = [
+pub(super) const FILES: [File; 7] = [
     File {
         path: "/",
         content_type: "text/html; charset=utf-8",
@@ -19,6 +19,11 @@ pub(super) const FILES: [File; 6] = [
         path: "/icon.svg",
         content_type: "image/svg+xml",
         body: include_str!("icon.svg"),
+    },
+    File {
+        path: "/icon-down.svg",
+        content_type: "image/svg+xml",
+        body: include_str!("icon-down.svg"),
     },
     File {
         path: "/page.css",

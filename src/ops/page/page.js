@@ -1,8 +1,9 @@
 "use strict";
-// The live page: one snapshot a second over server-sent events, drawn as the last five minutes.
+// The live page: the daemon's last 15 minutes, then one snapshot a second over server-sent events.
 // All text of others goes in as text, never as HTML.
 
-const KEPT = 300; // seconds on the charts
+const KEPT = 900; // points on the charts, one a second
+const SILENCE = 4; // seconds without a point that are shown as no answer
 const byId = (id) => document.getElementById(id);
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -33,47 +34,31 @@ const clock = (at) => new Date(at).toLocaleTimeString([], { hour12: false });
 const series = (snapshot, name) => snapshot.metrics["risksignal_" + name] || [];
 const value = (snapshot, name) => (series(snapshot, name)[0] || { value: 0 }).value;
 const sum = (snapshot, name) => series(snapshot, name).reduce((all, one) => all + one.value, 0);
-const histogram = (snapshot, name) => series(snapshot, name)[0];
-
-// The quantile of what came between two histograms, within its bucket in proportion.
-function quantile(before, after, q) {
-  const total = after.count - before.count;
-  if (total <= 0) return null;
-  const wanted = q * total;
-  let below = 0, lower = 0;
-  for (let i = 0; i < after.buckets.length; i += 1) {
-    const upper = after.buckets[i][0];
-    const upTo = after.buckets[i][1] - before.buckets[i][1];
-    if (upTo >= wanted) return lower + ((upper - lower) * (wanted - below)) / Math.max(upTo - below, 1e-9);
-    below = upTo;
-    if (upper != null && isFinite(upper)) lower = upper;
-  }
-  return lower;
-}
-function mean(before, after) {
-  const total = after.count - before.count;
-  return total > 0 ? (after.sum - before.sum) / total : null;
-}
 
 // ---- charts
 
+const ms = (n) => (n == null ? "–" : span(n / 1000));
 const charts = [
-  { id: "rate", lines: [["signals", "--one"]], fill: true },
-  { id: "latency", lines: [["p50", "--one"], ["p99", "--two"]] },
-  { id: "lag", lines: [["pending", "--one"], ["unacked", "--two"]] },
-  { id: "rows", lines: [["rows", "--one"]], fill: true },
-  { id: "insert", lines: [["p50", "--one"], ["p99", "--two"]] },
-  { id: "dead", lines: [["letters", "--two"]], fill: true },
+  { id: "rate", lines: [["signals", "--one", "signals_per_second"]], fill: true, show: rate },
+  { id: "latency", lines: [["p50", "--one", "latency_p50_ms"], ["p99", "--two", "latency_p99_ms"]], show: ms },
+  { id: "lag", lines: [["pending", "--one", "pending"], ["unacked", "--two", "unacked"]], show: count },
+  { id: "rows", lines: [["rows", "--one", "batch_rows"]], fill: true, show: count },
+  { id: "insert", lines: [["p50", "--one", "insert_p50_ms"], ["p99", "--two", "insert_p99_ms"]], show: ms },
+  { id: "dead", lines: [["letters", "--two", "dead_letters_per_second"]], fill: true, show: rate },
 ];
+let points = []; // the newest last
+let restarts = []; // seconds since the epoch
+
+const place = (chart) => byId("chart-" + chart.id);
 
 function draw(chart) {
-  const place = byId("chart-" + chart.id);
   if (chart.plot) chart.plot.destroy();
   const quiet = colour("--quiet"), line = colour("--line");
   const axis = { stroke: quiet, grid: { stroke: line, width: 1 }, ticks: { show: false }, font: "11px system-ui" };
   chart.plot = new uPlot({
-    width: place.clientWidth, height: place.clientHeight,
-    legend: { show: false }, cursor: { y: false, drag: { x: false, y: false } },
+    width: place(chart).clientWidth, height: place(chart).clientHeight,
+    legend: { show: false },
+    cursor: { y: false, drag: { x: false, y: false }, sync: { key: "page" } },
     scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.1, 1)] } },
     axes: [
       { ...axis, space: 70, size: 26, values: (_, at) => at.map((t) => clock(t * 1000)) },
@@ -84,36 +69,123 @@ function draw(chart) {
       fill: chart.fill ? colour(name) + "26" : undefined,
       points: { show: false },
     }))],
-  }, chart.data, place);
+    hooks: { drawClear: [shade], draw: [mark], setCursor: [() => values(chart)] },
+  }, data(chart), place(chart));
 }
 
-function set(chart, at, values) {
-  chart.data[0].push(at);
-  values.forEach((v, i) => chart.data[i + 1].push(v));
-  if (chart.data[0].length > KEPT) chart.data.forEach((column) => column.shift());
-  const place = byId("chart-" + chart.id);
-  place.classList.toggle("empty", !chart.data.slice(1).some((column) => column.some((v) => v != null)));
-  // For programs that look: how often it was drawn, and the newest point.
-  place.dataset.points = chart.data[0].length;
-  place.dataset.last = values.map((v) => (v == null ? "" : v)).join(",");
-  chart.plot.setData(chart.data);
+// Behind the lines: the seconds in which the daemon could not ingest, or did not answer.
+function shade(plot) {
+  const { left, top, width, height } = plot.bbox;
+  const band = (from, to, name) => {
+    const x = (at) => Math.min(left + width, Math.max(left, plot.valToPos(at, "x", true)));
+    plot.ctx.fillStyle = colour(name);
+    plot.ctx.fillRect(x(from), top, Math.max(1, x(to) - x(from)), height);
+  };
+  points.forEach((point, i) => {
+    const next = points[i + 1] || point;
+    if (next.at - point.at > SILENCE) band(point.at, next.at, "--line");
+    else if (!point.ready) band(point.at, Math.max(next.at, point.at + 1), "--down-soft");
+  });
+}
+
+// Before the lines: restarts.
+function mark(plot) {
+  const { left, top, width, height } = plot.bbox;
+  const { ctx } = plot;
+  ctx.save();
+  ctx.strokeStyle = colour("--wait");
+  ctx.setLineDash([4, 4]);
+  for (const at of restarts) {
+    const x = plot.valToPos(at, "x", true);
+    if (x < left || x > left + width) continue;
+    ctx.beginPath();
+    ctx.moveTo(x, top);
+    ctx.lineTo(x, top + height);
+    ctx.stroke();
+  }
+  ctx.restore();
+}
+
+// A second without an answer is a gap in every line.
+function data(chart) {
+  const columns = [[], ...chart.lines.map(() => [])];
+  points.forEach((point, i) => {
+    if (i > 0 && point.at - points[i - 1].at > SILENCE) {
+      columns[0].push(points[i - 1].at + 1);
+      chart.lines.forEach((_, at) => columns[at + 1].push(null));
+    }
+    columns[0].push(point.at);
+    chart.lines.forEach(([, , field], at) => columns[at + 1].push(point[field]));
+  });
+  return columns;
+}
+
+function add(more) {
+  const last = points.length ? points[points.length - 1].at : 0;
+  // A daemon that was restarted knows nothing from before: the page does.
+  const known = more.length ? points.filter((point) => point.at < more[0].at) : points;
+  points = (more.length > 1 ? [...known, ...more] : [...points, ...more.filter((point) => point.at > last)]).slice(-KEPT);
+  restarts = restarts.filter((at) => points.length && at >= points[0].at - SILENCE);
+  charts.forEach(redrawn);
+}
+
+function redrawn(chart) {
+  const newest = points[points.length - 1];
+  const isEmpty = !points.some((point) => chart.lines.some(([, , field]) => point[field] != null));
+  place(chart).classList.toggle("empty", isEmpty);
+  // For programs that look: how many points it has, and the newest one.
+  place(chart).dataset.points = points.length;
+  place(chart).dataset.last = newest ? chart.lines.map(([, , field]) => newest[field] ?? "").join(",") : "";
+  chart.plot.setData(data(chart));
+  values(chart);
+}
+
+// The values at the crosshair, or else the newest; and the same in words.
+function values(chart) {
+  if (!chart.plot) return;
+  const { idx } = chart.plot.cursor;
+  const columns = chart.plot.data;
+  const isLive = idx == null;
+  const at = isLive ? columns[0].length - 1 : idx;
+  const shown = chart.lines.map((_, i) => chart.show(columns[i + 1][at]));
+  chart.values.forEach((place, i) => { place.textContent = shown[i]; });
+  const moment = isLive ? "now" : clock(columns[0][at] * 1000);
+  const words = chart.lines.map(([label], i) => `${label} ${shown[i]}`).join(", ");
+  place(chart).setAttribute("aria-label", `${chart.title}, ${moment}: ${words}`);
+  if (!isLive) byId("moment").textContent = `At ${moment}.`;
+  else if (byId("moment").textContent.startsWith("At ")) byId("moment").textContent = "Now.";
+}
+
+// The arrow keys move the crosshair of all charts; Escape removes it.
+function keys(chart, event) {
+  const times = chart.plot.data[0];
+  const end = times.length - 1;
+  const from = chart.plot.cursor.idx ?? end;
+  const step = event.shiftKey ? 60 : 1;
+  const to = { ArrowLeft: from - step, ArrowRight: from + step, Home: 0, End: end }[event.key];
+  if (event.key !== "Escape" && to == null) return;
+  event.preventDefault();
+  const left = to == null ? -10 : chart.plot.valToPos(times[Math.min(end, Math.max(0, to))], "x");
+  chart.plot.setCursor({ left, top: to == null ? -10 : 10 }, true, true);
 }
 
 function legends() {
   for (const chart of charts) {
-    chart.data = [[], ...chart.lines.map(() => [])];
-    if (chart.lines.length > 1) {
-      const legend = document.createElement("span");
-      legend.className = "legend quiet";
-      chart.lines.forEach(([label, name]) => {
-        const key = document.createElement("span");
-        key.textContent = label;
-        if (name === "--two") key.className = "two";
-        legend.append(key);
-      });
-      byId("chart-" + chart.id).parentElement.querySelector("figcaption").append(legend);
-    }
-    byId("chart-" + chart.id).classList.add("empty");
+    const legend = document.createElement("span");
+    legend.className = "legend quiet";
+    chart.values = chart.lines.map(([label, name]) => {
+      const key = document.createElement("span");
+      if (name === "--two") key.className = "two";
+      const value = document.createElement("b");
+      key.append(chart.lines.length > 1 ? label + " " : "", value);
+      legend.append(key);
+      return value;
+    });
+    const caption = place(chart).parentElement.querySelector("figcaption");
+    chart.title = caption.querySelector("h2").textContent;
+    caption.append(legend);
+    place(chart).classList.add("empty");
+    place(chart).addEventListener("keydown", (event) => keys(chart, event));
     draw(chart);
   }
 }
@@ -121,9 +193,10 @@ function legends() {
 // ---- tables
 
 function table(id, heads, rows, none) {
-  const place = byId(id);
+  const body = byId(id);
   const cell = (tag, content, kind) => {
     const made = document.createElement(tag);
+    if (tag === "th") made.scope = "col";
     if (kind) made.className = kind;
     made.textContent = content;
     return made;
@@ -147,7 +220,7 @@ function table(id, heads, rows, none) {
     line.append(made);
     lines.push(line);
   }
-  place.replaceChildren(head, ...lines);
+  body.replaceChildren(head, ...lines);
 }
 
 function kinds(snapshot) {
@@ -178,13 +251,67 @@ function kinds(snapshot) {
 const NAMES = { pipeline: "Pipeline", nats: "NATS", jetstream: "JetStream", clickhouse: "ClickHouse", schema: "Schema" };
 const WORDS = { up: "up", down: "down", waiting: "waiting" };
 
+// The verdict, also where only the tab is seen.
+function said(words, kind) {
+  byId("verdict").textContent = words;
+  byId("verdict").className = "badge " + kind;
+  document.title = `${kind === "up" ? "✓" : "✗"} ${words} – RiskSignal Ingest`;
+  const icon = kind === "up" ? "/icon.svg" : "/icon-down.svg";
+  if (!byId("icon").href.endsWith(icon)) byId("icon").href = icon;
+}
+
+// Where the runbook says what to do.
+const PAGES = {
+  pipeline: "risksignalnotready", nats: "nats-is-down", jetstream: "jetstream-is-down",
+  clickhouse: "clickhouse-is-down", schema: "schema-is-down",
+};
+
+function line(text, anchor) {
+  const made = document.createElement("li");
+  made.textContent = text + " ";
+  const link = document.createElement("a");
+  link.href = "/runbook#" + anchor;
+  link.textContent = "What to do";
+  made.append(link);
+  return made;
+}
+
+// Is anything lost, what is wrong, how long until full.
+function headline(snapshot) {
+  const { ready, dependencies } = snapshot.health;
+  const lost = value(snapshot, "messages_lost_total");
+  byId("lost").textContent = lost
+    ? `${count(lost)} messages are lost since the start.`
+    : ready ? "Nothing is lost." : "Nothing is lost: signals wait in JetStream.";
+  byId("lost").className = lost ? "bad" : "good";
+  const down = Object.keys(NAMES).filter((name) => dependencies[name] && dependencies[name].state !== "up");
+  const wrong = down.map((name) => line(`${NAMES[name]}: ${dependencies[name].reason || dependencies[name].state}.`, PAGES[name]));
+  if (!ready && !wrong.length) wrong.push(line(`${snapshot.health.reason}.`, "risksignalnotready"));
+  if (lost) wrong.push(line("Messages are lost.", "risksignalmessageslost"));
+  if (snapshot.payload_faults.length) wrong.push(line("Payloads break their contracts.", "risksignalpayloadsfaulty"));
+  for (const { code, text, remedy } of snapshot.health.warnings || []) {
+    wrong.push(line(`${text}: ${remedy}.`, WARNINGS[code] || "jetstreamstoragefilling"));
+  }
+  // Only a change is read aloud.
+  const words = wrong.map((one) => one.textContent).join("");
+  if (byId("wrong").dataset.words !== words) {
+    byId("wrong").dataset.words = words;
+    byId("wrong").replaceChildren(...wrong);
+  }
+  const growing = (snapshot.storages || []).filter((one) => one.seconds_until_full != null);
+  const first = growing.sort((a, b) => a.seconds_until_full - b.seconds_until_full)[0];
+  byId("full").textContent = first
+    ? `${first.name} is full in ${age(first.seconds_until_full)} at the present growth.`
+    : "Nothing fills up at the present growth.";
+}
+
+// Warnings with a page of their own.
+const WARNINGS = {};
+
 function health(snapshot) {
-  const { ready, reason, dependencies } = snapshot.health;
-  const verdict = byId("verdict");
-  verdict.textContent = ready ? "ingesting" : "not ingesting";
-  verdict.className = "badge " + (ready ? "up" : "down");
-  byId("reason").hidden = ready;
-  byId("reason").textContent = reason || "";
+  const { ready, dependencies } = snapshot.health;
+  said(ready ? "ingesting" : "not ingesting", ready ? "up" : "down");
+  headline(snapshot);
   const cards = Object.keys(NAMES).filter((name) => dependencies[name]).map((name) => {
     const { state, since, reason: why } = dependencies[name];
     const card = document.createElement("div");
@@ -205,8 +332,7 @@ function health(snapshot) {
   byId("dependencies").replaceChildren(...cards);
 }
 
-let before = null;
-let latencyAt = 0; // uptime, in seconds, of the newest latency
+let started = null; // the daemon's start, in seconds since the epoch
 
 function show(snapshot) {
   health(snapshot);
@@ -228,48 +354,50 @@ function show(snapshot) {
   reasons.sort((a, b) => b[1] - a[1]);
   table("reasons", [["reason", ""], ["letters", "number"]],
     reasons.map(([reason, n]) => [reason.replaceAll("_", " "), n ? count(n) : { text: "0", kind: "number zero" }]), "");
+  table("payloads", [["type", ""], ["source", ""], ["signals", "number"], ["what is wrong with the first", "words"], ["newest", "number"]],
+    snapshot.payload_faults.map((one) => [one.event_type, one.source_id, count(one.count), one.faults, `#${one.stream_seq}`]),
+    "Each payload since the start keeps its contract.");
   table("letters", [["when", ""], ["reason", ""], ["what is wrong", "words"], ["subject", ""], ["letter", "number"]],
     snapshot.last_dead_letters.slice(0, 8).map((one) => [clock(one.at), one.reason.replaceAll("_", " "), one.error, one.subject, `#${one.dead_letter_seq}`]),
     "No dead letter since the start.");
   table("batches", [["when", ""], ["rows", "number"], ["size", "number"], ["insert", "number"], ["closed by", ""]],
     snapshot.last_batches.slice(0, 6).map((one) => [clock(one.at), count(one.rows), bytes(one.bytes), span(one.insert_seconds), one.closed_by.replaceAll("_", " ")]),
     "No batch since the start.");
-  if (before && before.uptime_seconds < snapshot.uptime_seconds) deltas(before, snapshot, inserted, dead, pending, unacked);
-  before = snapshot;
+  restarted(snapshot);
+  if (snapshot.point) now(snapshot.point);
 }
 
-function deltas(old, snapshot, inserted, dead, pending, unacked) {
-  const seconds = snapshot.uptime_seconds - old.uptime_seconds;
-  const perSecond = Math.max(0, inserted - value(old, "signals_inserted_total")) / seconds;
-  const latency = [0.5, 0.99].map((q) => quantile(histogram(old, "end_to_end_latency_seconds"), histogram(snapshot, "end_to_end_latency_seconds"), q));
-  const insert = [0.5, 0.99].map((q) => quantile(histogram(old, "insert_duration_seconds"), histogram(snapshot, "insert_duration_seconds"), q));
-  const ms = (s) => (s == null ? null : s * 1000);
-  byId("now-rate").textContent = rate(perSecond);
-  if (latency[1] != null) {
-    const [number, unit] = span(latency[1]).split(" ");
+// A daemon that began after the oldest point was restarted since.
+function restarted(snapshot) {
+  const at = Date.parse(snapshot.now) / 1000 - snapshot.uptime_seconds;
+  if (started != null && Math.abs(at - started) <= 2) return;
+  started = at;
+  if (at >= Date.parse(snapshot.now) / 1000 - KEPT) restarts.push(at);
+}
+
+let latencyAt = 0; // time of the newest latency
+function now(point) {
+  byId("now-rate").textContent = rate(point.signals_per_second);
+  if (point.latency_p99_ms != null) {
+    const [number, unit] = ms(point.latency_p99_ms).split(" ");
     byId("now-p99").textContent = number;
     byId("now-p99-unit").textContent = unit;
-    byId("now-p50").textContent = span(latency[0]);
-    latencyAt = snapshot.uptime_seconds;
-  } else if (snapshot.uptime_seconds - latencyAt > 5) {
+    byId("now-p50").textContent = ms(point.latency_p50_ms);
+    latencyAt = point.at;
+  } else if (point.at - latencyAt > 5) {
     // Nothing was committed for a while: the last value is no longer true.
     for (const id of ["now-p99", "now-p50"]) byId(id).textContent = "–";
     byId("now-p99-unit").textContent = "";
   }
-  const at = Date.parse(snapshot.now) / 1000;
-  const points = {
-    rate: [perSecond], latency: latency.map(ms), lag: [pending, unacked],
-    rows: [mean(histogram(old, "batch_rows"), histogram(snapshot, "batch_rows"))],
-    insert: insert.map(ms), dead: [Math.max(0, dead - sum(old, "signals_dead_lettered_total")) / seconds],
-  };
-  charts.forEach((chart) => set(chart, at, points[chart.id]));
+  add([point]);
 }
 
 function lost() {
-  byId("verdict").textContent = "no answer";
-  byId("verdict").className = "badge down";
-  byId("reason").hidden = false;
-  byId("reason").textContent = "The daemon does not answer; what is shown is its last word. Trying again.";
+  said("no answer", "down");
+  const words = "The daemon does not answer; the page shows its last state and tries again.";
+  if (byId("wrong").dataset.words === words) return;
+  byId("wrong").dataset.words = words;
+  byId("wrong").replaceChildren(line(words, "risksignaldown"));
 }
 
 legends();
@@ -279,6 +407,7 @@ let width = innerWidth;
 addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; redraw(); } });
 function listen() {
   const events = new EventSource("/events");
+  events.addEventListener("history", (event) => add(JSON.parse(event.data)));
   events.onmessage = (event) => show(JSON.parse(event.data));
   events.onerror = () => {
     lost();
