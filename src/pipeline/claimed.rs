@@ -16,6 +16,7 @@ use super::batch::ClosedBatch;
 use super::circuit::Circuit;
 use super::dead_letter::{DeadLettered, Reason};
 use super::in_flight::Room;
+use super::suspects::Tries;
 
 /// A claim with all of its messages: rows under its token, and dead letters.
 #[derive(Debug)]
@@ -44,8 +45,8 @@ pub(super) struct Claimed {
     pub is_sent: bool,
     /// Tries in a row that took too long.
     pub timeouts: u32,
-    /// Inserts that ClickHouse had taken before the first try.
-    pub taken_before: u64,
+    /// Its tries, and those of the claims that it was a part of.
+    pub tries: Tries,
     /// Room for messages that were read and not delivered; shared by its parts.
     pub room: Option<Arc<Vec<Room>>>,
     /// The span of its insert.
@@ -73,7 +74,7 @@ impl Claimed {
             view: None,
             is_sent: false,
             timeouts: 0,
-            taken_before: 0,
+            tries: Tries::default(),
             room: None,
             trace: InsertTrace::default(),
             backoff: None,
@@ -124,7 +125,7 @@ impl Claimed {
         parts: Vec<(Nonce, i64, Vec<Entry>)>,
     ) -> (Vec<Self>, ClosedBatch, Vec<DeadLettered>) {
         let (stream_created_ns, refusal) = (self.stream_created_ns, self.refusal.clone());
-        let (taken_before, room) = (self.taken_before, self.room.clone());
+        let (tries, room) = (self.tries, self.room.clone());
         let (mut rest, mut stored) = self.into_batch();
         let mut claimed = Vec::new();
         for (id, fence, entries) in parts {
@@ -147,7 +148,7 @@ impl Claimed {
                 .partition(|letter| fates.contains_key(&letter.event().stream_seq));
             stored = others;
             let mut part = Self::new(id, fence, stream_created_ns, batch);
-            (part.stored, part.taken_before) = (mine, taken_before);
+            (part.stored, part.tries) = (mine, tries);
             part.room.clone_from(&room);
             claimed.push(part);
         }

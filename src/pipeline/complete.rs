@@ -118,6 +118,7 @@ impl Insert {
                 .with(|instance| instance.answered(attempt, Answer::OtherTable));
         }
         claimed.is_sent = true;
+        self.suspects.begins(&mut claimed.tries);
         // Each chunk has a time-out; how many there are depends on the batch.
         let insert = self.store.insert(&claimed.block, claimed.fence);
         let answer = match self.pulse.waiting(insert).await {
@@ -163,6 +164,7 @@ impl Insert {
             Remedy::Bisect if error.is_answer() && self.table_fits().await => {
                 self.ops.metrics.insert_failed(Remedy::Bisect);
                 claimed.trace.refused(error);
+                self.suspects.refused(&mut claimed.tries);
                 claimed.refusal = Some(error.to_string());
                 claimed.view = error.view().map(str::to_owned);
                 return Answer::Refused;
@@ -229,6 +231,10 @@ impl Insert {
             }
             match self.suspects.judge(*claimed) {
                 Judgement::Wait => return Outcome::Over,
+                Judgement::Again(row) => {
+                    self.process.with(|instance| instance.try_again(row.id));
+                    return Outcome::Next(row);
+                }
                 Judgement::Row(row) => claimed = row,
                 Judgement::Table(rows) => return self.table_refuses(rows),
             }
@@ -264,12 +270,8 @@ impl Insert {
         if let Some(words) = rows.first().and_then(|row| row.refusal.clone()) {
             self.halted(&words, crate::ops::health::Dependency::Schema, rows.len());
         }
-        let rows = rows.into_iter().map(|mut row| {
-            self.process.with(|instance| instance.try_again(row.id));
-            row.taken_before = self.suspects.taken();
-            row
-        });
-        Outcome::Divided(rows.collect())
+        self.try_again(&rows);
+        Outcome::Divided(rows)
     }
 
     /// Goes on with the parts of a claim that this process has split or settled.
@@ -351,7 +353,7 @@ impl Insert {
         let receipt = claimed.receipt.take();
         let trace = std::mem::take(&mut claimed.trace);
         self.faults.reached(Point::DoneAppended).await;
-        let is_counted = claimed.is_counted;
+        let (is_counted, tries) = (claimed.is_counted, claimed.tries);
         let (mut batch, stored) = claimed.into_batch();
         self.letters_done(stored).await;
         let Some(receipt) = receipt else {
@@ -366,7 +368,11 @@ impl Insert {
         if let Some(committed) = committed {
             // The ack stage ends last; without it the messages are delivered again.
             let _ = self.settled.send(Settled::Committed(committed)).await;
-            self.blame(self.suspects.take()).await;
+            let again = self.suspects.taken(tries);
+            self.try_again(&again);
+            for row in again {
+                Box::pin(self.complete(row)).await;
+            }
         }
         if !rest.is_empty() {
             self.parked.hold(rest.left_to_others()).await;
@@ -380,12 +386,12 @@ impl Insert {
         }
     }
 
-    /// Makes dead letters of rows that are to blame.
-    async fn blame(&self, rows: Vec<Claimed>) {
-        for mut row in rows {
-            // An insert was taken since.
-            row.taken_before = 0;
-            Box::pin(self.complete(row)).await;
-        }
+    /// Has rows that were refused sent again.
+    fn try_again(&self, rows: &[Claimed]) {
+        self.process.with(|instance| {
+            for row in rows {
+                instance.try_again(row.id);
+            }
+        });
     }
 }

@@ -173,9 +173,7 @@ impl Insert {
                 continue;
             }
             self.parked.hold(theirs.left_to_others()).await;
-            let mut claimed = Claimed::new(id, fence, stream_created_ns, mine);
-            claimed.taken_before = self.suspects.taken();
-            return Some(claimed);
+            return Some(Claimed::new(id, fence, stream_created_ns, mine));
         }
         None
     }

@@ -30,9 +30,8 @@ pub(super) struct Findings<'a> {
     pub gone: &'a BTreeSet<u64>,
     /// Its rows that this process would not build.
     pub unfit: &'a BTreeSet<u64>,
-    /// Inserts that ClickHouse had taken before the first try of this process; the largest number
-    /// where it has tried nothing.
-    pub taken_before: u64,
+    /// Whether a refused row is to blame.
+    pub blames_rows: bool,
     /// Timeouts in a row.
     pub timeouts: u32,
 }
@@ -82,7 +81,7 @@ impl Insert {
                     found: &found,
                     gone: &none,
                     unfit: &none,
-                    taken_before: claimed.taken_before,
+                    blames_rows: claimed.tries.is_to_blame(),
                     timeouts: claimed.timeouts,
                 };
                 if self.end(claimed.id, over, findings).await {
@@ -162,8 +161,7 @@ impl Insert {
             found: findings.found,
             gone: findings.gone,
             unfit: findings.unfit,
-            // A row is to blame only where ClickHouse takes others.
-            blames_rows: self.suspects.has_taken(findings.taken_before),
+            blames_rows: findings.blames_rows,
             is_slow: findings.timeouts >= SLOW_TIMEOUTS,
         };
         let nonce = || self.process.nonce();

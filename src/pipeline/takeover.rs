@@ -282,7 +282,8 @@ impl Takeover {
             found: &found,
             gone: &messages.gone,
             unfit: &unfit,
-            taken_before: u64::MAX,
+            // This process saw no refusal of it.
+            blames_rows: false,
             timeouts: 0,
         };
         if !insert.end(id, over, findings).await {
@@ -296,7 +297,7 @@ impl Takeover {
         let room = Arc::clone(&messages.room);
         if let Some(batch) = self.batch(&left, messages) {
             let mut claimed = Claimed::new(id, block.fence, block.stream_created_ns, batch);
-            (claimed.room, claimed.taken_before) = (Some(room), insert.suspects.taken());
+            claimed.room = Some(room);
             // The parts are this process's own, which a stop completes.
             let parts = insert.spawn(|insert| async move {
                 for part in insert.parts(claimed).await {

@@ -8,6 +8,7 @@ mod harness;
 
 mod ack_all;
 mod attacks;
+mod blame;
 mod cache;
 mod cache_outages;
 mod cache_secure;

@@ -119,7 +119,7 @@ async fn run(case: &Case) {
         }
         assert!(Instant::now() < end, "{:?} has not landed", case.points);
         if case.has_refused {
-            // A refused row is blamed once ClickHouse has taken another one since.
+            // A refused row is tried again, and blamed, once ClickHouse has taken another one.
             stack
                 .produce(&["--count=1", &format!("--seed={rows}")])
                 .await;
