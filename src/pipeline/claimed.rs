@@ -43,6 +43,8 @@ pub(super) struct Claimed {
     pub view: Option<String>,
     /// Whether a block may have been sent under its token, by any process.
     pub is_sent: bool,
+    /// It is completed in a task of its own.
+    pub is_aside: bool,
     /// Tries in a row that took too long.
     pub timeouts: u32,
     /// Its tries, and those of the claims that it was a part of.
@@ -73,6 +75,7 @@ impl Claimed {
             refusal: None,
             view: None,
             is_sent: false,
+            is_aside: false,
             timeouts: 0,
             tries: Tries::default(),
             room: None,
@@ -96,6 +99,12 @@ impl Claimed {
             let backoff = self.backoff.get_or_insert_with(|| circuit.backoff());
             self.next_try = Some(Instant::now() + backoff.pause());
         }
+    }
+
+    /// Reports whether it is better completed in a task of its own: it is too large, cannot be
+    /// divided, and would hold up others until ClickHouse takes it.
+    pub fn stands_aside(&self) -> bool {
+        !self.is_aside && self.next_try.is_some() && self.block.rows().len() == 1
     }
 
     /// Waits until the next try may begin.

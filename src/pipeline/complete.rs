@@ -1,6 +1,6 @@
 //! One claim, step by step as the rules say, until the log has its end.
 
-use claims::{Answer, Entry, Found, Nonce, Step};
+use claims::{Answer, Found, Step};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -38,6 +38,7 @@ impl Insert {
             let mut next = Some(Box::new(claimed));
             while let Some(claimed) = next.take() {
                 match self.step(claimed).await {
+                    Outcome::Next(claimed) if claimed.stands_aside() => self.aside(*claimed),
                     Outcome::Next(claimed) => next = Some(claimed),
                     Outcome::Divided(parts) => open.extend(self.besides(parts)),
                     Outcome::Over => {}
@@ -57,10 +58,14 @@ impl Insert {
         let (with_rows, without): (Vec<_>, Vec<_>) = parts
             .into_iter()
             .partition(|part| !part.block.rows().is_empty());
-        for part in without {
-            self.spawn(|insert| async move { insert.complete(part).await });
-        }
+        without.into_iter().for_each(|part| self.aside(part));
         with_rows
+    }
+
+    /// Completes a claim besides the others.
+    fn aside(&self, mut claimed: Claimed) {
+        claimed.is_aside = true;
+        self.spawn(|insert| async move { insert.complete(claimed).await });
     }
 
     async fn step(&self, mut claimed: Box<Claimed>) -> Outcome {
@@ -161,7 +166,7 @@ impl Insert {
         let count = claimed.batch.deliveries.len();
         claimed.trace.failed(error);
         match error.remedy() {
-            Remedy::Bisect if error.is_answer() && self.table_fits().await => {
+            Remedy::Bisect if error.is_over() && self.table_fits().await => {
                 self.ops.metrics.insert_failed(Remedy::Bisect);
                 claimed.trace.refused(error);
                 self.suspects.refused(&mut claimed.tries);
@@ -185,8 +190,8 @@ impl Insert {
         };
         match error.remedy() {
             _ if claimed.timeouts >= TIMEOUTS_TO_HALVE => Answer::TooSlow,
-            Remedy::Halve if error.is_answer() => Answer::TooLarge,
-            Remedy::Halt if error.is_answer() => Answer::NotTaken,
+            Remedy::Halve if error.is_over() => Answer::TooLarge,
+            Remedy::Halt if error.is_over() => Answer::NotTaken,
             _ => Answer::Unknown,
         }
     }
@@ -286,44 +291,6 @@ impl Insert {
         Outcome::Divided(self.parts(claimed).await)
     }
 
-    /// The claims of this process that have taken the place of one, with its messages. What is in
-    /// none waits for the log.
-    pub(super) async fn parts(&self, claimed: Claimed) -> Vec<Claimed> {
-        let parts = self.parts_of(&claimed);
-        let (parts, rest, stored) = claimed.divide(parts);
-        self.process.with(|instance| {
-            for part in &parts {
-                for letter in &part.stored {
-                    instance.stored_dead_letter(part.id, letter.event().stream_seq);
-                }
-            }
-        });
-        self.letters_done(stored).await;
-        self.parked.hold(rest.left_to_others()).await;
-        parts
-    }
-
-    /// The open claims of this process that have messages of a claim that ended.
-    fn parts_of(&self, claimed: &Claimed) -> Vec<(Nonce, i64, Vec<Entry>)> {
-        self.process.with(|instance| {
-            let log = instance.log();
-            let me = instance.publisher();
-            let mut parts = Vec::new();
-            for one in claimed.batch.messages() {
-                let claims::Standing::Claimed(id) = log.standing(one.position) else {
-                    continue;
-                };
-                let Some(claim) = log.claim(id).filter(|claim| claim.publisher == me) else {
-                    continue;
-                };
-                if !parts.iter().any(|(part, _, _)| *part == id) {
-                    parts.push((id, claim.block.fence, claim.block.entries.clone()));
-                }
-            }
-            parts
-        })
-    }
-
     /// Has the dead letters of a claim stored.
     async fn store_dead_letters(&self, claimed: &mut Claimed) {
         let letters = Letters::new(claimed.batch.rejects.len());
@@ -380,7 +347,7 @@ impl Insert {
     }
 
     /// Acks messages whose dead letters are stored.
-    async fn letters_done(&self, stored: Vec<super::dead_letter::DeadLettered>) {
+    pub(super) async fn letters_done(&self, stored: Vec<super::dead_letter::DeadLettered>) {
         for letter in stored {
             let _ = self.settled.send(Settled::DeadLettered(letter)).await;
         }
