@@ -43,6 +43,7 @@ mod produce;
 mod profiles;
 mod properties;
 mod receipts;
+mod recut_letters;
 mod reload;
 mod restore;
 mod schema;
