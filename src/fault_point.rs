@@ -7,6 +7,8 @@
 pub enum Point {
     /// A message is about to be decoded.
     Decoding,
+    /// A batch is closed, nothing of it is claimed.
+    BeforeClaim,
     /// The log has a claim, nothing of it is sent.
     ClaimAppended,
     /// The log has the announcement of a takeover, nothing is sent.

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use risksignal::claiming::Lost;
 use risksignal::cli::{Cli, Command};
+use risksignal::command::run::MessageSizeChanged;
 use risksignal::reload::Reload;
 use risksignal::settings::Settings;
 use risksignal::{command, shutdown, telemetry};
@@ -18,8 +19,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// EX_CONFIG of sysexits.h.
 const EXIT_CONFIG: u8 = 78;
-/// EX_TEMPFAIL of sysexits.h: the claims log was lost and rebuilt, and the next process goes on.
-const EXIT_LOST: u8 = 75;
+/// EX_TEMPFAIL of sysexits.h: the next process goes on, with another claims log or message size.
+const EXIT_AGAIN: u8 = 75;
 /// EX_SOFTWARE of sysexits.h.
 const EXIT_DEFECT: i32 = 70;
 
@@ -50,8 +51,8 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             error!(error = format!("{error:#}"), "Failed");
-            if error.is::<Lost>() {
-                return ExitCode::from(EXIT_LOST);
+            if error.is::<Lost>() || error.is::<MessageSizeChanged>() {
+                return ExitCode::from(EXIT_AGAIN);
             }
             ExitCode::FAILURE
         }

@@ -11,3 +11,4 @@ ALTER TABLE risksignal.raw_signals
     MODIFY COLUMN IF EXISTS fence DateTime('UTC') ALIAS toDateTime(0, 'UTC');
 ALTER TABLE risksignal.raw_signals DROP COLUMN IF EXISTS fence;
 DELETE FROM risksignal.schema_migrations WHERE table_name = 'raw_signals' AND version = 5;
+DELETE FROM risksignal.claims_logs WHERE table_name = 'raw_signals';

@@ -26,13 +26,11 @@ STACK = REPOSITORY / "infra" / "local" / "stack"
 UNIT = "risksignal-ingest.service"
 DROP_INS = f"/run/systemd/system/{UNIT}.d"
 PASSWORD_FILE = "/etc/risksignal/credentials/clickhouse/password"
-# A step of a stage may take 2 + 1 + 8 * 0.3 s with these.
+# A step of a stage may take 1.5 + 1 + 8 * 0.3 s with these.
 SETTINGS = f"""
 [nats]
 url = "nats://{HOST}:{{nats}}"
 request_timeout = "300ms"
-[consumer]
-ack_wait = "2s"
 [clickhouse]
 url = "http://{HOST}:{{clickhouse}}"
 user = "{CLICKHOUSE_USER}"

@@ -20,12 +20,15 @@ const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 /// Time that systemd gives the start besides a wait.
 const MARGIN: Duration = Duration::from_secs(120);
 
+/// The ack wait of a release without claims, unless its settings said otherwise.
+const OLD_ACK_WAIT: Duration = Duration::from_secs(30);
+
 /// Inserts that may be under way although the log has no record of them.
 enum UnderWay {
-    /// None: nothing was ever delivered.
+    /// None: nothing was ever delivered, or those of a release without claims are over.
     Nothing,
     /// Those of a release without claims. The migration has refused new ones since; those that had
-    /// begun end with their leases.
+    /// begun end with their leases, of which so much is left.
     OldLeases(Duration),
     /// Those of claims in a log that was removed.
     Claims,
@@ -133,26 +136,27 @@ async fn wait(
     consumer: Option<&consumer::Info>,
     is_headless: bool,
 ) -> Result<(), ClaimingError> {
-    let clickhouse = &servers.settings.clickhouse;
-    let fences = clickhouse.fence + clickhouse.late_commit;
     match under_way(servers, stream, consumer, is_headless).await? {
         UnderWay::Nothing => {}
-        UnderWay::OldLeases(lease) => {
+        UnderWay::OldLeases(left) => {
             info!(
-                wait_ms = lease.as_millis() as u64,
+                wait_ms = left.as_millis() as u64,
                 "The claims log begins; waiting until inserts of an older release are over"
             );
-            service_manager::starting("Waiting for inserts of an older release", lease + MARGIN)
+            service_manager::starting("Waiting for inserts of an older release", left + MARGIN)
                 .await;
-            sleep(lease).await;
+            sleep(left).await;
         }
         UnderWay::Claims => {
+            let fences = servers.fences().await?;
+            let seconds = fences.longest + fences.late;
+            let wait = Duration::from_secs(seconds.unsigned_abs());
             warn!(
-                wait_ms = fences.as_millis() as u64,
+                wait_ms = wait.as_millis() as u64,
                 "The claims log is gone, although signals were claimed: it was removed, or never restored; waiting until every insert of its claims is over"
             );
-            service_manager::starting("Waiting for inserts of lost claims", fences + MARGIN).await;
-            let until = servers.store.clock().await? + fences.as_secs() as i64;
+            service_manager::starting("Waiting for inserts of lost claims", wait + MARGIN).await;
+            let until = servers.store.clock().await? + seconds;
             while servers.store.clock().await? <= until {
                 sleep(CLOCK_INTERVAL).await;
             }
@@ -168,25 +172,31 @@ async fn under_way(
     is_headless: bool,
 ) -> Result<UnderWay, ClaimingError> {
     let settings = &servers.settings;
+    if is_headless || servers.store.has_log(servers.log().name()).await? {
+        return Ok(UnderWay::Claims);
+    }
     // A consumer that was never delivered of a stream with messages has forgotten its deliveries:
     // each daemon pulls as soon as there is a consumer.
     let is_idle = consumer
         .is_none_or(|info| info.delivered.stream_sequence == 0 && stream.state.last_sequence == 0);
     let created = unix_nanos(stream.created);
-    if !is_headless && is_idle && servers.newest(created).await?.is_none() {
+    if is_idle && servers.newest(created).await?.is_none() {
         return Ok(UnderWay::Nothing);
     }
     // Releases without claims had a stream of this name besides.
     let old = format!("{}_EPOCH", settings.stream.name);
     // Where it cannot be seen the longer wait is safe.
     let had_old = topology::find_stream(&servers.context, &old).await;
-    let had_old = matches!(had_old, Ok(Some(_)));
-    let fences = settings.clickhouse.fence + settings.clickhouse.late_commit;
-    let is_young = servers.store.claims_age().await? <= fences.as_secs() as i64;
-    if had_old && is_young && !is_headless {
-        let ack_wait = settings.consumer.ack_wait;
-        let lease = consumer.map_or(ack_wait, |info| info.config.ack_wait.max(ack_wait));
-        return Ok(UnderWay::OldLeases(lease));
+    if !matches!(had_old, Ok(Some(_))) {
+        return Ok(UnderWay::Claims);
     }
-    Ok(UnderWay::Claims)
+    let ack_wait = consumer.map_or(OLD_ACK_WAIT, |info| info.config.ack_wait);
+    let lease = ack_wait.max(settings.consumer.ack_wait);
+    let refused_since = u64::try_from(servers.store.claims_age().await?).unwrap_or(0);
+    let left = lease.saturating_sub(Duration::from_secs(refused_since));
+    Ok(if left.is_zero() {
+        UnderWay::Nothing
+    } else {
+        UnderWay::OldLeases(left)
+    })
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use claims::Log;
-use claims_log::{ClaimsLogError, Fences, Process, Timing, rebuild};
+use claims_log::{ClaimsLogError, Process, Timing, rebuild};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -103,6 +103,7 @@ pub async fn start(
     let servers = Servers::new(context, store, settings);
     loop {
         begin::begin(&servers).await?;
+        servers.record_log().await?;
         let window = usize::try_from(store.window().await?).unwrap_or(usize::MAX);
         let mut claiming = Claiming::follow(&servers, window);
         tokio::select! {
@@ -168,10 +169,6 @@ impl Claiming {
     async fn mend(&self, error: &ClaimsLogError) {
         let settings = &self.servers.settings;
         error!(%error, "The claims log is not the one that was read; nothing is claimed until it is rebuilt");
-        let fences = Fences {
-            longest: settings.clickhouse.fence.as_secs() as i64,
-            late: settings.clickhouse.late_commit.as_secs() as i64,
-        };
         let log = self.servers.log();
         while !error.is_renewed() {
             let known = self.process.with(|instance| instance.log().clone());
@@ -182,7 +179,9 @@ impl Claiming {
             let rebuilt = async {
                 let storage = crate::jetstream::topology::storage(settings.stream.storage);
                 log.ensure(storage, settings.stream.replicas).await?;
-                rebuild(&log, known, &self.servers, fences).await
+                let fences = self.servers.fences().await?;
+                rebuild(&log, known, &self.servers, fences).await?;
+                Ok::<_, ClaimingError>(())
             };
             match rebuilt.await {
                 Ok(()) => return,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use claims::AllFencesOver;
-use claims_log::Process;
+use claims_log::{Fences, Process};
 use tokio::time::sleep;
 
 use super::{Claiming, ClaimingError, Servers, ended};
@@ -74,12 +74,10 @@ async fn fences_over(
     process: &Process,
     waits: impl FnOnce(u64),
 ) -> Result<AllFencesOver, ClaimingError> {
-    let clickhouse = &servers.settings.clickhouse;
-    let late = clickhouse.late_commit.as_secs() as i64;
+    let Fences { longest, late } = servers.fences().await?;
     let since = servers.store.clock().await?;
-    let longest = since + clickhouse.fence.as_secs() as i64;
     let last = process.with(|instance| instance.log().last_fence());
-    let last = longest.max(last);
+    let last = last.max(since + longest);
     waits(u64::try_from(last + late - since).unwrap_or(0));
     loop {
         let now = servers.store.clock().await?;

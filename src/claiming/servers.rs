@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Info;
 use claims::{Nonce, Position, Stored};
-use claims_log::{Holdings, HoldingsError, LogStream, Page};
+use claims_log::{Fences, Holdings, HoldingsError, LogStream, Page};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -57,6 +57,21 @@ impl Servers {
             &clickhouse.database,
             &clickhouse.table,
         )
+    }
+
+    /// Records the log in ClickHouse's ledger, before this process claims by it.
+    pub(super) async fn record_log(&self) -> Result<(), ClaimingError> {
+        let fence = self.settings.clickhouse.fence;
+        Ok(self.store.record_log(self.log().name(), fence).await?)
+    }
+
+    /// What bounds the fences of claims that nobody remembers, whichever process published them.
+    pub(super) async fn fences(&self) -> Result<Fences, ClaimingError> {
+        let clickhouse = &self.settings.clickhouse;
+        Ok(Fences {
+            longest: self.store.longest_fence(clickhouse.fence).await?,
+            late: clickhouse.late_commit.as_secs() as i64,
+        })
     }
 
     /// The stream of signals.

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream::Context;
@@ -327,6 +328,9 @@ async fn schema(store: &Store, verified: Result<(), SchemaError>, report: &mut R
         Ok(None) => "not made by `risksignal migrate`".to_owned(),
         Err(error) => return report.wrong(Part::Schema, error),
     };
+    if let Err(error) = store.longest_fence(Duration::ZERO).await {
+        return report.wrong(Part::Schema, error);
+    }
     let tokens = match store.window().await {
         Ok(tokens) => tokens,
         Err(error) => return report.wrong(Part::Schema, error),

@@ -31,6 +31,8 @@ use crate::telemetry::traces::Traces;
 
 /// What one try of the start takes at most.
 const TRY_MAX: Duration = Duration::from_secs(120);
+/// Between two looks at the size that a message may have.
+const SIZE_INTERVAL: Duration = Duration::from_secs(1);
 /// What the cache may take at a stop: all is acked by then.
 const CACHE_GRACE: Duration = Duration::from_secs(2);
 
@@ -97,8 +99,14 @@ async fn move_signals(
     tokio::spawn(stopping);
     let feeding = feeder.map(|feeder| tokio::spawn(feeder.run()));
     let stop = shutdown.child_token();
+    let client = ends.client.clone();
     let totals = tokio::select! {
         totals = pipeline::run(ends, in_force, stop.clone()) => totals,
+        error = message_size_changed(client) => {
+            stop.cancel();
+            ops.health.down(Dependency::Nats, error.to_string());
+            return Err(error.into());
+        }
         error = claiming.ended() => {
             // What is held counts no more, and nothing of it can be claimed or acked.
             stop.cancel();
@@ -122,6 +130,29 @@ async fn move_signals(
         "Stopped; everything that was held is committed and acked"
     );
     Ok(())
+}
+
+/// Claims and dead letters are cut to the size that a message may have, and must be cut alike at
+/// each try.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "nats-server takes messages of {now} bytes now (max_payload), and took {before} at the start; the daemon ends with status 75, and goes on when it is started again"
+)]
+pub struct MessageSizeChanged {
+    before: usize,
+    now: usize,
+}
+
+/// Ends when the server takes messages of another size than at the start.
+async fn message_size_changed(client: Client) -> MessageSizeChanged {
+    let before = client.max_payload();
+    loop {
+        sleep(SIZE_INTERVAL).await;
+        let now = client.max_payload();
+        if now != before {
+            return MessageSizeChanged { before, now };
+        }
+    }
 }
 
 /// What keeps the cache, where there is one.

@@ -9,7 +9,8 @@ use super::stream::{Letters, LettersError, Range};
 
 impl Letters {
     /// The sequences of those messages of a stream whose letters are stored with all their parts.
-    /// `messages` has the time of each message, in nanoseconds since the epoch, by its sequence.
+    /// `messages` has the time of each message, in nanoseconds since the epoch, by its sequence; no
+    /// letter before `since` counts.
     ///
     /// Reads the headers of every letter, since the subject of a letter begins with that of its
     /// message, which nobody knows once the message is gone.
@@ -21,10 +22,14 @@ impl Letters {
         stream: &str,
         stream_created_ns: i64,
         messages: &BTreeMap<u64, i64>,
+        since: Option<OffsetDateTime>,
     ) -> Result<BTreeSet<u64>, LettersError> {
         let created = stream_created_ns.to_string();
         let mut found = BTreeSet::new();
-        let mut scan = self.scan(Range::default());
+        let mut scan = self.scan(Range {
+            since,
+            ..Range::default()
+        });
         while let Some(scanned) = scan.next().await? {
             let head = scanned.head;
             let published = messages.get(&head.stream_sequence);

@@ -41,6 +41,28 @@ pub(super) struct Absent {
     pub in_flight: Arc<InFlight>,
 }
 
+/// What was claimed at a look. The consumer had delivered everything below by then, so that it is
+/// held by an instance, and no more on its way there, at the next look.
+#[derive(Debug, Clone, Copy, Default)]
+struct Claimed {
+    /// Creation of the stream: nanoseconds since the epoch.
+    created: i64,
+    /// The last sequence.
+    last: u64,
+}
+
+impl Claimed {
+    /// The last sequence at the look before, of the same stream.
+    fn replaced_by(&mut self, now: Self) -> u64 {
+        let before = std::mem::replace(self, now);
+        if before.created == now.created {
+            before.last
+        } else {
+            0
+        }
+    }
+}
+
 impl Absent {
     /// Looks after them until shutdown.
     pub async fn run(self) {
@@ -49,21 +71,23 @@ impl Absent {
     }
 
     async fn look(&self) {
+        let mut before = Claimed::default();
         let mut ticks = interval(LOOK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.insert.pulse.waiting(ticks.tick()).await;
             let ready = self.insert.process.ready();
             self.insert.pulse.waiting(ready).await;
-            if let Err(error) = self.raise().await {
+            if let Err(error) = self.raise(&mut before).await {
                 warn!(%error, "The floor of the claims log was not looked after; trying again");
             }
         }
     }
 
-    /// Raises the floor as far as it goes.
-    async fn raise(&self) -> Result<(), ClaimingError> {
+    /// Raises the floor as far as it goes, up to what was claimed `before`.
+    async fn raise(&self, before: &mut Claimed) -> Result<(), ClaimingError> {
         let process = &self.insert.process;
+        let mut until = None;
         loop {
             self.insert.pulse.step();
             let stream = self.insert.servers.stream_info().await?;
@@ -71,9 +95,15 @@ impl Absent {
             if process.with(|instance| instance.has_gone_back(created)) {
                 return self.rewind(created).await;
             }
-            let stuck = process.with(|instance| instance.log().stuck(created));
+            let (stuck, last) = process.with(|instance| {
+                let log = instance.log();
+                (log.stuck(created), log.last(created))
+            });
+            let now = Claimed { created, last };
+            let until = *until.get_or_insert_with(|| before.replaced_by(now));
             let Some(stuck) = stuck else { return Ok(()) };
-            if !self.pass(created, &stream, stuck).await? {
+            let stuck = *stuck.start()..=until.min(*stuck.end());
+            if stuck.is_empty() || !self.pass(created, &stream, stuck).await? {
                 return Ok(());
             }
         }
@@ -117,10 +147,17 @@ impl Absent {
         // A sequence above the stream's last one may get a message yet.
         let end = next.map_or(stream.state.last_sequence, |next| next.sequence - 1);
         if end >= first {
-            let end = end.min(last);
+            // What retention removed while it is held here is stored once it is claimed.
+            let held = self
+                .in_flight
+                .held_within(created, &(first..=end.min(last)));
+            let end = held.first().map_or(end.min(last), |held| held - 1);
+            if end < first {
+                return Ok(false);
+            }
             // The log may have to be checked first.
             let is_reported = self.report(created, first..=end).await;
-            return Ok(is_reported && end < last);
+            return Ok(is_reported && end < last && held.is_empty());
         }
         let consumer = consumer::find(&self.context, name, &self.settings.consumer.name).await?;
         let floor = consumer.map_or(0, |consumer| consumer.ack_floor.stream_sequence);
@@ -130,7 +167,9 @@ impl Absent {
         if last < first {
             return Ok(false);
         }
-        let (batch, gone, end) = self.batch(created, first..=last).await?;
+        let (batch, mut gone, end) = self.batch(created, first..=last).await?;
+        let held = self.in_flight.held_within(created, &(first..=end));
+        gone.retain(|seq| !held.contains(seq));
         self.insert.report_absent(created, gone).await;
         if let Some(batch) = batch {
             let count = batch.len();

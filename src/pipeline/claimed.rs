@@ -16,6 +16,7 @@ use super::batch::ClosedBatch;
 use super::circuit::Circuit;
 use super::dead_letter::{DeadLettered, Reason};
 use super::in_flight::Room;
+use super::suspects::Tries;
 
 /// A claim with all of its messages: rows under its token, and dead letters.
 #[derive(Debug)]
@@ -42,10 +43,12 @@ pub(super) struct Claimed {
     pub view: Option<String>,
     /// Whether a block may have been sent under its token, by any process.
     pub is_sent: bool,
+    /// It is completed in a task of its own.
+    pub is_aside: bool,
     /// Tries in a row that took too long.
     pub timeouts: u32,
-    /// Inserts that ClickHouse had taken before the first try.
-    pub taken_before: u64,
+    /// Its tries, and those of the claims that it was a part of.
+    pub tries: Tries,
     /// Room for messages that were read and not delivered; shared by its parts.
     pub room: Option<Arc<Vec<Room>>>,
     /// The span of its insert.
@@ -72,8 +75,9 @@ impl Claimed {
             refusal: None,
             view: None,
             is_sent: false,
+            is_aside: false,
             timeouts: 0,
-            taken_before: 0,
+            tries: Tries::default(),
             room: None,
             trace: InsertTrace::default(),
             backoff: None,
@@ -95,6 +99,12 @@ impl Claimed {
             let backoff = self.backoff.get_or_insert_with(|| circuit.backoff());
             self.next_try = Some(Instant::now() + backoff.pause());
         }
+    }
+
+    /// Reports whether it is better completed in a task of its own: it is too large, cannot be
+    /// divided, and would hold up others until ClickHouse takes it.
+    pub fn stands_aside(&self) -> bool {
+        !self.is_aside && self.next_try.is_some() && self.block.rows().len() == 1
     }
 
     /// Waits until the next try may begin.
@@ -124,7 +134,7 @@ impl Claimed {
         parts: Vec<(Nonce, i64, Vec<Entry>)>,
     ) -> (Vec<Self>, ClosedBatch, Vec<DeadLettered>) {
         let (stream_created_ns, refusal) = (self.stream_created_ns, self.refusal.clone());
-        let (taken_before, room) = (self.taken_before, self.room.clone());
+        let (tries, room) = (self.tries, self.room.clone());
         let (mut rest, mut stored) = self.into_batch();
         let mut claimed = Vec::new();
         for (id, fence, entries) in parts {
@@ -147,7 +157,7 @@ impl Claimed {
                 .partition(|letter| fates.contains_key(&letter.event().stream_seq));
             stored = others;
             let mut part = Self::new(id, fence, stream_created_ns, batch);
-            (part.stored, part.taken_before) = (mine, taken_before);
+            (part.stored, part.tries) = (mine, tries);
             part.room.clone_from(&room);
             claimed.push(part);
         }

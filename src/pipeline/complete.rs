@@ -1,6 +1,6 @@
 //! One claim, step by step as the rules say, until the log has its end.
 
-use claims::{Answer, Entry, Found, Nonce, Step};
+use claims::{Answer, Found, Step};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -38,6 +38,7 @@ impl Insert {
             let mut next = Some(Box::new(claimed));
             while let Some(claimed) = next.take() {
                 match self.step(claimed).await {
+                    Outcome::Next(claimed) if claimed.stands_aside() => self.aside(*claimed),
                     Outcome::Next(claimed) => next = Some(claimed),
                     Outcome::Divided(parts) => open.extend(self.besides(parts)),
                     Outcome::Over => {}
@@ -57,10 +58,14 @@ impl Insert {
         let (with_rows, without): (Vec<_>, Vec<_>) = parts
             .into_iter()
             .partition(|part| !part.block.rows().is_empty());
-        for part in without {
-            self.spawn(|insert| async move { insert.complete(part).await });
-        }
+        without.into_iter().for_each(|part| self.aside(part));
         with_rows
+    }
+
+    /// Completes a claim besides the others.
+    fn aside(&self, mut claimed: Claimed) {
+        claimed.is_aside = true;
+        self.spawn(|insert| async move { insert.complete(claimed).await });
     }
 
     async fn step(&self, mut claimed: Box<Claimed>) -> Outcome {
@@ -118,6 +123,7 @@ impl Insert {
                 .with(|instance| instance.answered(attempt, Answer::OtherTable));
         }
         claimed.is_sent = true;
+        self.suspects.begins(&mut claimed.tries);
         // Each chunk has a time-out; how many there are depends on the batch.
         let insert = self.store.insert(&claimed.block, claimed.fence);
         let answer = match self.pulse.waiting(insert).await {
@@ -160,9 +166,10 @@ impl Insert {
         let count = claimed.batch.deliveries.len();
         claimed.trace.failed(error);
         match error.remedy() {
-            Remedy::Bisect if error.is_answer() && self.table_fits().await => {
+            Remedy::Bisect if error.is_over() && self.table_fits().await => {
                 self.ops.metrics.insert_failed(Remedy::Bisect);
                 claimed.trace.refused(error);
+                self.suspects.refused(&mut claimed.tries);
                 claimed.refusal = Some(error.to_string());
                 claimed.view = error.view().map(str::to_owned);
                 return Answer::Refused;
@@ -183,8 +190,8 @@ impl Insert {
         };
         match error.remedy() {
             _ if claimed.timeouts >= TIMEOUTS_TO_HALVE => Answer::TooSlow,
-            Remedy::Halve if error.is_answer() => Answer::TooLarge,
-            Remedy::Halt if error.is_answer() => Answer::NotTaken,
+            Remedy::Halve if error.is_over() => Answer::TooLarge,
+            Remedy::Halt if error.is_over() => Answer::NotTaken,
             _ => Answer::Unknown,
         }
     }
@@ -229,6 +236,10 @@ impl Insert {
             }
             match self.suspects.judge(*claimed) {
                 Judgement::Wait => return Outcome::Over,
+                Judgement::Again(row) => {
+                    self.process.with(|instance| instance.try_again(row.id));
+                    return Outcome::Next(row);
+                }
                 Judgement::Row(row) => claimed = row,
                 Judgement::Table(rows) => return self.table_refuses(rows),
             }
@@ -264,12 +275,8 @@ impl Insert {
         if let Some(words) = rows.first().and_then(|row| row.refusal.clone()) {
             self.halted(&words, crate::ops::health::Dependency::Schema, rows.len());
         }
-        let rows = rows.into_iter().map(|mut row| {
-            self.process.with(|instance| instance.try_again(row.id));
-            row.taken_before = self.suspects.taken();
-            row
-        });
-        Outcome::Divided(rows.collect())
+        self.try_again(&rows);
+        Outcome::Divided(rows)
     }
 
     /// Goes on with the parts of a claim that this process has split or settled.
@@ -282,44 +289,6 @@ impl Insert {
             return Outcome::Next(Box::new(claimed));
         }
         Outcome::Divided(self.parts(claimed).await)
-    }
-
-    /// The claims of this process that have taken the place of one, with its messages. What is in
-    /// none waits for the log.
-    pub(super) async fn parts(&self, claimed: Claimed) -> Vec<Claimed> {
-        let parts = self.parts_of(&claimed);
-        let (parts, rest, stored) = claimed.divide(parts);
-        self.process.with(|instance| {
-            for part in &parts {
-                for letter in &part.stored {
-                    instance.stored_dead_letter(part.id, letter.event().stream_seq);
-                }
-            }
-        });
-        self.letters_done(stored).await;
-        self.parked.hold(rest.left_to_others()).await;
-        parts
-    }
-
-    /// The open claims of this process that have messages of a claim that ended.
-    fn parts_of(&self, claimed: &Claimed) -> Vec<(Nonce, i64, Vec<Entry>)> {
-        self.process.with(|instance| {
-            let log = instance.log();
-            let me = instance.publisher();
-            let mut parts = Vec::new();
-            for one in claimed.batch.messages() {
-                let claims::Standing::Claimed(id) = log.standing(one.position) else {
-                    continue;
-                };
-                let Some(claim) = log.claim(id).filter(|claim| claim.publisher == me) else {
-                    continue;
-                };
-                if !parts.iter().any(|(part, _, _)| *part == id) {
-                    parts.push((id, claim.block.fence, claim.block.entries.clone()));
-                }
-            }
-            parts
-        })
     }
 
     /// Has the dead letters of a claim stored.
@@ -351,7 +320,7 @@ impl Insert {
         let receipt = claimed.receipt.take();
         let trace = std::mem::take(&mut claimed.trace);
         self.faults.reached(Point::DoneAppended).await;
-        let is_counted = claimed.is_counted;
+        let (is_counted, tries) = (claimed.is_counted, claimed.tries);
         let (mut batch, stored) = claimed.into_batch();
         self.letters_done(stored).await;
         let Some(receipt) = receipt else {
@@ -366,7 +335,11 @@ impl Insert {
         if let Some(committed) = committed {
             // The ack stage ends last; without it the messages are delivered again.
             let _ = self.settled.send(Settled::Committed(committed)).await;
-            self.blame(self.suspects.take()).await;
+            let again = self.suspects.taken(tries);
+            self.try_again(&again);
+            for row in again {
+                Box::pin(self.complete(row)).await;
+            }
         }
         if !rest.is_empty() {
             self.parked.hold(rest.left_to_others()).await;
@@ -374,18 +347,18 @@ impl Insert {
     }
 
     /// Acks messages whose dead letters are stored.
-    async fn letters_done(&self, stored: Vec<super::dead_letter::DeadLettered>) {
+    pub(super) async fn letters_done(&self, stored: Vec<super::dead_letter::DeadLettered>) {
         for letter in stored {
             let _ = self.settled.send(Settled::DeadLettered(letter)).await;
         }
     }
 
-    /// Makes dead letters of rows that are to blame.
-    async fn blame(&self, rows: Vec<Claimed>) {
-        for mut row in rows {
-            // An insert was taken since.
-            row.taken_before = 0;
-            Box::pin(self.complete(row)).await;
-        }
+    /// Has rows that were refused sent again.
+    fn try_again(&self, rows: &[Claimed]) {
+        self.process.with(|instance| {
+            for row in rows {
+                instance.try_again(row.id);
+            }
+        });
     }
 }

@@ -1,5 +1,7 @@
 //! What this instance holds: the bound on messages and bytes, and every lease.
 
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use slab::Slab;
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::time::Instant;
 
+use super::delivery::AckSubject;
 use super::source::Source;
 
 /// Every message between its pull and its ack, within a fixed number of messages and bytes.
@@ -110,6 +113,22 @@ impl InFlight {
     /// Bytes of the messages held now.
     pub fn bytes(&self) -> usize {
         self.lock().held_bytes
+    }
+
+    /// The sequences within a range of a stream whose messages are held.
+    pub fn held_within(
+        &self,
+        stream_created_ns: i64,
+        range: &RangeInclusive<u64>,
+    ) -> BTreeSet<u64> {
+        let inner = self.lock();
+        let held = inner.held.iter().map(|(_, held)| &held.reply);
+        let is_of = |source: Source| source.stream_created_ns == stream_created_ns;
+        held.filter(|reply| reply.source.is_some_and(is_of))
+            .filter_map(|reply| AckSubject::parse(&reply.subject))
+            .map(|ack| ack.stream_seq)
+            .filter(|seq| range.contains(seq))
+            .collect()
     }
 
     /// Replies of all that is held for so long without a sign. From now on they have had one.

@@ -142,6 +142,7 @@ impl Insert {
 
     /// Claims the messages that are free. The others wait for the log.
     async fn claim(&self, mut batch: ClosedBatch, stream_created_ns: i64) -> Option<Claimed> {
+        self.faults.reached(Point::BeforeClaim).await;
         while !batch.is_empty() {
             let free = self.free(batch, stream_created_ns).await;
             if free.is_empty() {
@@ -173,9 +174,7 @@ impl Insert {
                 continue;
             }
             self.parked.hold(theirs.left_to_others()).await;
-            let mut claimed = Claimed::new(id, fence, stream_created_ns, mine);
-            claimed.taken_before = self.suspects.taken();
-            return Some(claimed);
+            return Some(Claimed::new(id, fence, stream_created_ns, mine));
         }
         None
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use claims::{Evidence, Fate, FenceOver, Found, Nonce};
+use claims::{Entry, Evidence, Fate, FenceOver, Found, Nonce};
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
@@ -21,21 +21,6 @@ const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Timeouts of one claim in a row that say that its block may be too large.
 const SLOW_TIMEOUTS: u32 = 2;
-
-/// What a settlement is decided by, besides the fence.
-pub(super) struct Findings<'a> {
-    /// Rows of the claim in the table.
-    pub found: &'a Found,
-    /// Its messages that are neither in the stream nor stored as dead letters.
-    pub gone: &'a BTreeSet<u64>,
-    /// Its rows that this process would not build.
-    pub unfit: &'a BTreeSet<u64>,
-    /// Inserts that ClickHouse had taken before the first try of this process; the largest number
-    /// where it has tried nothing.
-    pub taken_before: u64,
-    /// Timeouts in a row.
-    pub timeouts: u32,
-}
 
 impl Insert {
     /// Settles a claim of this process in a task of its own, since that takes minutes. At a stop
@@ -78,19 +63,58 @@ impl Insert {
                     .found(claimed.id, claimed.stream_created_ns, &sequences)
                     .await
             {
-                let findings = Findings {
+                let evidence = Evidence {
+                    over,
                     found: &found,
                     gone: &none,
                     unfit: &none,
-                    taken_before: claimed.taken_before,
-                    timeouts: claimed.timeouts,
+                    blames_rows: claimed.tries.is_to_blame(),
+                    is_slow: claimed.timeouts >= SLOW_TIMEOUTS,
                 };
-                if self.end(claimed.id, over, findings).await {
+                if self.end(claimed.id, evidence).await {
                     return Some(claimed);
                 }
             }
             sleep(CLOCK_INTERVAL).await;
         }
+    }
+
+    /// The claims of this process that have taken the place of one, with its messages. What is in
+    /// none waits for the log.
+    pub(super) async fn parts(&self, claimed: Claimed) -> Vec<Claimed> {
+        let parts = self.parts_of(&claimed);
+        let (parts, rest, stored) = claimed.divide(parts);
+        self.process.with(|instance| {
+            for part in &parts {
+                for letter in &part.stored {
+                    instance.stored_dead_letter(part.id, letter.event().stream_seq);
+                }
+            }
+        });
+        self.letters_done(stored).await;
+        self.parked.hold(rest.left_to_others()).await;
+        parts
+    }
+
+    /// The open claims of this process that have messages of a claim that ended.
+    fn parts_of(&self, claimed: &Claimed) -> Vec<(Nonce, i64, Vec<Entry>)> {
+        self.process.with(|instance| {
+            let log = instance.log();
+            let me = instance.publisher();
+            let mut parts = Vec::new();
+            for one in claimed.batch.messages() {
+                let claims::Standing::Claimed(id) = log.standing(one.position) else {
+                    continue;
+                };
+                let Some(claim) = log.claim(id).filter(|claim| claim.publisher == me) else {
+                    continue;
+                };
+                if !parts.iter().any(|(part, _, _)| *part == id) {
+                    parts.push((id, claim.block.fence, claim.block.entries.clone()));
+                }
+            }
+            parts
+        })
     }
 
     /// Reports whether a claim is open.
@@ -155,17 +179,8 @@ impl Insert {
     }
 
     /// Publishes the settlement of a claim; reports whether it was read back.
-    pub(super) async fn end(&self, claim: Nonce, over: FenceOver, findings: Findings<'_>) -> bool {
+    pub(super) async fn end(&self, claim: Nonce, evidence: Evidence<'_>) -> bool {
         let (id, fence) = (self.process.nonce(), self.fence());
-        let evidence = Evidence {
-            over,
-            found: findings.found,
-            gone: findings.gone,
-            unfit: findings.unfit,
-            // A row is to blame only where ClickHouse takes others.
-            blames_rows: self.suspects.has_taken(findings.taken_before),
-            is_slow: findings.timeouts >= SLOW_TIMEOUTS,
-        };
         let nonce = || self.process.nonce();
         let settled = self
             .process

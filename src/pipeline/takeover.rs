@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
-use claims::{Cause, Claim, Fate, Instance, Nonce, Step};
+use claims::{Cause, Claim, Evidence, Fate, Instance, Nonce, Step};
 use rand::RngExt;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -29,7 +29,6 @@ use crate::settings::Settings;
 use super::claimed::Claimed;
 use super::in_flight::InFlight;
 use super::insert::Insert;
-use super::settle::Findings;
 
 /// Between two looks at what is open.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -278,14 +277,16 @@ impl Takeover {
         let messages = self.read(claim, left.block.entries.clone()).await?;
         self.count_stored(id, &messages.stored);
         let unfit = self.unfit(&left, &messages);
-        let findings = Findings {
+        let evidence = Evidence {
+            over,
             found: &found,
             gone: &messages.gone,
             unfit: &unfit,
-            taken_before: u64::MAX,
-            timeouts: 0,
+            // This process has tried nothing of it.
+            blames_rows: false,
+            is_slow: false,
         };
-        if !insert.end(id, over, findings).await {
+        if !insert.end(id, evidence).await {
             return Ok(Outcome::Failed);
         }
         for entry in &mut left.block.entries {
@@ -296,7 +297,7 @@ impl Takeover {
         let room = Arc::clone(&messages.room);
         if let Some(batch) = self.batch(&left, messages) {
             let mut claimed = Claimed::new(id, block.fence, block.stream_created_ns, batch);
-            (claimed.room, claimed.taken_before) = (Some(room), insert.suspects.taken());
+            claimed.room = Some(room);
             // The parts are this process's own, which a stop completes.
             let parts = insert.spawn(|insert| async move {
                 for part in insert.parts(claimed).await {

@@ -37,10 +37,11 @@ pub(super) struct Watchdog {
     pub step_max: Duration,
 }
 
-/// What no step of a stage exceeds with these time-outs: an insert ends before the ack wait
-/// does, and a pause between two tries is part of a step.
+/// What no step of a stage exceeds with these time-outs; a pause between two tries is part of a
+/// step.
 pub(super) fn step_max(settings: &Settings) -> Duration {
-    settings.consumer.ack_wait
+    settings.clickhouse.send_timeout
+        + settings.clickhouse.end_timeout
         + settings.clickhouse.retry_max
         + settings.nats.request_timeout * REQUESTS_A_STEP
 }

@@ -147,7 +147,7 @@ pub(super) const FIELDS: &[Field] = &[
 
     field("consumer.name", "signals-to-clickhouse", "The durable pull consumer; instances that share it share the work"),
     field("consumer.ack_policy", "explicit", "explicit (an ack for each message) or all (an ack stands for all before it, and max_deliver for nothing); instances share the work with both. A consumer that exists keeps its policy"),
-    field("consumer.ack_wait", "30s", "JetStream delivers again what is not acked for this long"),
+    field("consumer.ack_wait", "5s", "JetStream delivers again what is not acked for this long, such as what a killed instance held; the daemon renews it for what it holds"),
     field("consumer.max_deliver", "20", "Deliveries after which a message that is never acked, such as one that ends the process, is tried alone and then goes to the dead letters; 0 is no bound"),
     field("consumer.max_ack_pending", "200000", "Messages delivered and not acked, over all instances"),
     field("consumer.max_in_flight_messages", "50000", "Messages that one instance holds at once"),

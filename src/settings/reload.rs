@@ -154,9 +154,13 @@ mod tests {
 
     #[test]
     fn nothing_changes_against_what_stays() {
-        let faults = reload("", "batch.max_wait = '20s'\nconsumer.ack_wait = '60s'").unwrap_err();
+        let faults = reload(
+            "",
+            "batch.max_rows = 60000\nconsumer.max_in_flight_messages = 70000",
+        )
+        .unwrap_err();
         let message = faults.to_string();
-        let stays = r#"consumer.ack_wait is "30s" (in force until a restart)"#;
+        let stays = r#"consumer.max_in_flight_messages is "50000" (in force until a restart)"#;
         assert!(message.contains(stays), "{message}");
     }
 

@@ -31,11 +31,6 @@ const TOKENS_MAX: u64 = 1_000_000;
 
 const RULES: &[Rule] = &[
     Rule {
-        keys: &["batch.max_wait", "consumer.ack_wait"],
-        holds: |s| s.batch.max_wait <= s.consumer.ack_wait / 2,
-        words: "a batch must not wait longer than half of the ack wait",
-    },
-    Rule {
         keys: &["batch.max_rows", "consumer.max_in_flight_messages"],
         holds: |s| s.batch.max_rows <= s.consumer.max_in_flight_messages,
         words: "a full batch must fit into the messages held at once",
@@ -76,15 +71,6 @@ const RULES: &[Rule] = &[
                 <= s.consumer.max_in_flight_bytes
         },
         words: "all pulls (consumer.pulls) together must fit into the bytes held at once",
-    },
-    Rule {
-        keys: &[
-            "clickhouse.end_timeout",
-            "consumer.ack_wait",
-            "clickhouse.send_timeout",
-        ],
-        holds: |s| s.clickhouse.send_timeout + s.clickhouse.end_timeout < s.consumer.ack_wait,
-        words: "an insert (clickhouse.send_timeout and clickhouse.end_timeout) must end before the ack wait does",
     },
     Rule {
         keys: &["clickhouse.fence", "clickhouse.late_commit"],

@@ -16,6 +16,9 @@ pub struct StoreError {
     advice: String,
 }
 
+/// Content Too Large: a proxy does not pass a request on whose body is larger than it takes.
+pub(super) const TOO_LARGE: u16 = 413;
+
 /// The reason for a failure.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
@@ -104,6 +107,7 @@ impl Failure {
             (Some(497), ..) => {
                 "; look at what clickhouse.user is granted (infra/clickhouse/grants.sql)".to_owned()
             }
+            (Some(60), ..) => "; does `risksignal migrate` have to run first?".to_owned(),
             (_, Self::Client(error), Some(side)) => tls_advice(error, side),
             _ => String::new(),
         }
@@ -163,10 +167,14 @@ impl StoreError {
             .map_or(without.to_owned(), |code| code.to_string())
     }
 
-    /// True when ClickHouse itself has answered the insert with an exception: then it is over, and
-    /// commits nothing later.
-    pub fn is_answer(&self) -> bool {
-        matches!(&self.failure, Failure::Exception(exception) if exception.is_answer)
+    /// True when the insert is over, and commits nothing later: ClickHouse itself has answered with
+    /// an exception, or a proxy refuses to pass on a body of this size.
+    pub fn is_over(&self) -> bool {
+        match &self.failure {
+            Failure::Exception(exception) => exception.is_answer,
+            Failure::Foreign { status, .. } => *status == TOO_LARGE,
+            Failure::Client(_) | Failure::Fewer { .. } => false,
+        }
     }
 
     /// True when a time-out ended it without an answer.

@@ -67,7 +67,12 @@ impl Receipt {
             })
         };
         if answer.status != StatusCode::OK {
-            return foreign("");
+            return foreign(match answer.status {
+                StatusCode::PAYLOAD_TOO_LARGE => {
+                    " (the batch is too large for it; nginx: client_max_body_size)"
+                }
+                _ => "",
+            });
         }
         if header(answer, QUERY_ID).is_none() {
             return foreign(" without ClickHouse's headers");

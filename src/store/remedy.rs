@@ -3,7 +3,7 @@
 use clickhouse::error::Error;
 
 use super::StoreError;
-use super::failure::Failure;
+use super::failure::{Failure, TOO_LARGE};
 
 /// What helps against a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,7 @@ impl StoreError {
                 Some(code) if LACKS_ROOM.contains(&code) => Remedy::Halve,
                 _ => Remedy::Wait,
             },
+            Failure::Foreign { status, .. } if *status == TOO_LARGE => Remedy::Halve,
             // Who says OK for ClickHouse does not mend by itself; what is away may.
             Failure::Foreign { status, .. } if *status < 300 => Remedy::Halt,
             Failure::Fewer { .. }
@@ -154,6 +155,7 @@ mod tests {
             (foreign(200), Remedy::Halt),
             (foreign(502), Remedy::Wait),
             (foreign(403), Remedy::Wait),
+            (foreign(413), Remedy::Halve),
             (
                 Failure::Fewer {
                     written: 1,

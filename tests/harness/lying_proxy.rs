@@ -22,6 +22,8 @@ pub enum Lie {
     None,
     /// ClickHouse does not see it; the proxy answers with this status, type and body.
     Answer(u16, &'static str, &'static str),
+    /// ClickHouse does not see one with a larger body; the proxy answers 413.
+    TooLarge(usize),
     /// ClickHouse sees it; its answer loses all headers that are ClickHouse's own.
     StripHeaders,
     /// ClickHouse sees it without this setting.
@@ -125,11 +127,15 @@ async fn passed_on(State(proxy): State<Arc<Proxy>>, request: Request) -> Respons
         *proxy.last_insert.lock().unwrap() = parts.headers.clone();
         lie = *proxy.lie.lock().unwrap();
     }
+    if matches!(lie, Lie::TooLarge(max) if body.len() <= max) {
+        lie = Lie::None;
+    }
     if lie != Lie::None {
         proxy.lied.fetch_add(1, Ordering::Relaxed);
     }
     let target = match lie {
         Lie::Answer(status, kind, body) => return answer(status, kind, body),
+        Lie::TooLarge(_) => return answer(413, "text/html", "<html>too large</html>"),
         Lie::DropSetting(setting) => without(&parts.uri, setting),
         _ => parts.uri.to_string(),
     };

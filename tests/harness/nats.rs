@@ -116,6 +116,15 @@ impl Nats {
         self.data.join("jetstream/RISKSIGNAL/streams")
     }
 
+    /// As [`Self::restart`], with further arguments of `stack serve nats`.
+    pub async fn restart_with(&self, arguments: &[&str]) {
+        let mut options = self.options.clone();
+        let more = arguments.iter().map(|text| text.to_string());
+        options.arguments.extend(more);
+        *self.process.lock().unwrap() = serve(&options, &self.data);
+        self.ready().await;
+    }
+
     /// Kills it and takes away what it has written of the daemon's consumer's deliveries, as
     /// when they were too young to be written.
     pub fn kill_and_forget(&self) {

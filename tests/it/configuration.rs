@@ -37,11 +37,6 @@ async fn each_fault_has_its_message_and_status_78() {
         ),
         (
             "RISKSIGNAL__BATCH__MAX_WAIT",
-            "20s",
-            &["batch.max_wait", "consumer.ack_wait"],
-        ),
-        (
-            "RISKSIGNAL__BATCH__MAX_WAIT",
             "soon",
             &["batch.max_wait", "soon"],
         ),
@@ -65,11 +60,6 @@ async fn each_fault_has_its_message_and_status_78() {
             "RISKSIGNAL__CLICKHOUSE__TABLE",
             "a; DROP",
             &["clickhouse.table"],
-        ),
-        (
-            "RISKSIGNAL__CLICKHOUSE__END_TIMEOUT",
-            "40s",
-            &["clickhouse.end_timeout", "consumer.ack_wait"],
         ),
         (
             "RISKSIGNAL__LOG__FORMAT",

@@ -8,6 +8,7 @@ mod harness;
 
 mod ack_all;
 mod attacks;
+mod blame;
 mod cache;
 mod cache_outages;
 mod cache_secure;
@@ -42,6 +43,7 @@ mod produce;
 mod profiles;
 mod properties;
 mod receipts;
+mod recut_letters;
 mod reload;
 mod restore;
 mod schema;

@@ -8,10 +8,11 @@ use crate::harness::{Daemon, Stack, eventually};
 
 const REFUSED: &str = "ClickHouse is not as it should be; no signal is pulled until it is";
 /// What the daemon's user may do by infra/clickhouse/grants.sql.
-const LEAST: [&str; 3] = [
+const LEAST: [&str; 4] = [
     "GRANT INSERT ON risksignal.raw_signals",
     "GRANT SELECT(stream_created_at, stream_seq, published_at, published_sub_ms, claim) ON risksignal.raw_signals",
     "GRANT SELECT ON risksignal.schema_migrations",
+    "GRANT SELECT, INSERT ON risksignal.claims_logs",
 ];
 
 /// Deletes the consumer and the claims log, so that every message is looked up before it is claimed.
@@ -35,6 +36,12 @@ fn environment<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     ];
     environment.extend(more);
     environment
+}
+
+/// A daemon whose claims have short fences, too.
+async fn first_daemon(stack: &Stack) -> Daemon {
+    let migrates = ("RISKSIGNAL__CLICKHOUSE__MIGRATE", "true");
+    stack.daemon(&environment(&[migrates])).await
 }
 
 /// The refusal of a daemon, or `None` once it pulls.
@@ -99,7 +106,7 @@ async fn no_profile_has_a_look_up_miss_a_row() {
         ..User::default()
     });
     let stack = stack_with(&users).await;
-    let mut daemon = stack.daemon(&[]).await;
+    let mut daemon = first_daemon(&stack).await;
     stack.produce(&["--count=60", "--seed=1"]).await;
     stack.settled().await;
     assert!(daemon.stop().await.success());
@@ -115,7 +122,7 @@ async fn no_profile_has_a_look_up_miss_a_row() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_answer_that_a_proxy_keeps_is_taken_for_a_look_up() {
     let stack = Stack::start().await;
-    let mut daemon = stack.daemon(&[]).await;
+    let mut daemon = first_daemon(&stack).await;
     stack.produce(&["--count=60", "--seed=1"]).await;
     stack.settled().await;
     assert!(daemon.stop().await.success());
@@ -184,7 +191,7 @@ async fn a_row_policy_that_hides_rows_is_refused() {
     };
     let hides = policy("hides", "stream_seq % 2 = 0");
     let stack = stack_with(&[hides, policy("nothing", "1")]).await;
-    let mut daemon = stack.daemon(&[]).await;
+    let mut daemon = first_daemon(&stack).await;
     stack.produce(&["--count=60", "--seed=1"]).await;
     stack.settled().await;
     assert!(daemon.stop().await.success());

@@ -204,8 +204,20 @@ async fn a_store_of_jetstream_that_is_put_back_under_a_running_daemon_loses_no_n
     stack.settled().await;
 }
 
-/// 10 signals whose insert is under way while the log is removed, and the next daemon.
-async fn removed_log(has_rows: bool) {
+/// A stream of the name that a release without claims has besides.
+async fn create_old_stream(stack: &Stack) {
+    let config = async_nats::jetstream::stream::Config {
+        name: "SIGNALS_EPOCH".to_owned(),
+        subjects: vec!["epoch".to_owned()],
+        ..Default::default()
+    };
+    let nats = stack.nats.jetstream().await;
+    nats.create_stream(config).await.unwrap();
+}
+
+/// 10 signals whose insert is under way while the log is removed, and the next daemon, which gives
+/// its own claims a shorter fence.
+async fn removed_log(has_rows: bool, had_old: bool) {
     let stack = Stack::start().await;
     stack.nats.create_stream().await;
     let link = SlowLink::to(stack.clickhouse.port()).await;
@@ -234,29 +246,51 @@ async fn removed_log(has_rows: bool) {
     first.signal("STOP");
     let jetstream = stack.nats.jetstream().await;
     jetstream.delete_stream(CLAIMS).await.unwrap();
-    // A release without claims had it, and its leases are waited for instead.
-    let _ = jetstream.delete_stream("SIGNALS_EPOCH").await;
+    if had_old {
+        create_old_stream(&stack).await;
+    }
     if has_rows {
         let stream = jetstream.get_stream(STREAM).await.unwrap();
         stream.delete_consumer(CONSUMER).await.unwrap();
     }
-    let second = stack
-        .daemon(
-            &[
-                SHORT.as_slice(),
-                &[("RISKSIGNAL__CLICKHOUSE__FENCE", "20s")],
-            ]
-            .concat(),
-        )
-        .await;
+    let second = stack.daemon(&SHORT).await;
     stack.settled().await;
+    // A block that is on its way lands by then.
+    sleep(Duration::from_secs(20)).await;
     rows(&stack, if has_rows { 11 } else { 10 }).await;
     assert!(second.output().contains("The claims log is gone"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_is_removed_while_a_claim_is_under_way_repeats_nothing() {
-    tokio::join!(removed_log(false), removed_log(true));
+    tokio::join!(removed_log(false, false), removed_log(true, false));
+    tokio::join!(removed_log(false, true), removed_log(true, true));
+}
+
+/// `risksignal migrate` ran long before the first daemon of this release.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_waits_for_no_insert_that_the_table_refuses_for_long() {
+    let stack = Stack::start().await;
+    let mut daemon = stack.daemon(&SHORT).await;
+    stack.produce(&["--count=10", "--seed=1"]).await;
+    stack.settled().await;
+    assert!(daemon.stop().await.success());
+    // As a release without claims leaves it, after the migration.
+    create_old_stream(&stack).await;
+    let nats = stack.nats.jetstream().await;
+    nats.delete_stream(CLAIMS).await.unwrap();
+    for sql in [
+        "TRUNCATE TABLE claims_logs",
+        "INSERT INTO schema_migrations SELECT 'raw_signals', 5, '', now64(3) - INTERVAL 1 HOUR",
+    ] {
+        stack.clickhouse.execute(sql).await;
+    }
+    stack.produce(&["--count=5", "--seed=2"]).await;
+    let daemon = stack.daemon(&SHORT).await;
+    stack.settled().await;
+    rows(&stack, 15).await;
+    let output = daemon.output();
+    assert!(!output.contains("waiting until"), "{output}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,10 +9,9 @@ use crate::harness::ops::{ANY_PORT, Ops};
 use crate::harness::{Daemon, Stack, eventually};
 
 const ALIVE: &str = "WATCHDOG=1";
-/// A step of a stage may take 1 + 1 + 8 * 0.2 s with these, and the daemon tells every third
+/// A step of a stage may take 0.8 + 1 + 8 * 0.2 s with these, and the daemon tells every third
 /// of the interval that it lives.
-const SHORT: [(&str, &str); 6] = [
-    ("RISKSIGNAL__CONSUMER__ACK_WAIT", "1s"),
+const SHORT: [(&str, &str); 5] = [
     ("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "1s"),
     ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "300ms"),
     ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "500ms"),

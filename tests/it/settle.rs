@@ -5,6 +5,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::harness::Stack;
+use crate::harness::lying_proxy::{Lie, LyingProxy};
+use crate::harness::nats::DEAD_LETTERS;
 use crate::harness::signals::signal;
 use crate::harness::slow_link::SlowLink;
 use crate::takeover::{SETTLED, SHORT, usual};
@@ -52,6 +54,42 @@ async fn a_row_that_is_too_large_is_not_sent_again_with_each_insert_that_succeed
     stack.clickhouse.execute(drop).await;
     stack.settled().await;
     assert_eq!(stack.clickhouse.counts().await, (301, 301));
+}
+
+/// A batch that a proxy takes for too large goes in halves; a row that it never takes waits, and
+/// lands once it may be larger.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_a_proxy_does_not_pass_on_goes_in_halves() {
+    let stack = Stack::start().await;
+    stack.nats.create_stream().await;
+    let proxy = LyingProxy::before(stack.clickhouse.port()).await;
+    proxy.tell(Lie::TooLarge(100_000));
+    let url = proxy.url();
+    let nats = stack.nats.jetstream().await;
+    for number in 0..16 {
+        let mut one = signal(number);
+        let bytes = if number == 9 { 200_000 } else { 40_000 };
+        one["payload"]["long"] = "x".repeat(bytes).into();
+        let sent = nats.publish("signals.risk_event", one.to_string().into());
+        sent.await.unwrap().await.unwrap();
+    }
+    let daemon = stack.daemon(&usual(&[("CLICKHOUSE_URL", &url)])).await;
+    crate::harness::eventually("what the proxy takes lands", async || {
+        (stack.clickhouse.counts().await == (15, 15)).then_some(())
+    })
+    .await;
+    let line = daemon
+        .logged("Insert failed; the same batch is sent again")
+        .await;
+    let error = line["error"].as_str().unwrap();
+    assert!(
+        error.contains("answered 413") && error.contains(&url),
+        "{error}"
+    );
+    proxy.tell(Lie::None);
+    stack.settled().await;
+    assert_eq!(stack.clickhouse.counts().await, (16, 16));
+    assert_eq!(stack.nats.messages_left(DEAD_LETTERS).await, 0);
 }
 
 /// A block that comes to ClickHouse after its fence is refused, settled, and lands once.

@@ -119,7 +119,7 @@ async fn run(case: &Case) {
         }
         assert!(Instant::now() < end, "{:?} has not landed", case.points);
         if case.has_refused {
-            // A refused row is blamed once ClickHouse has taken another one since.
+            // A refused row is tried again, and blamed, once ClickHouse has taken another one.
             stack
                 .produce(&["--count=1", &format!("--seed={rows}")])
                 .await;
@@ -194,6 +194,46 @@ async fn a_daemon_that_is_killed_anywhere_leaves_claims_that_another_settles() {
         },
     ])
     .await;
+}
+
+/// A daemon with default settings is killed with what it had pulled and not claimed, which JetStream
+/// delivers again after the ack wait: to the next start, or to another daemon.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_daemon_had_not_claimed_lands_with_default_settings() {
+    for is_alone in [true, false] {
+        let stack = Stack::start().await;
+        stack.nats.create_stream().await;
+        let arguments = ["run", "--fault-point", "decoding:3"];
+        let mut dying = Daemon::spawn(&arguments, &stack.environment(&[]), &stack.work_dir());
+        dying.logged("Starting signals consumer").await;
+        let survivor = match is_alone {
+            true => None,
+            false => {
+                let survivor = stack.daemon(&[]).await;
+                survivor.signal("STOP");
+                Some(survivor)
+            }
+        };
+        publish(&stack, false).await;
+        dying.ended().await;
+        let killed_at = Instant::now();
+        let survivor = match survivor {
+            Some(survivor) => survivor,
+            None => stack.daemon_not_waited_for(&[]),
+        };
+        survivor.signal("CONT");
+        eventually("everything lands", async || {
+            (stack.clickhouse.counts().await.1 == 20).then_some(())
+        })
+        .await;
+        let took = killed_at.elapsed();
+        eprintln!("alone: {is_alone}; landed {took:?} after the kill");
+        stack.settled().await;
+        assert_eq!(stack.clickhouse.counts().await, (20, 20));
+        let ack_wait = stack.nats.consumer().await.unwrap().config.ack_wait;
+        // The longest wait of a message that nobody has claimed.
+        assert_eq!(ack_wait, Duration::from_secs(5));
+    }
 }
 
 /// A message that is removed from the stream after its letter was stored is no loss, before the

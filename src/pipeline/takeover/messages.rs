@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_nats::jetstream::Context;
 use claims::{Claim, Entry, Fate};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use time::OffsetDateTime;
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -26,12 +27,16 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// [`super::AT_ONCE`] claims may come on top of `consumer.max_in_flight_bytes`.
 const ROOM_WAIT: Duration = Duration::from_secs(10);
 
+/// Seconds from a claim to its fence, at most an hour, with as much for the clocks' difference. No
+/// letter of the claim is older.
+const CLAIMED_BEFORE: i64 = 2 * 3600;
+
 /// The messages of a claim, as far as they are there.
 pub(super) struct Messages {
     pub found: BTreeMap<u64, StoredMessage>,
     /// Neither in the stream nor stored as dead letters.
     pub gone: BTreeSet<u64>,
-    /// Gone from the stream, and stored as dead letters.
+    /// Stored as dead letters, and not among those found.
     pub stored: BTreeSet<u64>,
     /// The share of the memory bound that they take.
     pub room: Arc<Vec<Room>>,
@@ -55,6 +60,9 @@ impl Takeover {
         entries: Vec<Entry>,
     ) -> Result<Messages, Unread> {
         let _reading = self.reading.lock().await;
+        let letters = entries.iter().filter(|entry| entry.fate != Fate::Row);
+        let letters = letters.map(|entry| (entry.stream_seq, entry.published_ns));
+        let stored = self.stored(claim, letters.collect()).await?;
         let stream = &self.settings.stream.name;
         let read = |entry| read(self.context.clone(), stream.clone(), entry);
         let mut reads = stream::iter(entries.into_iter().map(read)).buffered(READS);
@@ -64,41 +72,46 @@ impl Takeover {
             bytes: 0,
             left: self.settings.consumer.max_in_flight_bytes,
         };
-        let (mut found, mut gone) = (BTreeMap::new(), Vec::new());
+        let (mut found, mut gone) = (BTreeMap::new(), BTreeSet::new());
         while let Some((entry, message)) = reads.try_next().await? {
             match message {
+                _ if stored.contains(&entry.stream_seq) => {}
                 Some(message) => {
                     reserving.read(&message).await;
                     found.insert(entry.stream_seq, message);
                 }
-                None => gone.push(entry),
+                None => {
+                    gone.insert(entry.stream_seq);
+                }
             }
         }
         reserving.reserve().await;
-        let stored = self.stored(claim, &gone).await?;
-        let gone = gone.iter().map(|entry| entry.stream_seq);
         Ok(Messages {
             found,
-            gone: gone.filter(|seq| !stored.contains(seq)).collect(),
+            gone,
             stored,
             room: Arc::new(reserving.rooms),
         })
     }
 
-    /// Those of some messages, gone from the stream, whose dead letters are stored. Only a claim
-    /// makes a message a dead letter, so no other message has one.
-    async fn stored(&self, claim: &Claim, gone: &[Entry]) -> Result<BTreeSet<u64>, LettersError> {
-        let letters = gone.iter().filter(|entry| entry.fate != Fate::Row);
-        let wanted: BTreeMap<u64, i64> = letters
-            .map(|entry| (entry.stream_seq, entry.published_ns))
-            .collect();
+    /// Those of some messages, with their times, whose dead letters are stored. Only a claim makes a
+    /// message a dead letter, so no other message has one. They are found by their headers: the
+    /// message may be gone from the stream, and with other settings (the prefix of letters) or
+    /// another `max_payload` this process would store the letter on another subject.
+    async fn stored(
+        &self,
+        claim: &Claim,
+        wanted: BTreeMap<u64, i64>,
+    ) -> Result<BTreeSet<u64>, LettersError> {
         if wanted.is_empty() {
             return Ok(BTreeSet::new());
         }
+        let since = claim.block.fence.saturating_sub(CLAIMED_BEFORE);
+        let since = OffsetDateTime::from_unix_timestamp(since).ok();
         let created = claim.block.stream_created_ns;
         let stream = &self.settings.stream.name;
         match Letters::open(&self.context, &self.settings).await {
-            Ok(letters) => letters.stored(stream, created, &wanted).await,
+            Ok(letters) => letters.stored(stream, created, &wanted, since).await,
             Err(LettersError::NoStream(_)) => Ok(BTreeSet::new()),
             Err(error) => Err(error),
         }

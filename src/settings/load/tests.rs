@@ -198,11 +198,7 @@ fn each_fault_names_its_key_its_source_and_what_is_allowed() {
 fn settings_that_contradict_are_told_with_both_keys_values_and_sources() {
     for (variables, message) in [
         (
-            &[("RISKSIGNAL__BATCH__MAX_WAIT", "20s")][..],
-            "batch.max_wait is \"20s\" (environment variable RISKSIGNAL__BATCH__MAX_WAIT) but consumer.ack_wait is \"30s\" (default): a batch must not wait longer than half of the ack wait",
-        ),
-        (
-            &[("RISKSIGNAL__BATCH__MAX_ROWS", "60000")],
+            &[("RISKSIGNAL__BATCH__MAX_ROWS", "60000")][..],
             "batch.max_rows is \"60000\" (environment variable RISKSIGNAL__BATCH__MAX_ROWS) but consumer.max_in_flight_messages is \"50000\" (default): a full batch must fit into the messages held at once",
         ),
         (
@@ -223,10 +219,6 @@ fn settings_that_contradict_are_told_with_both_keys_values_and_sources() {
         (
             &[("RISKSIGNAL__CONSUMER__FETCH_BYTES", "40MiB")],
             "consumer.fetch_bytes is \"40MiB\" (environment variable RISKSIGNAL__CONSUMER__FETCH_BYTES) but consumer.max_in_flight_bytes is \"64MiB\" (default): all pulls (consumer.pulls) together must fit into the bytes held at once",
-        ),
-        (
-            &[("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "25s")],
-            "clickhouse.end_timeout is \"25s\" (environment variable RISKSIGNAL__CLICKHOUSE__END_TIMEOUT) but consumer.ack_wait is \"30s\" (default): an insert (clickhouse.send_timeout and clickhouse.end_timeout) must end before the ack wait does",
         ),
         (
             &[("RISKSIGNAL__CLICKHOUSE__RETRY_MIN", "20s")],
