@@ -17,9 +17,10 @@ use crate::harness::{Daemon, Stack, eventually};
 
 const DASHBOARDS: [&str; 2] = ["pipeline.json", "storage.json"];
 /// Every alert, as the run below has them fire.
-const ALERTS: [&str; 10] = [
+const ALERTS: [&str; 11] = [
     "JetStreamStorageFilling",
     "RiskSignalCacheStale",
+    "RiskSignalClaimsLogIntruder",
     "RiskSignalClaimsWindowFilling",
     "RiskSignalDeadLettersRising",
     "RiskSignalDown",
@@ -225,6 +226,7 @@ async fn every_panel_shows_something_and_every_alert_fires_and_resolves() {
     assert_no_panel_is_empty(&prometheus).await;
     for quiet in [
         "RiskSignalCacheStale",
+        "RiskSignalClaimsLogIntruder",
         "RiskSignalClaimsWindowFilling",
         "RiskSignalDown",
         "RiskSignalMessagesLost",
