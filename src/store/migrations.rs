@@ -22,7 +22,7 @@ const USUAL_TABLE: &str = "raw_signals";
 const END_OF_STATEMENT: &str = ";\n";
 
 /// Name and text of each file, in the order of their numbers. The number is the first word.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 6] = [
     (
         "0001_create_the_table_of_signals",
         include_str!("migrations/0001_create_the_table_of_signals.sql"),
@@ -42,6 +42,10 @@ const FILES: [(&str, &str); 5] = [
     (
         "0005_store_claims",
         include_str!("migrations/0005_store_claims.sql"),
+    ),
+    (
+        "0006_name_the_claims_logs",
+        include_str!("migrations/0006_name_the_claims_logs.sql"),
     ),
 ];
 
@@ -265,6 +269,7 @@ mod tests {
         "2faab443b2d1109a0fcbcab0f55b25a61ba0dd298a7abf2e5bc266ce94d66532",
         "46204927694976c66624be6bb5cc836e288b183bcddca65c1ba14a74cdd93efa",
         "638fe67ae938512b163cfa1198958a35e3ee53ddf3ee8cb025bae3092ac33056",
+        "4e11d2f6cef684502d0e828bc8d0eb4cd72002173a23659a00612dab61fbce7e",
     ];
 
     #[test]
@@ -306,7 +311,7 @@ mod tests {
                 .into_iter()
                 .flat_map(|migration| migration.statements)
                 .collect();
-            assert_eq!(statements.len(), 9);
+            assert_eq!(statements.len(), 10);
             for statement in &statements {
                 assert!(
                     statement.starts_with("CREATE ") || statement.starts_with("ALTER "),

@@ -43,7 +43,7 @@ async fn check_tells_what_is_missing_and_then_that_all_is_well() {
     let takes = format!("{advisories} takes $JS.EVENT.ADVISORY");
     assert_line(&lines, "stream", "ok", &takes);
     assert_line(&lines, "consumer", "ok", "signals-to-clickhouse, 0 pending");
-    let keeps = "keeps 100000 deduplication tokens, at version 5";
+    let keeps = "keeps 100000 deduplication tokens, at version 6";
     assert_line(&lines, "schema", "ok", keeps);
     assert_line(
         &lines,

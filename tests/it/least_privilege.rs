@@ -86,7 +86,7 @@ async fn clickhouse_takes_signals_from_a_user_who_may_only_insert_and_look_up() 
     let check = stack.risksignal_with(&["check"], &user).await;
     assert!(check.status.success(), "{check:?}");
     let told = String::from_utf8(check.stdout).unwrap();
-    assert!(told.contains("at version 5"), "{told}");
+    assert!(told.contains("at version 6"), "{told}");
     assert!(daemon.stop().await.success());
 
     let client = stack

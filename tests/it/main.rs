@@ -68,3 +68,4 @@ mod traces_export;
 mod upgrade;
 mod view_targets;
 mod views;
+mod window;

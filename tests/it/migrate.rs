@@ -31,7 +31,7 @@ async fn migrate_is_versioned_and_safe_to_run_again_and_at_once() {
     let versions = "SELECT DISTINCT version FROM schema_migrations ORDER BY version";
     assert_eq!(
         stack.clickhouse.rows::<u32>(versions).await,
-        [1, 2, 3, 4, 5]
+        [1, 2, 3, 4, 5, 6]
     );
     let again = stack.risksignal(&["migrate"]).await;
     assert_eq!(
@@ -218,7 +218,7 @@ async fn no_statement_of_the_claims_migration_lets_an_older_daemon_insert() {
     let check = stack.risksignal(&["check"]).await;
     let told = text(&check.stdout);
     assert!(
-        told.contains("keeps 100000 deduplication tokens, at version 5"),
+        told.contains("keeps 100000 deduplication tokens, at version 6"),
         "{told}"
     );
     assert_eq!(pending(&stack).await, [""; 0]);

@@ -8,10 +8,11 @@ use crate::harness::{Daemon, Stack, eventually};
 
 const REFUSED: &str = "ClickHouse is not as it should be; no signal is pulled until it is";
 /// What the daemon's user may do by infra/clickhouse/grants.sql.
-const LEAST: [&str; 3] = [
+const LEAST: [&str; 4] = [
     "GRANT INSERT ON risksignal.raw_signals",
     "GRANT SELECT(stream_created_at, stream_seq, published_at, published_sub_ms, claim) ON risksignal.raw_signals",
     "GRANT SELECT ON risksignal.schema_migrations",
+    "GRANT SELECT, INSERT ON risksignal.raw_signals_claims_logs",
 ];
 
 /// Deletes the consumer and the claims log, so that every message is looked up before it is claimed.
