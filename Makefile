@@ -84,7 +84,7 @@ fuzz: ## fuzz the decoder and the row encoder, SECONDS=60 for each
 			-max_total_time=$(SECONDS) -max_len=65536 -timeout=10 -print_final_stats=1 || exit 1; \
 	done
 
-# A test of every day explores 60,000 states of each world; this one as many as fit into a night.
+# A test of every day explores 60,000 states of each world (35 s of CPU in all); this one as many as fit into a night.
 STATES ?= 10000000
 model: ## explore the rules of the claims log: STATES=10000000 of each world, ONLY="two processes"
 	cargo test --release --locked --package risksignal-claims --test model -- --states $(STATES) \

@@ -2,7 +2,7 @@
 -- wait until `nats consumer info SIGNALS signals-to-clickhouse` has no outstanding acks. Then run this, and
 -- remove the claims log (`nats stream rm SIGNALS_CLAIMS_risksignal_raw_signals`), and start the old release.
 -- The first statement refuses inserts of the newer release from then on (code 16, which names fence).
--- Rows and the further columns stay. A later upgrade runs migration 5 again. Until then the old release
+-- Rows and the further columns stay. A later upgrade runs migrations 5 and 6 again. Until then the old release
 -- looks rows up without the projection by_sequence, which reads more.
 -- tests/it/upgrade.rs runs this file. Put your own names in the place of risksignal.raw_signals.
 ALTER TABLE risksignal.raw_signals
@@ -10,5 +10,5 @@ ALTER TABLE risksignal.raw_signals
     MODIFY COLUMN ingested_at DateTime64(3, 'UTC') DEFAULT if(throwIf(nowInBlock() >= insert_before, 'risksignal: the deadline of this insert is over') = 0, now64(3), now64(3)) COMMENT 'when ClickHouse took it',
     MODIFY COLUMN IF EXISTS fence DateTime('UTC') ALIAS toDateTime(0, 'UTC');
 ALTER TABLE risksignal.raw_signals DROP COLUMN IF EXISTS fence;
-DELETE FROM risksignal.schema_migrations WHERE table_name = 'raw_signals' AND version = 5;
-DELETE FROM risksignal.claims_logs WHERE table_name = 'raw_signals';
+DELETE FROM risksignal.schema_migrations WHERE table_name = 'raw_signals' AND version IN (5, 6);
+DROP TABLE IF EXISTS risksignal.raw_signals_claims_logs;

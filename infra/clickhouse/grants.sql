@@ -20,5 +20,5 @@ GRANT SELECT(stream_created_at, stream_seq, published_at, published_sub_ms, clai
 --     GRANT SHOW TABLES ON risksignal.* TO risksignal;
 -- Tell the schema's version.
 GRANT SELECT ON risksignal.schema_migrations TO risksignal;
--- Record the claims log, and the longest fence, for the time when the log is lost.
-GRANT SELECT, INSERT ON risksignal.claims_logs TO risksignal;
+-- Record the claims log and its longest fence, and see which others share the table's window of tokens.
+GRANT SELECT, INSERT ON risksignal.raw_signals_claims_logs TO risksignal;

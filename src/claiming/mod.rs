@@ -5,9 +5,12 @@ mod begin;
 mod reopen;
 mod rewind;
 mod servers;
+mod share;
 
 pub use reopen::reopen;
 pub use servers::Servers;
+
+use share::Share;
 
 use std::time::Duration;
 
@@ -103,9 +106,12 @@ pub async fn start(
     let servers = Servers::new(context, store, settings);
     loop {
         begin::begin(&servers).await?;
-        servers.record_log().await?;
         let window = usize::try_from(store.window().await?).unwrap_or(usize::MAX);
+        let share = Share::of(&servers).await?;
+        let logs = share.join().await?;
         let mut claiming = Claiming::follow(&servers, window);
+        let process = claiming.process.clone();
+        process.with(|instance| instance.share_window(logs));
         tokio::select! {
             () = claiming.process.ready() => {}
             error = ended(&mut claiming.following) => {
@@ -115,6 +121,7 @@ pub async fn start(
                 continue;
             }
         }
+        tokio::spawn(share.keep(process, logs, claiming.reading.clone()));
         return Ok(claiming);
     }
 }

@@ -59,12 +59,6 @@ impl Servers {
         )
     }
 
-    /// Records the log in ClickHouse's ledger, before this process claims by it.
-    pub(super) async fn record_log(&self) -> Result<(), ClaimingError> {
-        let fence = self.settings.clickhouse.fence;
-        Ok(self.store.record_log(self.log().name(), fence).await?)
-    }
-
     /// What bounds the fences of claims that nobody remembers, whichever process published them.
     pub(super) async fn fences(&self) -> Result<Fences, ClaimingError> {
         let clickhouse = &self.settings.clickhouse;

@@ -1,5 +1,7 @@
 //! `risksignal check`: is everything as the daemon needs it? Changes nothing.
 
+mod window;
+
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -15,6 +17,8 @@ use crate::jetstream::{self, advisories, consumer};
 use crate::settings::{AckPolicy, Settings, redacted_url};
 use crate::store::schema::SchemaError;
 use crate::store::{ProfileError, Store, migrations};
+
+use window::shares;
 
 /// What is checked; a failure adds its number to the exit status.
 #[derive(Debug, Clone, Copy)]
@@ -305,10 +309,15 @@ async fn clickhouse(settings: &Settings, report: &mut Report) {
             _ => report.ok(Part::ClickHouse, format!("{url}, ClickHouse {version}")),
         },
     }
-    schema(&store, verified, report).await;
+    schema(&store, verified, settings.tokens_needed(), report).await;
 }
 
-async fn schema(store: &Store, verified: Result<(), SchemaError>, report: &mut Report) {
+async fn schema(
+    store: &Store,
+    verified: Result<(), SchemaError>,
+    tokens_needed: u64,
+    report: &mut Report,
+) {
     match verified {
         Ok(()) => {}
         Err(SchemaError::Profile(_)) => {
@@ -342,6 +351,16 @@ async fn schema(store: &Store, verified: Result<(), SchemaError>, report: &mut R
             store.table()
         ),
     );
+    match store
+        .logs()
+        .await
+        .map(|logs| shares(tokens, tokens_needed, &logs))
+    {
+        Ok(None) => {}
+        Ok(Some(Ok(told))) => report.ok(Part::Schema, told),
+        Ok(Some(Err(told))) => report.warn("window", told),
+        Err(error) => report.wrong(Part::Schema, error),
+    }
     match store.repeating_views().await {
         Ok(views) => views.iter().for_each(|view| report.warn("views", view)),
         Err(error) => report.warn("views", error),

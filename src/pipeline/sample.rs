@@ -70,13 +70,15 @@ impl Sample {
     /// Open claims, and the tokens of those whose fences are not over.
     fn claims(&self) {
         let metrics = &self.ends.ops.metrics;
-        let (open, tokens) = self.ends.process.with(|instance| {
+        let (open, tokens, limit) = self.ends.process.with(|instance| {
             let log = instance.log();
-            (log.claims().count(), log.tokens())
+            (log.claims().count(), log.tokens(), instance.tokens_limit())
         });
+        let foreign = self.ends.process.foreign();
+        let new = foreign.saturating_sub(metrics.claims_foreign_total.get());
+        metrics.claims_foreign_total.inc_by(new);
         metrics.claims_open.set(signed(open));
         metrics.claims_tokens.set(signed(tokens));
-        let limit = self.ends.store.tokens_kept() / 2;
         metrics.claims_tokens_limit.set(signed(limit));
     }
 

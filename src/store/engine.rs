@@ -67,11 +67,6 @@ impl Store {
         Ok(window)
     }
 
-    /// The tokens that the caller of [`Self::window`] counts on.
-    pub fn tokens_kept(&self) -> u64 {
-        self.window_min.load(Ordering::Relaxed)
-    }
-
     /// The statement that has the table keep the tokens that are needed; `None` where it does.
     pub(super) async fn window_statement(&self) -> Result<Option<String>, StoreError> {
         let needed = self.window_min.load(Ordering::Relaxed);

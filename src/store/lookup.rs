@@ -124,6 +124,6 @@ const PUBLISHED_NS: &str =
 /// Messages asked for at a time: the list stays below ClickHouse's `max_query_size` of 256 KiB.
 const MESSAGES_PER_QUERY: usize = 2_000;
 
-fn created_at(ns: i64) -> String {
+pub(super) fn created_at(ns: i64) -> String {
     format!("fromUnixTimestamp64Nano(toInt64({ns}), 'UTC')")
 }

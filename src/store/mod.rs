@@ -23,6 +23,7 @@ mod signals;
 mod wallets;
 
 pub use block::{Block, Rows};
+pub use claims_logs::LedgerEntry;
 pub use connect::Store;
 pub use dependents::RepeatingView;
 pub use failure::StoreError;

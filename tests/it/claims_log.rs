@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::stream;
 use tokio::time::sleep;
 
 use crate::harness::nats::{CLAIMS, DEAD_LETTERS, STREAM};
+use crate::harness::ops::{ANY_PORT, Ops};
 use crate::harness::signals::signal;
 use crate::harness::slow_link::SlowLink;
 use crate::harness::{Stack, eventually};
@@ -97,19 +99,90 @@ async fn a_daemon_that_begins_a_purged_log_beside_another_one_repeats_nothing() 
     assert_eq!((rows, distinct), (11, 11));
 }
 
+/// Publishes to the claims log, as only daemons may.
+async fn intrude(stack: &Stack, headers: HeaderMap, body: &'static [u8]) -> u64 {
+    let jetstream = stack.nats.jetstream().await;
+    let sent = jetstream.publish_with_headers(CLAIMS, headers, body.into());
+    sent.await.unwrap().await.unwrap().sequence
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_with_garbage_goes_on_once_it_is_purged() {
+async fn garbage_in_the_log_is_skipped_by_every_reader() {
+    let stack = Stack::start().await;
+    let first = stack.daemon(&with(&[ANY_PORT])).await;
+    let ops = Ops::of(&first).await;
+    let mut second = stack.daemon(&with(&[])).await;
+    stack.produce(&["--count=50", "--seed=7"]).await;
+    stack.settled().await;
+    let before = stack.nats.messages_left(CLAIMS).await;
+    let mut last = 0;
+    // An empty one, one that begins as the records of another form, and half a mark.
+    let bodies = [b"garbage".as_slice(), b"", b"\x01\x02\x03", b"RSCL"];
+    for (body, seed) in bodies
+        .into_iter()
+        .zip(["--seed=1", "--seed=2", "--seed=3", "--seed=4"])
+    {
+        last = intrude(&stack, HeaderMap::new(), body).await;
+        stack.produce(&["--count=50", seed]).await;
+    }
+    stack.settled().await;
+    assert!(stack.nats.messages_left(CLAIMS).await > before + 4);
+    const SKIPPED: &str = "A message in the claims log is no record, and is skipped: something else publishes to the log; allow the daemon's user alone to";
+    for daemon in [&first, &second] {
+        let lines = daemon.lines().into_iter();
+        let seqs = lines.filter(|line| line["message"] == SKIPPED);
+        let seqs: Vec<u64> = seqs.map(|line| line["seq"].as_u64().unwrap()).collect();
+        // The first, the second and the fourth.
+        assert_eq!((seqs.len(), seqs.last()), (3, Some(&last)), "{seqs:?}");
+    }
+    eventually("the metric says so", async || {
+        (ops.metric("risksignal_claims_foreign_total").await? == 4.0).then_some(())
+    })
+    .await;
+    // One that reads the log from its beginning.
+    assert!(second.stop().await.success());
+    let third = stack.daemon(&with(&[])).await;
+    third.logged(SKIPPED).await;
+    stack.produce(&["--count=50", "--seed=9"]).await;
+    stack.settled().await;
+    assert_eq!(stack.clickhouse.counts().await, (300, 300));
+    assert!(!first.output().contains("cannot be read"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_that_purges_the_log_is_a_lost_log() {
+    let stack = Stack::start().await;
+    let mut first = stack.daemon(&with(&[])).await;
+    stack.produce(&["--count=50", "--seed=7"]).await;
+    stack.settled().await;
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-Rollup", "all");
+    intrude(&stack, headers, b"garbage").await;
+    assert_eq!(stack.nats.messages_left(CLAIMS).await, 1);
+    stack.produce(&["--count=50", "--seed=8"]).await;
+    stack.settled().await;
+    let _second = stack.daemon_not_waited_for(&with(&[]));
+    assert_eq!(first.ended().await.code(), Some(75));
+    let _third = stack.daemon(&with(&[])).await;
+    stack.produce(&["--count=50", "--seed=9"]).await;
+    stack.settled().await;
+    assert_eq!(stack.clickhouse.counts().await, (150, 150));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_with_a_record_of_a_later_version_goes_on_once_it_is_purged() {
     let stack = Stack::start().await;
     let mut first = stack.daemon(&with(&[])).await;
     stack.produce(&["--count=5", "--seed=7"]).await;
     stack.settled().await;
     let jetstream = stack.nats.jetstream().await;
-    let garbage = jetstream.publish(CLAIMS, "garbage".into()).await;
-    garbage.unwrap().await.unwrap();
+    intrude(&stack, HeaderMap::new(), b"RSCL\xc8later").await;
     stack.produce(&["--count=5", "--seed=8"]).await;
-    first
+    let line = first
         .logged("The claims log cannot be read; trying again")
         .await;
+    let error = line["error"].as_str().unwrap();
+    assert!(error.contains("has version 200"), "{error}");
     let log = jetstream.get_stream(CLAIMS).await.unwrap();
     log.purge().await.unwrap();
     assert_eq!(first.ended().await.code(), Some(75));

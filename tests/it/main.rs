@@ -70,3 +70,4 @@ mod traces_export;
 mod upgrade;
 mod view_targets;
 mod views;
+mod window;

@@ -21,6 +21,7 @@ const DASHBOARDS: [&str; 2] = ["pipeline.json", "storage.json"];
 const ALERTS: [&str; 11] = [
     "JetStreamStorageFilling",
     "RiskSignalCacheStale",
+    "RiskSignalClaimsLogIntruder",
     "RiskSignalClaimsWindowFilling",
     "RiskSignalDeadLettersRising",
     "RiskSignalDown",
@@ -237,6 +238,7 @@ async fn every_panel_shows_something_and_every_alert_fires_and_resolves() {
     assert_no_panel_is_empty(&prometheus).await;
     for quiet in [
         "RiskSignalCacheStale",
+        "RiskSignalClaimsLogIntruder",
         "RiskSignalClaimsWindowFilling",
         "RiskSignalDown",
         "RiskSignalMessagesLost",

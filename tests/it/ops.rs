@@ -8,7 +8,7 @@ use crate::harness::prometheus::Prometheus;
 use crate::harness::{Daemon, Stack, eventually};
 
 /// Every metric that the daemon has.
-const NAMES: [&str; 46] = [
+const NAMES: [&str; 47] = [
     "risksignal_signals_received_total",
     "risksignal_signals_received_bytes_total",
     "risksignal_signals_redelivered_total",
@@ -28,6 +28,7 @@ const NAMES: [&str; 46] = [
     "risksignal_claims_taken_over_total",
     "risksignal_claims_settled_total",
     "risksignal_claims_split_total",
+    "risksignal_claims_foreign_total",
     "risksignal_claims_tokens",
     "risksignal_claims_tokens_limit",
     "risksignal_messages_lost_total",

@@ -12,7 +12,7 @@ const LEAST: [&str; 4] = [
     "GRANT INSERT ON risksignal.raw_signals",
     "GRANT SELECT(stream_created_at, stream_seq, published_at, published_sub_ms, claim) ON risksignal.raw_signals",
     "GRANT SELECT ON risksignal.schema_migrations",
-    "GRANT SELECT, INSERT ON risksignal.claims_logs",
+    "GRANT SELECT, INSERT ON risksignal.raw_signals_claims_logs",
 ];
 
 /// Deletes the consumer and the claims log, so that every message is looked up before it is claimed.

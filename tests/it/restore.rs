@@ -280,7 +280,7 @@ async fn an_upgrade_waits_for_no_insert_that_the_table_refuses_for_long() {
     let nats = stack.nats.jetstream().await;
     nats.delete_stream(CLAIMS).await.unwrap();
     for sql in [
-        "TRUNCATE TABLE claims_logs",
+        "TRUNCATE TABLE raw_signals_claims_logs",
         "INSERT INTO schema_migrations SELECT 'raw_signals', 5, '', now64(3) - INTERVAL 1 HOUR",
     ] {
         stack.clickhouse.execute(sql).await;

@@ -109,7 +109,7 @@ async fn a_view_that_cannot_be_seen_is_named_with_what_is_missing() {
             "GRANT INSERT ON risksignal.raw_signals",
             "GRANT SELECT(stream_created_at, stream_seq) ON risksignal.raw_signals",
             "GRANT SELECT ON risksignal.schema_migrations",
-            "GRANT SELECT, INSERT ON risksignal.claims_logs",
+            "GRANT SELECT, INSERT ON risksignal.raw_signals_claims_logs",
         ],
         ..User::default()
     }];

@@ -63,6 +63,8 @@ struct State {
     bytes_since: usize,
     /// What an answer of the log has shown; it ends the session.
     failed: Option<LogError>,
+    /// Messages that were read and that no daemon published.
+    foreign: u64,
 }
 
 /// How far the log was read.
@@ -86,6 +88,7 @@ impl Process {
             snapshot_seq: 0,
             bytes_since: 0,
             failed: None,
+            foreign: 0,
         };
         let shared = Shared {
             log,
@@ -186,6 +189,11 @@ impl Process {
         }
     }
 
+    /// Messages of the log that were read and that no daemon published. They are skipped.
+    pub fn foreign(&self) -> u64 {
+        self.shared.state().foreign
+    }
+
     /// The number of changes so far of what the rules decide by: records that were read, checks
     /// that were passed, and connections that were lost.
     pub fn changes(&self) -> u64 {
@@ -281,8 +289,23 @@ impl Shared {
             *is_read = true;
         }
         state.bytes_since += bytes;
-        if matches!(record.body, claims::Body::Snapshot(_)) {
-            (state.snapshot_seq, state.bytes_since) = (seq, 0);
+        match record.body {
+            claims::Body::Snapshot(_) => (state.snapshot_seq, state.bytes_since) = (seq, 0),
+            claims::Body::Foreign => {
+                state.foreign += 1;
+                let (log, count) = (self.log.name(), state.foreign);
+                // However many come, few lines.
+                if count.is_power_of_two() {
+                    warn!(
+                        log,
+                        seq,
+                        bytes,
+                        count,
+                        "A message in the claims log is no record, and is skipped: something else publishes to the log; allow the daemon's user alone to"
+                    );
+                }
+            }
+            _ => {}
         }
         drop(state);
         self.change(|progress| progress.seq = progress.seq.max(seq));

@@ -25,6 +25,15 @@ pub enum Flaw {
     SplitsLate,
     /// A claim counts although it may name messages from before the stream was checked.
     ClaimsUnchecked,
+    /// A settlement makes a dead letter of a row that its process does not make, without a look at
+    /// the table.
+    UnfitUncounted,
+    /// A settlement makes a dead letter of a refused row while ClickHouse refuses every row.
+    BlamesAnyRow,
+    /// A claim stays open although the table may have lost its rows since they were answered.
+    ReopensDoneAlone,
+    /// A settlement sends a block whole again whose tries took too long.
+    KeepsSlowWhole,
 }
 
 /// The rule that is broken, if any.

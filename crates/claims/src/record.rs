@@ -1,6 +1,6 @@
 //! Records of the claims log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -88,8 +88,9 @@ pub enum Body {
     /// A barrier: claims, absences and rewindings whose publisher had not read it are void, as
     /// they may be on their way since before that.
     Connected,
-    /// Counts done sequences as in doubt: the table was restored, and may lack their rows. No try of
-    /// any claim that was made before can land any more.
+    /// Counts done sequences as in doubt, and those of open claims from before: the table was
+    /// restored, and may lack their rows. No try of a claim from before can land any more, and what
+    /// was answered or counted of it says nothing of the restored table.
     Reopened {
         /// Creation of the stream: nanoseconds since the epoch.
         stream_created_ns: i64,
@@ -97,12 +98,17 @@ pub enum Body {
         first: u64,
         /// The last sequence.
         last: u64,
+        /// The last fence of a claim from before, in ClickHouse's seconds.
+        over: i64,
     },
     /// Announces that the log lost records. Nothing behind it counts until a snapshot rebuilds
     /// the log.
     Lost,
     /// Stands for all records before it.
     Snapshot(Box<Snapshot>),
+    /// Nothing that a daemon published: see [`Record::foreign`].
+    #[serde(skip)]
+    Foreign,
 }
 
 /// The block of a claim.
@@ -172,14 +178,36 @@ pub struct Snapshot {
     pub(crate) generation: Option<Nonce>,
     /// The place of the last record behind which claims must have been made.
     pub(crate) barrier: u64,
-    /// Floor, done and claimed sequences of each stream, by its creation.
+    /// Floor and done sequences of each stream, by its creation. Those in open claims are in `claims`.
     pub(crate) streams: BTreeMap<i64, Stream>,
     /// Claims that are open.
     pub(crate) claims: BTreeMap<Nonce, Claim>,
-    /// Fences of the tokens that must not leave the window yet.
-    pub(crate) tokens: BTreeMap<Nonce, i64>,
+    /// The number of tokens that must not leave the window yet, by their fences.
+    pub(crate) tokens: BTreeMap<i64, u32>,
     /// Tokens with a fence up to here are left out.
     pub(crate) forgotten: i64,
+    /// What stands for the newest records up to `covers`, so that a reader that was away finds out
+    /// whether the last record that it read is one of them.
+    pub(crate) recent: VecDeque<u32>,
+}
+
+impl Record {
+    /// A message of the log that no daemon published. It owns nothing and is of no generation, so
+    /// that it is void; it takes its place in the log all the same. Its identity depends on its
+    /// bytes alone (FNV-1a), so that every reader has the same record at that place.
+    pub fn foreign(bytes: &[u8]) -> Self {
+        const BASIS: u128 = 0x6c62272e07bb014262b821756295c58d;
+        const PRIME: u128 = 0x0000000001000000000000000000013b;
+        let step = |hash: u128, byte: &u8| (hash ^ u128::from(*byte)).wrapping_mul(PRIME);
+        Self {
+            id: Nonce(bytes.iter().fold(BASIS, step)),
+            publisher: Publisher(0),
+            generation: Nonce(0),
+            tip: Place::START,
+            done: Vec::new(),
+            body: Body::Foreign,
+        }
+    }
 }
 
 impl Block {
@@ -244,6 +272,7 @@ impl Snapshot {
             claims: BTreeMap::new(),
             tokens: BTreeMap::new(),
             forgotten: i64::MIN,
+            recent: VecDeque::new(),
         }
     }
 }

@@ -1,18 +1,19 @@
-//! Records as bytes: a version, then the record in postcard's compact form.
+//! Records as bytes: a mark, a version, then the record in postcard's compact form.
 
 use crate::record::Record;
+
+/// The first bytes of every record, in this form and all later ones. A message of the log without
+/// them was never a record: see [`Record::foreign`].
+const MARK: [u8; 4] = *b"RSCL";
 
 /// The version that this binary writes, and the newest that it reads. A new form is written
 /// only when every reader knows it: see `docs`.
 const VERSION: u8 = 1;
 
-/// The highest version that there will ever be. What begins with another byte is no record.
-const VERSION_MAX: u8 = 31;
-
 /// Entries of a record: 20 bytes each at most, so that a record stays below 2 MB.
 pub const MAX_ENTRIES: usize = 100_000;
 
-/// Bytes that are no record that this binary reads.
+/// A record that this binary cannot read.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
     /// A newer daemon wrote it.
@@ -23,22 +24,15 @@ pub enum WireError {
         /// The record's version.
         version: u8,
     },
-    /// It begins with no version.
+    /// It has the mark of a record, and is none.
     #[error(
-        "not a record of a claims log: it begins with byte {first}, which is no version; something else publishes to the log: allow the daemon's user alone to"
+        "the record is damaged ({0}), and may have named claims; stop every daemon, purge the claims log, and start them: they rebuild it"
     )]
-    Foreign {
-        /// The first byte.
-        first: u8,
-    },
-    /// It was not written by a daemon.
-    #[error("not a record of a claims log: {0}; did something else publish to the log?")]
     Malformed(#[from] postcard::Error),
-    /// There are no bytes.
-    #[error("an empty message in the claims log; did something else publish to the log?")]
-    Empty,
     /// Bytes follow the record.
-    #[error("{0} bytes behind a record of the claims log")]
+    #[error(
+        "the record is damaged ({0} bytes follow it), and may have named claims; stop every daemon, purge the claims log, and start them: they rebuild it"
+    )]
     Trailing(usize),
 }
 
@@ -47,16 +41,20 @@ pub enum WireError {
 /// # Errors
 /// When there is no memory for it.
 pub fn encode(record: &Record) -> Result<Vec<u8>, WireError> {
-    Ok(postcard::to_extend(record, vec![VERSION])?)
+    let mut bytes = MARK.to_vec();
+    bytes.push(VERSION);
+    Ok(postcard::to_extend(record, bytes)?)
 }
 
-/// Decodes a record.
+/// Decodes a message of the log. One that no daemon published is a [`Record::foreign`]; that depends
+/// on its bytes alone, so that every reader agrees.
 ///
 /// # Errors
-/// When the bytes are not one that this binary reads.
+/// When a daemon published it, and this binary cannot read it.
 pub fn decode(bytes: &[u8]) -> Result<Record, WireError> {
-    match bytes.split_first() {
-        None => Err(WireError::Empty),
+    let marked = bytes.strip_prefix(&MARK);
+    match marked.and_then(|marked| marked.split_first()) {
+        None => Ok(Record::foreign(bytes)),
         Some((&VERSION, rest)) => {
             let (record, rest) = postcard::take_from_bytes(rest)?;
             if rest.is_empty() {
@@ -65,7 +63,6 @@ pub fn decode(bytes: &[u8]) -> Result<Record, WireError> {
                 Err(WireError::Trailing(rest.len()))
             }
         }
-        Some((&version, _)) if version <= VERSION_MAX => Err(WireError::Version { version }),
-        Some((&first, _)) => Err(WireError::Foreign { first }),
+        Some((&version, _)) => Err(WireError::Version { version }),
     }
 }

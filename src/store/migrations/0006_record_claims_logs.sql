@@ -1,9 +1,10 @@
-CREATE TABLE IF NOT EXISTS {database}.claims_logs
+CREATE TABLE IF NOT EXISTS {database}.{table}_claims_logs
 (
-    table_name String COMMENT 'the table that the claims are on',
-    log String COMMENT 'the stream of the claims log',
-    fence UInt32 COMMENT 'seconds from a claim to its fence, at most',
-    recorded_at DateTime64(3, 'UTC') COMMENT 'when a daemon with these settings began to claim'
+    log        String COMMENT 'the stream of the claims log',
+    created_at DateTime64(9, 'UTC') COMMENT 'when that stream was created',
+    fence      UInt32 COMMENT 'seconds from a claim to its fence, at most',
+    until      DateTime('UTC') COMMENT 'its claims may land until then, unless a daemon renews it'
 )
-ENGINE = ReplacingMergeTree(recorded_at)
-ORDER BY (table_name, log, fence)
+ENGINE = ReplacingMergeTree(until)
+ORDER BY (log, created_at, fence)
+COMMENT 'the claims logs with claims on {table}: they share its window of deduplication tokens';

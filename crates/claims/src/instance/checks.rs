@@ -96,13 +96,14 @@ impl Instance {
         self.went_back.insert(stream_created_ns, rewound);
     }
 
-    /// Counts done messages as in doubt, since the table may have lost their rows: they are looked
-    /// up, and claimed where they are stored nowhere. `over` was judged after the table was
-    /// restored. `None` before the log was checked.
+    /// Counts done messages as in doubt, since the table may have lost their rows, and those of
+    /// claims that are still open although their fences are over: they are looked up, and claimed
+    /// where they are stored nowhere. `over` was judged by the last fence of all claims from before
+    /// the table was restored, in `range` or not. `None` before the log was checked.
     pub fn reopen(
         &mut self,
         id: Nonce,
-        _over: AllFencesOver,
+        over: AllFencesOver,
         stream_created_ns: i64,
         range: RangeInclusive<u64>,
     ) -> Option<Record> {
@@ -111,6 +112,7 @@ impl Instance {
             stream_created_ns,
             first,
             last,
+            over: over.last(),
         };
         self.is_joined.then(|| self.record(id, body, None))
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::parts::{Division, divide};
 use super::work::Work;
 use super::{Found, Instance, Step};
+use crate::flaw::Flaw;
 use crate::id::Nonce;
 use crate::record::{Body, Cause, Entry, Fate, Part, Record};
 
@@ -13,13 +14,17 @@ use crate::record::{Body, Cause, Entry, Fate, Part, Record};
 pub enum NotNow {
     /// The table's window has no place for another token.
     #[error(
-        "{tokens} deduplication tokens must stay in the table's window of {window}; nothing is claimed until some of their fences are over: raise the table's deduplication window, or lower batch.max_inserts_per_second"
+        "the table's window of deduplication tokens is full: {tokens} claims of this claims log may still be inserted, and {limit} may be at once, which is half of the {window} tokens that the table keeps, shared by {logs} claims logs; nothing is claimed until some of their fences are over: raise the table's deduplication window, or lower batch.max_inserts_per_second or clickhouse.fence"
     )]
     WindowFull {
-        /// Tokens that must stay.
+        /// Tokens of this log that must stay.
         tokens: usize,
+        /// Tokens that it may have.
+        limit: usize,
         /// Tokens that the table keeps.
         window: usize,
+        /// Claims logs that share them.
+        logs: usize,
     },
     /// The log was not checked since the connection was made.
     #[error("the claims log was not checked since the last connect; nothing is published yet")]
@@ -118,7 +123,8 @@ impl Instance {
                 Fate::Row => evidence.found.has(entry.stream_seq),
                 Fate::DeadLetter(_) => work.dead_letters.contains(&entry.stream_seq),
             };
-            if is_stored {
+            let is_blind = self.flaws.has(Flaw::UnfitUncounted);
+            if is_stored && !(is_blind && evidence.unfit.contains(&entry.stream_seq)) {
                 continue;
             }
             if evidence.gone.contains(&entry.stream_seq) {
@@ -128,8 +134,12 @@ impl Instance {
             }
         }
         let division = match self.division(claim) {
-            Division::Refused if !evidence.blames_rows => Division::Whole,
-            Division::Whole if evidence.is_slow => Division::Halves,
+            Division::Refused if !evidence.blames_rows && !self.flaws.has(Flaw::BlamesAnyRow) => {
+                Division::Whole
+            }
+            Division::Whole if evidence.is_slow && !self.flaws.has(Flaw::KeepsSlowWhole) => {
+                Division::Halves
+            }
             division => division,
         };
         let parts: Vec<Part> = divide(left, division, fence, nonce);
@@ -151,12 +161,16 @@ impl Instance {
         if !self.is_joined {
             return Err(NotNow::Unchecked);
         }
-        let tokens = self.log.tokens();
-        if tokens < self.window / 2 {
+        let (tokens, limit) = (self.log.tokens(), self.tokens_limit());
+        if tokens < limit {
             return Ok(());
         }
-        let window = self.window;
-        Err(NotNow::WindowFull { tokens, window })
+        Err(NotNow::WindowFull {
+            tokens,
+            limit,
+            window: self.window,
+            logs: self.logs,
+        })
     }
 }
 

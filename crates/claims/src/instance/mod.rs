@@ -26,6 +26,8 @@ pub struct Instance {
     log: Arc<Log>,
     /// Tokens that the table keeps.
     window: usize,
+    /// Claims logs whose blocks go to the table.
+    logs: usize,
     /// Since the connection was made, the log was checked against what was read and stored.
     is_joined: bool,
     /// Its record that says that the connection was made; `None` once that was read.
@@ -79,6 +81,7 @@ impl Instance {
             me,
             log: Arc::default(),
             window,
+            logs: 1,
             is_joined: false,
             connected: Some(Nonce(0)),
             went_back: BTreeMap::new(),
@@ -161,6 +164,17 @@ impl Instance {
         Ok(())
     }
 
+    /// Shares the table's window with other claims logs: there are `logs` with this one.
+    pub fn share_window(&mut self, logs: usize) {
+        self.logs = logs.max(1);
+    }
+
+    /// Tokens of this log at which nothing more is claimed. Each log has its share of half of the
+    /// window, so that no token leaves it before its claim's fence and late commit are over.
+    pub fn tokens_limit(&self) -> usize {
+        self.window / 2 / self.logs
+    }
+
     /// Forgets tokens that may leave the window at `now`: see [`Log::forget_tokens`].
     pub fn forget_tokens(&mut self, now: i64, late: i64) {
         if self.log.forgets_tokens(now, late) {
@@ -174,7 +188,13 @@ impl Instance {
     /// # Errors
     /// When the table's window has no place for the token, or the log was not checked.
     pub fn claim(&mut self, id: Nonce, block: Block) -> Result<Record, NotNow> {
-        self.room()?;
+        // Dead letters take no place in the window.
+        if block.rows().next().is_some() {
+            self.room()?;
+        }
+        if !self.is_joined {
+            return Err(NotNow::Unchecked);
+        }
         if self.went_back.contains_key(&block.stream_created_ns) {
             return Err(NotNow::WentBack);
         }

@@ -202,6 +202,7 @@ fn what_was_free_before_a_range_was_reopened_is_looked_up_first() {
         stream_created_ns: CREATED,
         first: 1,
         last: 3,
+        over: 99,
     };
     log.read(4, &record(4, before, done, reopened)).unwrap();
     let doubtful = [Standing::Doubtful; 2];
@@ -217,6 +218,33 @@ fn what_was_free_before_a_range_was_reopened_is_looked_up_first() {
     let claim = records[1].body.clone();
     log.read(6, &record(6, before, Vec::new(), claim)).unwrap();
     assert_eq!(standings(&log)[4..6], doubtful);
+}
+
+#[test]
+fn what_was_answered_before_a_range_was_reopened_is_no_proof() {
+    let record = |log: &Log, id, done, body| Record {
+        id: Nonce(id),
+        tip: log.tip(),
+        done,
+        body,
+        ..three([1, 2, 3]).1[1].clone()
+    };
+    let proof = Proof::OnlyTry;
+    let claim = Nonce(2);
+    // The claim's fence is 100. One with a later fence was made since, and stays open.
+    for (over, standing) in [(100, Standing::Doubtful), (99, Standing::Done)] {
+        let (mut log, _) = three([1, 2, 3]);
+        let reopened = Body::Reopened {
+            stream_created_ns: CREATED,
+            first: 1,
+            last: 9,
+            over,
+        };
+        log.read(4, &record(&log, 4, Vec::new(), reopened)).unwrap();
+        let done = vec![Done { claim, proof }];
+        log.read(5, &record(&log, 5, done, Body::Nothing)).unwrap();
+        assert_eq!(standings(&log)[4..6], [standing; 2], "{over}");
+    }
 }
 
 #[test]

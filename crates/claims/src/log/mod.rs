@@ -13,6 +13,7 @@ pub use rebuild::{AllFencesOver, Rebuild};
 pub use stream::Stream;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
 
 use crate::flaw::{Flaw, Flaws};
 use crate::id::{Nonce, Place, Position, Publisher};
@@ -24,10 +25,12 @@ pub struct Log {
     tip: Place,
     /// The snapshot that the log began with, or was rebuilt with.
     generation: Nonce,
-    recent: VecDeque<Place>,
+    /// What stands for the newest records, the tip's last.
+    recent: VecDeque<u32>,
     streams: BTreeMap<i64, Stream>,
     claims: BTreeMap<Nonce, Claim>,
-    tokens: BTreeMap<Nonce, i64>,
+    /// The number of tokens that must not leave the window yet, by their fences.
+    tokens: BTreeMap<i64, u32>,
     /// Tokens with a fence up to here are forgotten.
     forgotten: i64,
     /// The place of the last record behind which claims must have been made.
@@ -101,7 +104,7 @@ impl Log {
 
     /// Tokens that must not leave the window yet.
     pub fn tokens(&self) -> usize {
-        self.tokens.len()
+        self.tokens.values().map(|count| *count as usize).sum()
     }
 
     /// Reports whether there is something to forget: see [`Self::forget_tokens`].
@@ -113,7 +116,7 @@ impl Log {
     /// ClickHouse's seconds; `late` is the longest late commit.
     pub fn forget_tokens(&mut self, now: i64, late: i64) {
         self.forgotten = self.forgotten.max(now.saturating_sub(late));
-        self.tokens.retain(|_, fence| *fence > self.forgotten);
+        self.tokens.retain(|fence, _| *fence > self.forgotten);
     }
 
     /// What the log says of a message.
@@ -170,7 +173,7 @@ impl Log {
             self.done(*done, record.publisher);
         }
         match &record.body {
-            Body::Nothing | Body::Lost | Body::Snapshot(_) => {}
+            Body::Nothing | Body::Lost | Body::Snapshot(_) | Body::Foreign => {}
             Body::Claim(block) => self.open(record, block),
             Body::Takeover(claim) => {
                 if let Some(claim) = self.claims.get_mut(claim) {
@@ -206,11 +209,10 @@ impl Log {
                 stream_created_ns,
                 first,
                 last,
+                over,
             } => {
                 self.barrier = seq;
-                if let Some(stream) = self.streams.get_mut(stream_created_ns) {
-                    stream.reopen(&(*first..=*last));
-                }
+                self.reopen(*stream_created_ns, *first..=*last, *over);
             }
         }
     }
@@ -252,7 +254,11 @@ impl Log {
         if block.entries.is_empty() {
             return;
         }
-        self.tokens.insert(id, block.fence);
+        // Nothing is inserted for dead letters.
+        if block.rows().next().is_some() {
+            let count = self.tokens.entry(block.fence).or_default();
+            *count = count.saturating_add(1);
+        }
         let sequences = block.entries.iter().map(|entry| entry.stream_seq);
         self.stream(block.stream_created_ns).open(sequences, id);
         let claim = Claim {
@@ -298,6 +304,24 @@ impl Log {
         }
     }
 
+    /// Counts a range as in doubt, with the claims in it whose fences are over.
+    fn reopen(&mut self, stream_created_ns: i64, range: RangeInclusive<u64>, over: i64) {
+        let Some(stream) = self.streams.get_mut(&stream_created_ns) else {
+            return;
+        };
+        let keeps_open = self.flaws.has(Flaw::ReopensDoneAlone);
+        self.claims.retain(|_, Claim { block, .. }| {
+            let mut sequences = block.entries.iter().map(|entry| entry.stream_seq);
+            let is_before = block.stream_created_ns == stream_created_ns && block.fence <= over;
+            let is_kept = keeps_open || !is_before || !sequences.any(|seq| range.contains(&seq));
+            if !is_kept {
+                stream.free(block.entries.iter().map(|entry| entry.stream_seq));
+            }
+            is_kept
+        });
+        stream.reopen(&range);
+    }
+
     /// Reports whether each part has a token of its own, which no open claim has.
     fn are_new(&self, parts: &[Part]) -> bool {
         let ids: BTreeSet<Nonce> = parts.iter().map(|part| part.id).collect();
@@ -335,5 +359,7 @@ impl Default for Log {
 
 #[cfg(test)]
 mod back_tests;
+#[cfg(test)]
+mod size_tests;
 #[cfg(test)]
 mod tests;

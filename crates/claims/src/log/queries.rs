@@ -62,7 +62,7 @@ impl Log {
     /// ClickHouse's seconds; far in the past where there is none.
     pub fn last_fence(&self) -> i64 {
         let open = self.claims.values().map(|claim| claim.block.fence);
-        let tokens = self.tokens.values().copied();
+        let tokens = self.tokens.keys().copied();
         tokens.chain(open).fold(i64::MIN, i64::max)
     }
 

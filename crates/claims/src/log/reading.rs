@@ -1,8 +1,10 @@
 //! How a reader finds out that it reads the log that it read before.
 
-use rangemap::RangeInclusiveSet;
+use std::collections::VecDeque;
 
-use super::{Log, LogError};
+use rangemap::{RangeInclusiveMap, RangeInclusiveSet};
+
+use super::{Log, LogError, Stream};
 use crate::flaw::Flaw;
 use crate::id::{Nonce, Place};
 use crate::record::{Body, Record, Snapshot};
@@ -11,8 +13,16 @@ use crate::record::{Body, Record, Snapshot};
 /// are long deleted. One of them that an operator restored all the same would begin at its first
 /// message again.
 const STREAMS_MAX: usize = 64;
-/// Places that a reader remembers, to find a record of a publisher that had read another log.
-const RECENT_PLACES_MAX: usize = 1024;
+/// Records that a reader remembers, to find out that another reader had read another log: more than
+/// lie between two snapshots.
+const RECENT_MAX: usize = 8 * 1024;
+
+/// Stands for a record among the newest ones.
+fn mark(id: Nonce) -> u32 {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let folded = id.0 as u64 ^ ((id.0 >> 64) as u64).rotate_left(32);
+    (folded.wrapping_mul(ODD) >> 32) as u32
+}
 
 impl Log {
     /// What all records so far amount to.
@@ -29,6 +39,9 @@ impl Log {
         for created in oldest {
             streams.remove(&created);
         }
+        for stream in streams.values_mut() {
+            stream.open = RangeInclusiveMap::new();
+        }
         Snapshot {
             covers: self.tip,
             generation: Some(self.generation),
@@ -37,6 +50,7 @@ impl Log {
             claims: self.claims.clone(),
             tokens: self.tokens.clone(),
             forgotten: self.forgotten,
+            recent: self.recent.clone(),
         }
     }
 
@@ -58,11 +72,13 @@ impl Log {
         if self.tip != Place::START && generation != self.generation {
             return Err(LogError::Renewed { seq });
         }
-        // A token that must stay in the window is in every later snapshot.
-        let is_kept = |(token, fence): (&Nonce, &i64)| {
-            *fence <= snapshot.forgotten || snapshot.tokens.contains_key(token)
+        // A token that must stay in the window is counted in every later snapshot.
+        let is_kept = |(fence, count): (&i64, &u32)| {
+            *fence <= snapshot.forgotten || snapshot.tokens.get(fence) >= Some(count)
         };
         let is_other = snapshot.covers.seq == self.tip.seq && snapshot.covers.id != self.tip.id;
+        let at_tip = recent(&snapshot.recent, snapshot.covers.seq, self.tip.seq);
+        let is_other = is_other || at_tip.is_some_and(|at_tip| at_tip != mark(self.tip.id));
         if is_other || !self.tokens.iter().all(is_kept) {
             return Err(LogError::Lost { seq: self.tip.seq });
         }
@@ -72,6 +88,13 @@ impl Log {
         self.streams = snapshot.streams.clone();
         self.claims = snapshot.claims.clone();
         self.tokens = snapshot.tokens.clone();
+        for (id, claim) in &snapshot.claims {
+            let sequences = claim.block.entries.iter().map(|entry| entry.stream_seq);
+            let stream = self.streams.entry(claim.block.stream_created_ns);
+            let stream = stream.or_insert_with(|| Stream::new(0));
+            stream.open(sequences, *id);
+        }
+        (self.tip, self.recent) = (snapshot.covers, snapshot.recent.clone());
         self.advance(Place { seq, id });
         Ok(())
     }
@@ -86,24 +109,26 @@ impl Log {
     }
 
     pub(super) fn advance(&mut self, tip: Place) {
+        if self.tip.seq.checked_add(1) != Some(tip.seq) {
+            self.recent.clear();
+        }
         self.tip = tip;
-        self.recent.push_back(tip);
-        if self.recent.len() > RECENT_PLACES_MAX {
+        self.recent.push_back(mark(tip.id));
+        if self.recent.len() > RECENT_MAX {
             self.recent.pop_front();
         }
     }
 
     /// Reports whether a record was read at a place, among the newest.
     pub(super) fn has_read(&self, place: Place) -> bool {
-        self.recent.contains(&place)
+        recent(&self.recent, self.tip.seq, place.seq) == Some(mark(place.id))
     }
 
     /// Reports whether a publisher may have read `place` in this log. A place that was
     /// forgotten counts as read: another reader, or the publisher itself, finds it out.
     fn may_have_read(&self, place: Place) -> bool {
-        let known = self.recent.iter().find(|known| known.seq == place.seq);
-        match known {
-            Some(known) => known.id == place.id,
+        match recent(&self.recent, self.tip.seq, place.seq) {
+            Some(known) => known == mark(place.id),
             None => place.seq < self.tip.seq || place == self.tip,
         }
     }
@@ -119,4 +144,11 @@ impl Log {
         }
         Ok(())
     }
+}
+
+/// What stands for the record at a place, among the newest ones up to `last`.
+fn recent(marks: &VecDeque<u32>, last: u64, seq: u64) -> Option<u32> {
+    let back = usize::try_from(last.checked_sub(seq)?).ok()?;
+    let index = marks.len().checked_sub(back.checked_add(1)?)?;
+    marks.get(index).copied()
 }

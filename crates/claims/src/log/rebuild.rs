@@ -1,6 +1,6 @@
 //! Rebuilds a log that lost records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::{Log, LogError, Stream};
 use crate::id::{Nonce, Place, Position, Publisher};
@@ -13,15 +13,23 @@ pub struct Rebuild {
     remaining: Log,
 }
 
-/// Proof that no try of any claim, known or lost, can land any more.
+/// Proof that no try of any claim, known or lost, can land any more: of any whose fence is not above
+/// the last one that was judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AllFencesOver(());
+pub struct AllFencesOver {
+    last: i64,
+}
 
 impl AllFencesOver {
     /// Judges by the last fence of all claims that may be under way: see
     /// [`crate::FenceOver::judge`].
     pub fn judge(last: i64, now: i64, late: i64) -> Option<Self> {
-        (now > last.saturating_add(late)).then_some(Self(()))
+        (now > last.saturating_add(late)).then_some(Self { last })
+    }
+
+    /// The last fence of a claim that is over.
+    pub(crate) fn last(self) -> i64 {
+        self.last
     }
 }
 
@@ -55,8 +63,10 @@ impl Rebuild {
             Err(LogError::Gap { .. }) if is_first => {}
             result => return result,
         }
-        let id = record.id;
-        self.remaining.advance(Place { seq, id });
+        if self.remaining.tip().seq < seq {
+            let id = record.id;
+            self.remaining.advance(Place { seq, id });
+        }
         Ok(())
     }
 
@@ -121,6 +131,7 @@ impl Rebuild {
                 claims: BTreeMap::new(),
                 tokens: BTreeMap::new(),
                 forgotten: self.known.forgotten.max(self.remaining.forgotten),
+                recent: VecDeque::new(),
             })),
         }
     }

@@ -171,6 +171,14 @@ impl Stream {
         self.doubt = self.doubt.max(last);
     }
 
+    /// Counts the sequences of an open claim as free and in doubt.
+    pub fn free(&mut self, sequences: impl Iterator<Item = u64>) {
+        for range in ranges(sequences) {
+            self.doubt = self.doubt.max(*range.end());
+            self.open.remove(range);
+        }
+    }
+
     /// Raises the floor over what is done right above it.
     fn raise(&mut self) {
         while let Some(first) = self.done.first().cloned() {

@@ -46,8 +46,8 @@ fn body() -> impl Strategy<Value = Body> {
         1 => (0u64..9, 0u64..9).prop_map(|(first, last)| {
             Body::Absent { stream_created_ns: CREATED, first, last }
         }),
-        1 => (0u64..9, 0u64..9).prop_map(|(first, last)| {
-            Body::Reopened { stream_created_ns: CREATED, first, last }
+        1 => (0u64..9, 0u64..9, 0i64..9).prop_map(|(first, last, over)| {
+            Body::Reopened { stream_created_ns: CREATED, first, last, over }
         }),
     ]
 }
@@ -215,15 +215,60 @@ proptest! {
             let bytes = crate::wire::encode(&record).unwrap();
             prop_assert_eq!(&crate::wire::decode(&bytes).unwrap(), &record);
             for cut in 0..bytes.len() {
-                prop_assert!(crate::wire::decode(&bytes[..cut]).is_err());
+                match crate::wire::decode(&bytes[..cut]) {
+                    // The mark and the version.
+                    Ok(record) => prop_assert!(cut < 5 && record.body == Body::Foreign),
+                    Err(_) => prop_assert!(cut >= 5),
+                }
             }
         }
     }
 
     #[test]
-    fn arbitrary_bytes_are_no_surprise(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = crate::wire::decode(&bytes);
+    fn bytes_without_the_mark_are_a_void_record(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let is_marked = bytes.starts_with(b"RSCL") && bytes.len() > 4;
+        match crate::wire::decode(&bytes) {
+            Ok(record) if !is_marked => prop_assert_eq!(record, Record::foreign(&bytes)),
+            result => prop_assert!(is_marked || result.is_err()),
+        }
+        let mut marked = b"RSCL".to_vec();
+        marked.extend(&bytes);
+        let _ = crate::wire::decode(&marked);
     }
+
+    #[test]
+    fn a_foreign_message_changes_nothing_but_the_tip(
+        records in records(), at in 0usize..24, bytes in proptest::collection::vec(any::<u8>(), 0..9)
+    ) {
+        let at = at.min(records.len());
+        let mut with = read(&records[..at]).0;
+        with.read(at as u64 + 1, &crate::wire::decode(&bytes).unwrap()).unwrap();
+        for record in &records[at..] {
+            let record = Record { tip: with.tip(), ..record.clone() };
+            with.read(with.tip().seq + 1, &record).unwrap();
+        }
+        let without = read(&records).0;
+        prop_assert_eq!(standings(&with), standings(&without));
+        let open = |log: &Log| log.claims().map(|(id, claim)| (id, claim.clone())).collect::<Vec<_>>();
+        prop_assert_eq!(open(&with), open(&without));
+        prop_assert_eq!(with.tokens(), without.tokens());
+    }
+}
+
+#[test]
+fn a_record_of_a_later_version_or_a_damaged_one_is_never_skipped() {
+    use crate::wire::{WireError, decode, encode};
+    let bytes = encode(&Record {
+        body: Body::Nothing,
+        ..Record::foreign(b"")
+    });
+    let mut bytes = bytes.unwrap();
+    bytes.push(0);
+    assert!(matches!(decode(&bytes), Err(WireError::Trailing(1))));
+    bytes[4] = 200;
+    let later = decode(&bytes);
+    assert!(matches!(later, Err(WireError::Version { version: 200 })));
+    assert!(encode(&Record::foreign(b"garbage")).is_err());
 }
 
 #[test]

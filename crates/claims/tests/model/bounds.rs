@@ -11,8 +11,15 @@ pub struct Bounds {
     pub refused: u64,
     /// Messages that are no valid signal, as bits.
     pub invalid: u64,
+    /// Messages of which the first process makes no row, as bits: it has stricter rules than the
+    /// others.
+    pub unfit: u64,
     /// Rows of a block that are not too many for ClickHouse's memory.
     pub rows_max: usize,
+    /// Whether ClickHouse gives no answer in time to a block with too many rows, and drops it.
+    pub is_silent: bool,
+    /// Whether the table is at fault, so that ClickHouse refuses every row.
+    pub refuses_all: bool,
     /// Whether views write rows too, so that an answer does not count the table's alone.
     pub has_views: bool,
     /// Whether each process begins with the checks of a connection.
@@ -56,4 +63,111 @@ pub struct Faults {
     pub stream_backs: u8,
     /// JetStream gives up on a message: it is claimed as a dead letter.
     pub exhausted: u8,
+    /// The table is restored, and lacks the rows of a claim.
+    pub restores: u8,
+    /// An operator counts everything as in doubt again.
+    pub reopenings: u8,
+    /// Something else publishes to the log.
+    pub intrusions: u8,
 }
+
+/// One process and one message, and nothing goes wrong.
+pub const ONE: Bounds = Bounds {
+    nodes: 1,
+    messages: 1,
+    refused: 0,
+    invalid: 0,
+    unfit: 0,
+    rows_max: usize::MAX,
+    is_silent: false,
+    refuses_all: false,
+    has_views: false,
+    connects: false,
+    window: 8,
+    claims: 2,
+    ticks: 1,
+    faults: NONE,
+};
+
+/// No faults.
+pub const NONE: Faults = Faults {
+    any: 0,
+    crashes: 0,
+    answers: 0,
+    repeats: 0,
+    tokens: 0,
+    takeovers: 0,
+    snapshots: 0,
+    deletions: 0,
+    mends: 0,
+    views: 0,
+    log_backs: 0,
+    stream_backs: 0,
+    exhausted: 0,
+    restores: 0,
+    reopenings: 0,
+    intrusions: 0,
+};
+
+/// Every fault, each once.
+pub const EACH: Faults = Faults {
+    any: 2,
+    crashes: 1,
+    answers: 1,
+    repeats: 1,
+    tokens: 1,
+    takeovers: 1,
+    snapshots: 1,
+    deletions: 1,
+    mends: 1,
+    views: 1,
+    log_backs: 0,
+    stream_backs: 0,
+    exhausted: 1,
+    intrusions: 1,
+    restores: 0,
+    reopenings: 0,
+};
+
+/// Every fault but those that make dead letters of valid messages.
+pub const AT_FAULT: Faults = Faults {
+    exhausted: 0,
+    ..EACH
+};
+
+/// Every fault while two versions disagree on a message.
+pub const UNFIT: Faults = Faults {
+    mends: 0,
+    ..AT_FAULT
+};
+
+/// A log that loses records, and one more fault.
+pub const BACK: Faults = Faults {
+    any: 2,
+    log_backs: 1,
+    deletions: 0,
+    exhausted: 0,
+    views: 0,
+    ..EACH
+};
+
+/// A stream that goes back, and one more fault.
+pub const STREAM_BACK: Faults = Faults {
+    log_backs: 0,
+    stream_backs: 1,
+    ..BACK
+};
+
+/// A table that goes back, or an operator who only looks everything up again, and one more fault.
+pub const TABLE_BACK: Faults = Faults {
+    restores: 1,
+    reopenings: 1,
+    intrusions: 0,
+    exhausted: 0,
+    deletions: 0,
+    views: 0,
+    ..EACH
+};
+
+/// Two processes.
+pub const TWO: Bounds = Bounds { nodes: 2, ..ONE };

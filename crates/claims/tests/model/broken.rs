@@ -2,9 +2,8 @@
 
 use claims::Flaw;
 
-use crate::bounds::{Bounds, Faults};
+use crate::bounds::{Bounds, Faults, NONE, TWO};
 use crate::events::Breach;
-use crate::scenarios::{NONE, TWO};
 
 /// A rule, and the world that shows why it is needed.
 pub struct Broken {
@@ -42,6 +41,11 @@ pub fn broken() -> Vec<Broken> {
     let crash = Faults {
         any: 1,
         crashes: 1,
+        ..NONE
+    };
+    let reopening = Faults {
+        any: 1,
+        reopenings: 1,
         ..NONE
     };
     let both = Faults {
@@ -254,6 +258,55 @@ pub fn broken() -> Vec<Broken> {
                     ..NONE
                 })
             },
+        ),
+        flaw(
+            Flaw::UnfitUncounted,
+            Bounds {
+                unfit: 1,
+                ..with(crash)
+            },
+        ),
+        flaw(
+            Flaw::BlamesAnyRow,
+            Bounds {
+                refuses_all: true,
+                ..with(Faults {
+                    any: 1,
+                    answers: 1,
+                    ..NONE
+                })
+            },
+        ),
+        flaw(
+            Flaw::KeepsSlowWhole,
+            Bounds {
+                nodes: 1,
+                messages: 2,
+                rows_max: 1,
+                is_silent: true,
+                ..with(NONE)
+            },
+        ),
+        breach(Breach::ReopensEarly, with(reopening)),
+        flaw(
+            Flaw::ReopensDoneAlone,
+            Bounds {
+                nodes: 1,
+                claims: 1,
+                ..with(Faults {
+                    any: 1,
+                    restores: 1,
+                    ..NONE
+                })
+            },
+        ),
+        breach(
+            Breach::ForeignByReader,
+            with(Faults {
+                any: 1,
+                intrusions: 1,
+                ..NONE
+            }),
         ),
         breach(
             Breach::SettlesSameToken,

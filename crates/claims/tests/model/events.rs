@@ -35,6 +35,10 @@ pub enum Breach {
     IgnoresDoubt,
     /// The token of a claim is its place among the claims in the log.
     TokenByPlace,
+    /// Done messages count as in doubt before the fences of all claims are over.
+    ReopensEarly,
+    /// A message that no daemon published is another one to each reader.
+    ForeignByReader,
 }
 
 /// One thing that may happen. Numbers are places in the world's lists.
@@ -106,4 +110,12 @@ pub enum Event {
     Rewind { node: usize },
     /// A process rebuilds the log.
     Rebuild { node: usize },
+    /// The table is restored in place without the rows of a claim, and with its token or without.
+    Restore { claim: Nonce, has_token: bool },
+    /// An operator begins to count everything as in doubt, and waits for the fences.
+    BeginReopening,
+    /// A process publishes for the operator that everything is in doubt.
+    Reopen { node: usize },
+    /// Something else publishes to the log.
+    Intrude,
 }

@@ -38,13 +38,18 @@ impl Explored {
     }
 
     /// The block of messages, with a fence that is over at the next tick.
-    pub fn block(world: &World, messages: impl Iterator<Item = Message>, given_up: bool) -> Block {
+    pub fn block(
+        world: &World,
+        node: usize,
+        messages: impl Iterator<Item = Message>,
+        given_up: bool,
+    ) -> Block {
         let entry = |(seq, published_ns)| Entry {
             stream_seq: seq,
             published_ns,
             fate: if given_up {
                 Fate::DeadLetter(Cause::MaxDeliveries)
-            } else if world.is_invalid(seq) {
+            } else if world.is_unfit(node, seq) {
                 Fate::DeadLetter(Cause::Invalid)
             } else {
                 Fate::Row
@@ -116,11 +121,12 @@ impl Explored {
             Step::Send => {
                 let mut rows = rows(&block);
                 // A block is built from its messages: from all of them or not at all.
-                if !rows.iter().all(|row| world.has(*row)) {
+                let is_buildable = |row: &Message| world.has(*row) && !world.is_unfit(node, row.0);
+                if !rows.iter().all(is_buildable) {
                     if self.breach != Some(Breach::SendsRest) {
                         return None;
                     }
-                    rows.retain(|row| world.has(*row));
+                    rows.retain(is_buildable);
                 }
                 let attempt = world.node(node).instance.send(claim)?;
                 world.flights.push(Flight {
@@ -143,6 +149,9 @@ impl Explored {
                     world.acked.extend(messages);
                 }
             }
+            Step::Split if !self.blames_rows(&block) => {
+                world.node(node).instance.try_again(claim);
+            }
             Step::Split => {
                 let [id, one, two] = [(); 3].map(|()| Nonce(world.fresh(node)));
                 let mut nonces = [one, two].into_iter();
@@ -155,6 +164,13 @@ impl Explored {
         Some(())
     }
 
+    /// Reports whether a row is at fault, and not the table. One of several is found by halves.
+    fn blames_rows(&self, block: &Block) -> bool {
+        let rows = rows(block);
+        let is_refused = |(seq, _): &Message| self.bounds.refused >> (seq - 1) & 1 == 1;
+        !self.bounds.refuses_all || rows.len() > 1 || rows.iter().any(is_refused)
+    }
+
     /// Settles a claim whose fence is over; `None` when that cannot be done now.
     pub fn settle(&self, world: &mut World, node: usize, claim: Nonce) -> Option<()> {
         let open = world.nodes[node].instance.log().claim(claim)?;
@@ -164,8 +180,11 @@ impl Explored {
         };
         let over = FenceOver::judge(open.block.fence, now, 0)?;
         let found = Found::new(world.found(claim));
-        let mut gone = BTreeSet::new();
+        let (mut gone, mut unfit) = (BTreeSet::new(), BTreeSet::new());
         for entry in &open.block.entries {
+            if entry.fate == Fate::Row && world.is_unfit(node, entry.stream_seq) {
+                unfit.insert(entry.stream_seq);
+            }
             let message = (entry.stream_seq, entry.published_ns);
             if !world.has(message) && !world.dead_letters.contains(&message) {
                 gone.insert(entry.stream_seq);
@@ -175,9 +194,9 @@ impl Explored {
             over,
             found: &found,
             gone: &gone,
-            unfit: &BTreeSet::new(),
-            blames_rows: true,
-            is_slow: false,
+            unfit: &unfit,
+            blames_rows: self.blames_rows(&open.block),
+            is_slow: world.nodes[node].slow.contains(&claim),
         };
         let [id, one, two] = [(); 3].map(|()| Nonce(world.fresh(node)));
         let mut nonces = match self.breach {
@@ -202,6 +221,12 @@ impl Explored {
             Answer::Late
         } else if world.refuses(&rows) {
             Answer::Refused
+        } else if rows.len() > world.left.rows_max && world.left.is_silent {
+            if let Some((sender, _)) = &world.flights[flight].sender {
+                let sender = *sender;
+                world.node(sender).slow.insert(claim);
+            }
+            Answer::Unknown
         } else if rows.len() > world.left.rows_max {
             Answer::TooLarge
         } else {
@@ -229,6 +254,7 @@ impl Explored {
         let started = Node {
             instance: self.instance(me),
             outbox: Vec::new(),
+            slow: BTreeSet::new(),
             link: Link::Joined,
             issued: world.nodes[node].issued,
         };
@@ -258,7 +284,10 @@ impl Explored {
     /// Has a process read one record.
     pub fn read(&self, world: &mut World, node: usize) -> Option<()> {
         let (seq, record) = world.next_record(node)?;
-        let record = Arc::clone(record);
+        let mut record = Arc::clone(record);
+        if self.breach == Some(Breach::ForeignByReader) && record.body == Body::Foreign {
+            Arc::make_mut(&mut record).id = Nonce(node as u128);
+        }
         let now = world.now;
         let process = world.node(node);
         process.outbox.retain(|mine| mine.id != record.id);
@@ -267,6 +296,8 @@ impl Explored {
             return Some(());
         }
         process.instance.forget_tokens(now, 0);
+        let log = process.instance.log();
+        process.slow.retain(|claim| log.claim(*claim).is_some());
         Some(())
     }
 

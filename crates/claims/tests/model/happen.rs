@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use claims::{Answer, Nonce, Step};
+use claims::{Answer, Nonce, Record, Step};
 
 use crate::bounds::Faults;
 use crate::events::{Breach, Event};
@@ -27,14 +27,14 @@ impl Explored {
                     .map(|(seq, published)| (*seq, *published));
                 let is_chosen = |(seq, _): &Message| messages >> (seq - 1) & 1 == 1;
                 let chosen: Vec<Message> = stream.filter(is_chosen).collect();
-                let block = Self::block(world, chosen.into_iter(), false);
+                let block = Self::block(world, node, chosen.into_iter(), false);
                 self.claim(world, node, block)
             }
             Event::GiveUp { node, seq } => {
                 world.left.claims -= 1;
                 spend(world, |faults| &mut faults.exhausted);
                 let message = (seq, *world.stream.get(&seq)?);
-                let block = Self::block(world, std::iter::once(message), true);
+                let block = Self::block(world, node, std::iter::once(message), true);
                 self.claim(world, node, block)
             }
             Event::Flush { node } => Self::flush(world, node),
@@ -158,7 +158,7 @@ impl Explored {
             }
             Event::Mend => {
                 spend(world, |faults| &mut faults.mends);
-                world.left.refused = 0;
+                (world.left.refused, world.left.refuses_all) = (0, false);
                 Some(())
             }
             Event::LogBack { kept } => {
@@ -184,6 +184,22 @@ impl Explored {
             }
             Event::Rewind { node } => self.rewind(world, node),
             Event::Rebuild { node } => self.rebuild(world, node),
+            Event::Restore { claim, has_token } => {
+                spend(world, |faults| &mut faults.restores);
+                Self::restore(world, claim, has_token);
+                Some(())
+            }
+            Event::BeginReopening => {
+                spend(world, |faults| &mut faults.reopenings);
+                world.reopening = Some(world.now);
+                Some(())
+            }
+            Event::Reopen { node } => self.reopen(world, node),
+            Event::Intrude => {
+                spend(world, |faults| &mut faults.intrusions);
+                world.append(Arc::new(Record::foreign(b"garbage")));
+                Some(())
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ mod happen;
 mod loss;
 mod possible;
 mod recovery;
+mod reopen;
 mod rewind;
 mod scenarios;
 mod world;

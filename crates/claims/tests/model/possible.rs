@@ -84,6 +84,9 @@ impl Explored {
             if self.may_rewind(world, node) {
                 events.push(Event::Rewind { node });
             }
+            if self.may_reopen(world) {
+                events.push(Event::Reopen { node });
+            }
             // Once, or the world would have no end.
             let is_at_end = world.next_record(node).is_none();
             let absent = Self::absent(world, node).into_iter();
@@ -162,9 +165,11 @@ impl Model for Explored {
         if faults.any > 0 && faults.deletions > 0 {
             events.extend(world.stream.keys().map(|&seq| Event::Delete { seq }));
         }
-        if faults.any > 0 && faults.mends > 0 && world.left.refused != 0 {
+        let refuses = world.left.refused != 0 || world.left.refuses_all;
+        if faults.any > 0 && faults.mends > 0 && refuses {
             events.push(Event::Mend);
         }
+        Self::operator_events(world, events);
     }
 
     fn next_state(&self, world: &World, event: Event) -> Option<World> {
@@ -185,6 +190,16 @@ impl Model for Explored {
                 rows.all(|(seq, _)| !world.dead_letters.contains(seq))
             }),
             Property::always(
+                "no dead letter without a reason",
+                |model: &Self, world: &World| {
+                    let bounds = &model.bounds;
+                    let reasons = bounds.invalid | bounds.unfit | bounds.refused;
+                    let mut letters = world.dead_letters.iter();
+                    bounds.faults.exhausted > 0
+                        || letters.all(|(seq, _)| reasons >> (seq - 1) & 1 == 1)
+                },
+            ),
+            Property::always(
                 "a log is lost that is taken for lost",
                 |_, world: &World| !world.has_false_alarm,
             ),
@@ -196,7 +211,9 @@ impl Model for Explored {
                 let is_done = |node: usize, message| {
                     let instance = &world.nodes[node].instance;
                     let has_read = instance.log().tip().seq > 0;
-                    has_read && instance.standing(position(message)) == Standing::Done
+                    has_read
+                        && instance.standing(position(message)) == Standing::Done
+                        && !world.is_missing(node, message)
                 };
                 world.messages().all(|message| {
                     let mut nodes = 0..world.nodes.len();

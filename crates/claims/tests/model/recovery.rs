@@ -26,6 +26,8 @@ fn survivor(model: &Explored, world: &World, restarts: bool, lands: bool) -> Wor
     let mut world = world.clone();
     world.left.faults = Default::default();
     (world.left.claims, world.left.ticks) = (0, 0);
+    // Nothing but the operator mends a table that refuses every row.
+    world.left.refuses_all = false;
     let others = world.nodes.split_off(1);
     let records = others.iter().flat_map(|node| node.outbox.iter().cloned());
     world.limbo.extend(records);
@@ -127,6 +129,9 @@ fn advance(model: &Explored, world: &mut World) -> Option<()> {
     if model.may_rewind(world, 0) && model.rewind(world, 0).is_some() {
         return Some(());
     }
+    if model.may_reopen(world) && model.reopen(world, 0).is_some() {
+        return Some(());
+    }
     if let Some(seq) = Explored::absent(world, 0).first() {
         Explored::report_absent(world, 0, *seq);
         return Some(());
@@ -151,7 +156,7 @@ fn advance(model: &Explored, world: &mut World) -> Option<()> {
     if free.is_empty() {
         return None;
     }
-    let block = Explored::block(world, free.into_iter(), false);
+    let block = Explored::block(world, 0, free.into_iter(), false);
     model.claim(world, 0, block)
 }
 

@@ -1,6 +1,8 @@
 //! The worlds in which every property must hold.
 
-use crate::bounds::{Bounds, Faults};
+use crate::bounds::{
+    AT_FAULT, BACK, Bounds, EACH, Faults, NONE, ONE, STREAM_BACK, TABLE_BACK, TWO, UNFIT,
+};
 
 /// A world with its name.
 pub struct Scenario {
@@ -9,75 +11,6 @@ pub struct Scenario {
     /// Its size.
     pub bounds: Bounds,
 }
-
-/// One process and one message, and nothing goes wrong.
-pub const ONE: Bounds = Bounds {
-    nodes: 1,
-    messages: 1,
-    refused: 0,
-    invalid: 0,
-    rows_max: usize::MAX,
-    has_views: false,
-    connects: false,
-    window: 8,
-    claims: 2,
-    ticks: 1,
-    faults: NONE,
-};
-
-/// No faults.
-pub const NONE: Faults = Faults {
-    any: 0,
-    crashes: 0,
-    answers: 0,
-    repeats: 0,
-    tokens: 0,
-    takeovers: 0,
-    snapshots: 0,
-    deletions: 0,
-    mends: 0,
-    views: 0,
-    log_backs: 0,
-    stream_backs: 0,
-    exhausted: 0,
-};
-
-/// Every fault, each once.
-const EACH: Faults = Faults {
-    any: 2,
-    crashes: 1,
-    answers: 1,
-    repeats: 1,
-    tokens: 1,
-    takeovers: 1,
-    snapshots: 1,
-    deletions: 1,
-    mends: 1,
-    views: 1,
-    log_backs: 0,
-    stream_backs: 0,
-    exhausted: 1,
-};
-
-/// A log that loses records, and one more fault.
-const BACK: Faults = Faults {
-    any: 2,
-    log_backs: 1,
-    deletions: 0,
-    exhausted: 0,
-    views: 0,
-    ..EACH
-};
-
-/// A stream that goes back, and one more fault.
-const STREAM_BACK: Faults = Faults {
-    log_backs: 0,
-    stream_backs: 1,
-    ..BACK
-};
-
-/// Two processes.
-pub const TWO: Bounds = Bounds { nodes: 2, ..ONE };
 
 /// The worlds in which every property must hold.
 pub fn sound() -> Vec<Scenario> {
@@ -288,6 +221,90 @@ pub fn sound() -> Vec<Scenario> {
                     ..STREAM_BACK
                 },
                 ..ONE
+            },
+        ),
+        scenario(
+            "one process, one message, a table that goes back",
+            Bounds {
+                faults: TABLE_BACK,
+                ..ONE
+            },
+        ),
+        scenario(
+            "one process, one refused message, a table that goes back",
+            Bounds {
+                refused: 1,
+                faults: TABLE_BACK,
+                ..ONE
+            },
+        ),
+        scenario(
+            "two processes, one message, a table that goes back",
+            Bounds {
+                faults: TABLE_BACK,
+                ..TWO
+            },
+        ),
+        scenario(
+            "one process, two messages, a table that goes back",
+            Bounds {
+                messages: 2,
+                faults: TABLE_BACK,
+                ..ONE
+            },
+        ),
+        scenario(
+            "two processes of two versions, one message, two faults",
+            Bounds {
+                unfit: 1,
+                faults: UNFIT,
+                ..TWO
+            },
+        ),
+        scenario(
+            "two processes of two versions, two messages, two faults",
+            Bounds {
+                messages: 2,
+                unfit: 0b10,
+                faults: UNFIT,
+                ..TWO
+            },
+        ),
+        scenario(
+            "one process, one message, a table that refuses every row, two faults",
+            Bounds {
+                refuses_all: true,
+                faults: AT_FAULT,
+                ..ONE
+            },
+        ),
+        scenario(
+            "two processes, two messages, a table that refuses every row, two faults",
+            Bounds {
+                messages: 2,
+                refuses_all: true,
+                faults: AT_FAULT,
+                ..TWO
+            },
+        ),
+        scenario(
+            "one process, two messages that are too slow together, two faults",
+            Bounds {
+                messages: 2,
+                rows_max: 1,
+                is_silent: true,
+                faults: EACH,
+                ..ONE
+            },
+        ),
+        scenario(
+            "two processes, two messages that are too slow together, two faults",
+            Bounds {
+                messages: 2,
+                rows_max: 1,
+                is_silent: true,
+                faults: EACH,
+                ..TWO
             },
         ),
         scenario(

@@ -39,6 +39,8 @@ pub struct Node {
     pub instance: Instance,
     /// Records that the log has not answered.
     pub outbox: Vec<Arc<Record>>,
+    /// Claims whose tries took too long.
+    pub slow: BTreeSet<Nonce>,
     /// Its connection to the log.
     pub link: Link,
     /// Nonces and publishers that were issued to it and to those before it.
@@ -110,6 +112,12 @@ pub struct World {
     pub lost: BTreeSet<Message>,
     /// Sequences that were recorded as absent.
     pub absent: BTreeSet<u64>,
+    /// Messages whose rows the table lost.
+    pub missing: BTreeSet<Message>,
+    /// Since when an operator waits to count everything as in doubt.
+    pub reopening: Option<i64>,
+    /// The place of the record that says so.
+    pub reopened: Option<u64>,
     /// Whether the log has lost records.
     pub log_went_back: bool,
     /// Whether a process took a log for lost that has lost nothing.
@@ -149,6 +157,9 @@ impl World {
             acked: BTreeSet::new(),
             lost: BTreeSet::new(),
             absent: BTreeSet::new(),
+            missing: BTreeSet::new(),
+            reopening: None,
+            reopened: None,
             log_went_back: false,
             has_false_alarm: false,
             places: BTreeMap::new(),
@@ -158,6 +169,7 @@ impl World {
             world.nodes.push(Arc::new(Node {
                 instance: instance(Publisher(number(node, 0))),
                 outbox: Vec::new(),
+                slow: BTreeSet::new(),
                 link: Link::Joined,
                 issued: 1,
             }));
@@ -189,6 +201,7 @@ impl World {
 
     /// Appends a record, and returns its place.
     pub fn append(&mut self, record: Arc<Record>) -> u64 {
+        let place = self.log_last() + 1;
         match &record.body {
             Body::Settled { lost, .. } => {
                 let gone = self.deleted.union(&self.vanished);
@@ -199,10 +212,11 @@ impl World {
                 let gone = (*first..=*last).filter(|seq| !self.stream.contains_key(seq));
                 self.absent.extend(gone);
             }
+            Body::Reopened { .. } => (self.reopening, self.reopened) = (None, Some(place)),
             _ => {}
         }
         self.log.push(record);
-        self.log_last()
+        place
     }
 
     /// The record that a process reads next: the one behind its tip, or the oldest that is
@@ -215,13 +229,20 @@ impl World {
 
     /// Reports whether ClickHouse refuses a row of a block.
     pub fn refuses(&self, rows: &[Message]) -> bool {
-        rows.iter()
-            .any(|(seq, _)| self.left.refused >> (seq - 1) & 1 == 1)
+        self.left.refuses_all
+            || rows
+                .iter()
+                .any(|(seq, _)| self.left.refused >> (seq - 1) & 1 == 1)
     }
 
     /// Reports whether a message is no valid signal.
     pub fn is_invalid(&self, seq: u64) -> bool {
         self.left.invalid >> (seq - 1) & 1 == 1
+    }
+
+    /// Reports whether a process makes no row of a message: the first one has stricter rules.
+    pub fn is_unfit(&self, node: usize, seq: u64) -> bool {
+        self.is_invalid(seq) || node == 0 && self.left.unfit >> (seq - 1) & 1 == 1
     }
 
     /// Reports whether the stream has a message.
@@ -246,6 +267,12 @@ impl World {
     /// Reports whether a message is a row or a dead letter, or recorded as lost or absent.
     pub fn is_stored(&self, message: Message) -> bool {
         self.has_stored(message) || self.lost.contains(&message) || self.absent.contains(&message.0)
+    }
+
+    /// Reports whether the table lost the row of a message, and a process cannot know that yet.
+    pub fn is_missing(&self, node: usize, message: Message) -> bool {
+        let tip = self.log_of(node).tip().seq;
+        self.missing.contains(&message) && self.reopened.is_none_or(|place| tip < place)
     }
 
     /// Reports whether no message is stored twice, or as a row and a dead letter, and no log was
@@ -317,6 +344,7 @@ impl Hash for World {
             }
             node.instance.hash_without_log(state);
             node.outbox.hash(state);
+            node.slow.hash(state);
             node.link.hash(state);
             node.issued.hash(state);
         }
@@ -335,6 +363,9 @@ impl Hash for World {
         self.acked.hash(state);
         self.lost.hash(state);
         self.absent.hash(state);
+        self.missing.hash(state);
+        self.reopening.hash(state);
+        self.reopened.hash(state);
         self.log_went_back.hash(state);
         self.has_false_alarm.hash(state);
         self.places.hash(state);

@@ -1,0 +1,109 @@
+//! The table's window of deduplication tokens, which the claims logs of several streams share.
+
+use crate::harness::ops::{ANY_PORT, Ops};
+use crate::harness::{Stack, eventually};
+
+/// A second stream into the same table.
+const OTHER: [(&str, &str); 6] = [
+    ("RISKSIGNAL__STREAM__NAME", "OTHER"),
+    ("RISKSIGNAL__STREAM__SUBJECT_PREFIX", "other"),
+    ("RISKSIGNAL__DEAD_LETTERS__NAME", "OTHER_DLQ"),
+    ("RISKSIGNAL__DEAD_LETTERS__SUBJECT_PREFIX", "dlq-other"),
+    ("RISKSIGNAL__CONSUMER__NAME", "other-to-clickhouse"),
+    ANY_PORT,
+];
+
+/// Waits until a daemon has so many tokens for its claims.
+async fn limit(ops: &Ops, tokens: f64) {
+    eventually(&format!("{tokens} tokens"), async || {
+        let limit = ops.metric("risksignal_claims_tokens_limit").await?;
+        (limit == tokens).then_some(())
+    })
+    .await;
+}
+
+async fn check(stack: &Stack, settings: &[(&str, &str)]) -> String {
+    let output = stack.risksignal_with(&["check"], settings).await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_streams_share_the_window_of_their_table() {
+    let stack = Stack::start().await;
+    let first = stack.daemon(&[ANY_PORT]).await;
+    let first_ops = Ops::of(&first).await;
+    limit(&first_ops, 50_000.0).await;
+    assert!(
+        !check(&stack, &[])
+            .await
+            .contains("share the table's window")
+    );
+
+    let mut second = stack.daemon(&OTHER).await;
+    second
+        .logged("Another claims log writes to this table; waiting until its daemons leave this one its share of the table's window")
+        .await;
+    let second_ops = Ops::of(&second).await;
+    limit(&first_ops, 25_000.0).await;
+    limit(&second_ops, 25_000.0).await;
+    let told = check(&stack, &OTHER).await;
+    let shared = "2 claims logs share the table's window, so that each may have 25000 tokens in use: OTHER_CLAIMS_risksignal_raw_signals, ";
+    assert!(told.contains(shared), "{told}");
+    // One instance at 250 inserts a second for 150 seconds needs more than its share.
+    assert!(told.contains("have the table keep 151000 tokens"), "{told}");
+
+    // A second start of the same log waits for nobody.
+    assert!(second.stop().await.success());
+    let second = stack.daemon(&OTHER).await;
+    assert!(!second.output().contains("Another claims log"));
+    stack.produce(&["--count=50", "--seed=1"]).await;
+    stack.settled().await;
+    let jetstream = stack.nats.jetstream().await;
+    let body = crate::harness::signals::signal(1).to_string();
+    let sent = jetstream.publish("other.risk_event", body.into()).await;
+    sent.unwrap().await.unwrap();
+    eventually("both have landed", async || {
+        (stack.clickhouse.counts().await.0 == 51).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_whose_share_is_taken_waits_and_says_what_is_full() {
+    let stack = Stack::start().await;
+    let small = [
+        ("RISKSIGNAL__BATCH__MAX_ROWS", "1"),
+        ("RISKSIGNAL__BATCH__MAX_INSERTS_PER_SECOND", "100"),
+        ("RISKSIGNAL__CLICKHOUSE__FENCE", "30s"),
+        ("RISKSIGNAL__CLICKHOUSE__LATE_COMMIT", "10s"),
+        ANY_PORT,
+    ];
+    let migrated = stack.risksignal_with(&["migrate"], &small).await;
+    assert!(migrated.status.success(), "{migrated:?}");
+    let window =
+        "ALTER TABLE raw_signals MODIFY SETTING non_replicated_deduplication_window = 10000";
+    stack.clickhouse.execute(window).await;
+    // Ten other logs, of which no daemon runs here.
+    let others = "INSERT INTO raw_signals_claims_logs (log, fence, until) SELECT toString(number), 1, now() + 600 FROM numbers(10)";
+    stack.clickhouse.execute(others).await;
+    let daemon = stack.daemon(&small).await;
+    let ops = Ops::of(&daemon).await;
+    limit(&ops, 454.0).await;
+    stack.produce(&["--count=600", "--seed=1"]).await;
+    let line = daemon.logged("Claims wait").await;
+    let error = line["error"].as_str().unwrap();
+    for words in [
+        "454 may be at once",
+        "10000 tokens",
+        "shared by 11 claims logs",
+        "clickhouse.fence",
+    ] {
+        assert!(error.contains(words), "{words}: {error}");
+    }
+    let (rows, _) = stack.clickhouse.counts().await;
+    assert!(rows <= 456, "{rows} were inserted");
+    stack.settled().await;
+    assert_eq!(stack.clickhouse.counts().await, (600, 600));
+}
