@@ -60,8 +60,9 @@ impl Store {
     /// As [`Self::record_log`].
     pub async fn logs(&self) -> Result<BTreeSet<(String, i64)>, StoreError> {
         let select = "groupUniqArray((log, toUnixTimestamp64Nano(created_at)))";
-        let logs = self.ask::<Vec<(String, i64)>>(READ, select, &self.logs_where("until > now()"));
-        Ok(logs.await?.into_iter().collect())
+        let from = self.logs_where("until > now()");
+        let logs: Vec<(String, i64)> = self.ask(READ, select, &from).await?;
+        Ok(logs.into_iter().collect())
     }
 
     /// Reports whether a log of this name has claims on the table, or had some.

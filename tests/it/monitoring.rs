@@ -18,7 +18,7 @@ use crate::harness::{Daemon, Stack, eventually};
 
 const DASHBOARDS: [&str; 2] = ["pipeline.json", "storage.json"];
 /// Every alert, as the run below has them fire.
-const ALERTS: [&str; 11] = [
+const ALERTS: [&str; 12] = [
     "JetStreamStorageFilling",
     "RiskSignalCacheStale",
     "RiskSignalClaimsLogIntruder",
