@@ -186,9 +186,7 @@ impl Claiming {
             let rebuilt = async {
                 let storage = crate::jetstream::topology::storage(settings.stream.storage);
                 log.ensure(storage, settings.stream.replicas).await?;
-                let fences = self.servers.fences().await?;
-                rebuild(&log, known, &self.servers, fences).await?;
-                Ok::<_, ClaimingError>(())
+                rebuild(&log, known, &self.servers).await
             };
             match rebuilt.await {
                 Ok(()) => return,

@@ -278,6 +278,10 @@ impl Holdings for Servers {
         Ok(self.newest(created).await?)
     }
 
+    async fn fences(&self) -> Result<Fences, HoldingsError> {
+        Ok(Self::fences(self).await?)
+    }
+
     async fn clock(&self) -> Result<i64, HoldingsError> {
         Ok(self.store.clock().await?)
     }

@@ -17,6 +17,16 @@ pub struct Page {
     pub next: Option<u64>,
 }
 
+/// What bounds the fences of claims that nobody remembers. In ClickHouse's seconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Fences {
+    /// The longest fence that any process gives a claim.
+    pub longest: i64,
+    /// The longest time between ClickHouse's look at a fence and a commit, with the largest step
+    /// back of its clock that is tolerated.
+    pub late: i64,
+}
+
 /// The stream of signals, the table and the dead letters, as far as the log is concerned.
 pub trait Holdings: Send + Sync {
     /// Creation of the stream of signals: nanoseconds since the epoch.
@@ -41,6 +51,9 @@ pub trait Holdings: Send + Sync {
         &self,
         stream_created_ns: i64,
     ) -> impl Future<Output = Result<Option<Position>, HoldingsError>> + Send;
+
+    /// What bounds the fences of all claims, whichever process published them.
+    fn fences(&self) -> impl Future<Output = Result<Fences, HoldingsError>> + Send;
 
     /// ClickHouse's seconds since the epoch: the lowest time that all live replicas answer.
     fn clock(&self) -> impl Future<Output = Result<i64, HoldingsError>> + Send;

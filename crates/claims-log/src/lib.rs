@@ -14,7 +14,7 @@ mod rebuild;
 mod stream;
 
 pub use error::ClaimsLogError;
-pub use holdings::{Holdings, HoldingsError, Page};
+pub use holdings::{Fences, Holdings, HoldingsError, Page};
 pub use process::{Process, Timing};
-pub use rebuild::{Fences, rebuild};
+pub use rebuild::rebuild;
 pub use stream::{LogStream, Storage, stream_name};

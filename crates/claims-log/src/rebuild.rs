@@ -8,21 +8,11 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::error::ClaimsLogError;
-use crate::holdings::Holdings;
+use crate::holdings::{Fences, Holdings};
 use crate::stream::LogStream;
 
 /// Between two looks at ClickHouse's clock.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// What bounds the fences of claims that nobody remembers. In ClickHouse's seconds.
-#[derive(Debug, Clone, Copy)]
-pub struct Fences {
-    /// The longest fence that any process gives a claim.
-    pub longest: i64,
-    /// The longest time between ClickHouse's look at a fence and a commit, with the largest step
-    /// back of its clock that is tolerated.
-    pub late: i64,
-}
 
 /// Announces that the log lost records, waits until the fences of all claims, known and lost, are
 /// over, and publishes the snapshot with which the log begins anew. `known` is what the process had
@@ -35,11 +25,16 @@ pub async fn rebuild(
     log: &LogStream,
     known: Log,
     holdings: &impl Holdings,
-    fences: Fences,
 ) -> Result<(), ClaimsLogError> {
     let publisher = Publisher(rand::random());
     announce(log, &known, publisher).await?;
-    let since = holdings.clock().await.map_err(|error| failed(log, error))?;
+    let (fences, since) = loop {
+        match announced(log, holdings).await {
+            Ok(announced) => break announced,
+            Err(error) => warn!(%error, "The claims log is not rebuilt yet; trying again"),
+        }
+        sleep(CLOCK_INTERVAL).await;
+    };
     warn!(
         log = log.name(),
         wait_s = fences.longest + fences.late,
@@ -68,6 +63,19 @@ fn failed(log: &LogStream, source: crate::HoldingsError) -> ClaimsLogError {
         stream: log.name().to_owned(),
         source,
     }
+}
+
+/// What bounds the fences of claims before the announcement, and a time after it.
+async fn announced(
+    log: &LogStream,
+    holdings: &impl Holdings,
+) -> Result<(Fences, i64), ClaimsLogError> {
+    let fences = holdings
+        .fences()
+        .await
+        .map_err(|error| failed(log, error))?;
+    let since = holdings.clock().await.map_err(|error| failed(log, error))?;
+    Ok((fences, since))
 }
 
 /// Has every process that reads on stop.

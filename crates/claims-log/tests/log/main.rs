@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 use claims::{Nonce, Standing};
-use claims_log::{ClaimsLogError, Fences, Process, Storage, rebuild};
+use claims_log::{ClaimsLogError, Process, Storage, rebuild};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -218,11 +218,7 @@ async fn a_log_that_lost_its_tail_is_noticed_and_nothing_is_appended_to_it() {
         let table = Table(vec![(4, lost)]);
         let log = nats.other_log().await;
         let known = one.with(|instance| instance.log().clone());
-        let fences = Fences {
-            longest: 1,
-            late: 1,
-        };
-        rebuild(&log, known, &table, fences).await.unwrap();
+        rebuild(&log, known, &table).await.unwrap();
         let three = Process::new(nats.other_log().await, 100_000, TIMING);
         let running = three.clone();
         tokio::spawn(async move { running.run(&table, &CancellationToken::new()).await });

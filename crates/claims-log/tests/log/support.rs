@@ -11,7 +11,7 @@ use async_nats::jetstream;
 use claims::{
     Block, Body, Entry, Fate, Nonce, Place, Position, Publisher, Record, Snapshot, Stored,
 };
-use claims_log::{Holdings, HoldingsError, LogStream, Page, Process, Storage, Timing};
+use claims_log::{Fences, Holdings, HoldingsError, LogStream, Page, Process, Storage, Timing};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -146,6 +146,13 @@ impl Holdings for Table {
 
     async fn last_stored(&self, _: i64) -> Result<Option<Position>, HoldingsError> {
         Ok(self.all().into_iter().map(|one| one.position).max())
+    }
+
+    async fn fences(&self) -> Result<Fences, HoldingsError> {
+        Ok(Fences {
+            longest: 1,
+            late: 1,
+        })
     }
 
     async fn clock(&self) -> Result<i64, HoldingsError> {
