@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 use crate::error::ClaimsLogError;
 use crate::follow;
 use crate::holdings::Holdings;
+use crate::refusals::Refusals;
 use crate::stream::{LogStream, nonce};
 
 /// Between two tries to append a record.
@@ -63,6 +64,7 @@ struct State {
     bytes_since: usize,
     /// What an answer of the log has shown; it ends the session.
     failed: Option<LogError>,
+    refusals: Refusals,
 }
 
 /// How far the log was read.
@@ -86,6 +88,7 @@ impl Process {
             snapshot_seq: 0,
             bytes_since: 0,
             failed: None,
+            refusals: Refusals::default(),
         };
         let shared = Shared {
             log,
@@ -140,7 +143,7 @@ impl Process {
         self.shared.state().waited_for.insert(id, false);
         while !self.is_read(id) {
             self.checked().await;
-            match self.shared.log.append(&record).await {
+            match self.shared.append(&record).await {
                 Ok(Some(seq)) => {
                     // An error ends the session: nothing is published before the log is checked.
                     if self.shared.published(&record, seq).is_ok() {
@@ -151,13 +154,26 @@ impl Process {
                 }
                 // Only snapshots have a condition.
                 Ok(None) => break,
-                Err(error) => {
-                    warn!(%error, "Record not appended to the claims log; trying again");
-                    sleep(RETRY).await;
-                }
+                Err(_) => sleep(RETRY).await,
             }
         }
-        self.shared.state().waited_for.remove(&id);
+        let mut state = self.shared.state();
+        if state.waited_for.remove(&id) == Some(true) {
+            // Its answer may have been lost.
+            state.refusals.note(None);
+        }
+    }
+
+    /// The reason why the log has not taken the last record, such as a full disk; `None` once it
+    /// has taken one.
+    pub fn refusal(&self) -> Option<String> {
+        self.shared.state().refusals.last()
+    }
+
+    /// Reports whether the log was read and checked over the present connection.
+    pub fn is_ready(&self) -> bool {
+        let joined = self.shared.progress.borrow().joined;
+        joined > 0 && joined == follow::connects(&self.shared.log.client())
     }
 
     /// Reports that something is done: [`Instance::finish`] has concluded it. It is appended
@@ -205,13 +221,10 @@ impl Process {
 
     /// Waits for a connection whose log is known to be the one that was read.
     async fn checked(&self) {
-        let client = self.shared.log.client();
         let mut progress = self.shared.progress.subscribe();
-        let is_checked = |progress: &Progress| {
-            progress.joined > 0 && progress.joined == follow::connects(&client)
-        };
         loop {
-            if is_checked(&progress.borrow_and_update()) {
+            progress.borrow_and_update();
+            if self.is_ready() {
                 return;
             }
             let _ = tokio::time::timeout(RETRY, progress.changed()).await;
@@ -273,6 +286,13 @@ impl State {
 }
 
 impl Shared {
+    /// Appends a record as [`LogStream::append`] does, and keeps the reason why the log refuses it.
+    pub async fn append(&self, record: &Record) -> Result<Option<u64>, ClaimsLogError> {
+        let answer = self.log.append(record).await;
+        self.state().refusals.note(answer.as_ref().err());
+        answer
+    }
+
     /// Reads the record at `seq`, of so many bytes.
     pub fn read(&self, seq: u64, record: &Record, bytes: usize) -> Result<(), claims::LogError> {
         let mut state = self.state();
