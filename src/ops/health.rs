@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::serde::rfc3339;
 
+use crate::capacity::Warning;
 use crate::store::schema::SchemaError;
 
 /// What ingesting depends on.
@@ -89,6 +90,9 @@ pub struct Report {
     pub reason: Option<String>,
     /// Each by its name.
     pub dependencies: BTreeMap<String, Latch>,
+    /// What will keep it from that, or publishers from publishing, if nobody acts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
 }
 
 /// All latches. Ready means that all are up.
@@ -204,6 +208,7 @@ impl Health {
             dependencies: named()
                 .map(|(name, latch)| (name.to_owned(), latch.clone()))
                 .collect(),
+            warnings: Vec::new(),
         }
     }
 

@@ -3,6 +3,7 @@
 mod block;
 mod connect;
 mod dependents;
+mod disk;
 mod engine;
 mod failure;
 mod http;

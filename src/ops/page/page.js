@@ -185,6 +185,13 @@ function health(snapshot) {
   verdict.className = "badge " + (ready ? "up" : "down");
   byId("reason").hidden = ready;
   byId("reason").textContent = reason || "";
+  const warnings = snapshot.health.warnings || [];
+  byId("warnings").hidden = !warnings.length;
+  byId("warnings").replaceChildren(...warnings.map(({ text, remedy }) => {
+    const line = document.createElement("li");
+    line.textContent = `${text}: ${remedy}`;
+    return line;
+  }));
   const cards = Object.keys(NAMES).filter((name) => dependencies[name]).map((name) => {
     const { state, since, reason: why } = dependencies[name];
     const card = document.createElement("div");
