@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod cache;
+pub mod capacity;
 pub mod claiming;
 pub mod cli;
 pub mod command;
@@ -13,6 +14,7 @@ pub mod jetstream;
 pub mod ops;
 pub mod pipeline;
 pub mod reload;
+pub mod retention;
 pub mod serve;
 pub mod service_manager;
 pub mod settings;

@@ -36,6 +36,9 @@ const TIMING: Timing = Timing {
 /// Between two tries to rebuild a log.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Between two looks whether the log refuses records.
+const REFUSED: Duration = Duration::from_secs(2);
+
 /// Reasons for which nothing can be claimed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimingError {
@@ -54,6 +57,9 @@ pub enum ClaimingError {
     /// The dead letters cannot be read.
     #[error(transparent)]
     DeadLetters(#[from] LettersError),
+    /// The claims log takes no record.
+    #[error("the claims log takes no record: {0}; make room in the NATS account and on its disk")]
+    Refused(String),
     /// The stream of signals is gone.
     #[error("stream {0} does not exist")]
     NoStream(String),
@@ -114,6 +120,10 @@ pub async fn start(
         process.with(|instance| instance.share_window(logs));
         tokio::select! {
             () = claiming.process.ready() => {}
+            words = refused(&claiming.process) => {
+                claiming.reading.cancel();
+                return Err(ClaimingError::Refused(words));
+            }
             error = ended(&mut claiming.following) => {
                 claiming.mend(&error).await;
                 // A log that cannot be mended gets no record at each turn of this.
@@ -195,6 +205,16 @@ impl Claiming {
                     sleep(RETRY).await;
                 }
             }
+        }
+    }
+}
+
+/// Waits until the log refuses records for longer than a moment, and returns the reason.
+async fn refused(process: &Process) -> String {
+    loop {
+        sleep(REFUSED).await;
+        if let Some(words) = process.refusal() {
+            return words;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `risksignal check`: is everything as the daemon needs it? Changes nothing.
 
+mod room;
 mod window;
 
 use std::fmt::Display;
@@ -8,7 +9,6 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream::Context;
-use async_nats::jetstream::stream::StorageType;
 use claims_log::LogStream;
 
 use crate::cache::Redis;
@@ -141,48 +141,29 @@ async fn nats(client: &Client, settings: &Settings, report: &mut Report) {
     streams(&context, settings, report).await;
     consumer(&context, settings, report).await;
     claims(&context, settings, report).await;
+    room::nats(&context, settings, report).await;
 }
 
-/// The claims log: that it keeps every record, and how full it is.
+/// The claims log: that it keeps every record.
 async fn claims(context: &Context, settings: &Settings, report: &mut Report) {
     let clickhouse = &settings.clickhouse;
     let (database, table) = (&clickhouse.database, &clickhouse.table);
     let log = LogStream::new(context.clone(), &settings.stream.name, database, table);
-    let info = match log.check().await {
-        Ok(Some(info)) => info,
-        Ok(None) => {
-            let told = format!("{} does not exist; `risksignal run` creates it", log.name());
-            return report.wrong(Part::Claims, told);
-        }
-        Err(error) => return report.wrong(Part::Claims, error),
-    };
-    let told = format!(
-        "{} keeps every record: {} since the newest snapshot, {} bytes",
-        log.name(),
-        info.state.messages,
-        info.state.bytes
-    );
-    match context.query_account().await {
-        Ok(account) => {
-            let (used, limit) = match info.config.storage {
-                StorageType::File => (account.storage, account.limits.max_storage),
-                StorageType::Memory => (account.memory, account.limits.max_memory),
-            };
-            match limit.and_then(|limit| u64::try_from(limit).ok()) {
-                Some(limit) if limit > 0 && used > limit / 10 * 9 => report.warn(
-                    "claims",
-                    format!(
-                        "{told}; JetStream's storage is nearly full ({used} of {limit} bytes), and nothing is inserted when no record can be stored: raise the account's bound, or give a stream a max_age"
-                    ),
-                ),
-                Some(limit) if limit > 0 => report.ok(
-                    Part::Claims,
-                    format!("{told}; the account uses {used} of {limit} bytes"),
-                ),
-                _ => report.ok(Part::Claims, told),
-            }
-        }
-        Err(error) => report.warn("claims", format!("{told}; {error}")),
+    match log.check().await {
+        Ok(Some(info)) => report.ok(
+            Part::Claims,
+            format!(
+                "{} keeps every record: {} since the newest snapshot, {} bytes",
+                log.name(),
+                info.state.messages,
+                info.state.bytes
+            ),
+        ),
+        Ok(None) => report.wrong(
+            Part::Claims,
+            format!("{} does not exist; `risksignal run` creates it", log.name()),
+        ),
+        Err(error) => report.wrong(Part::Claims, error),
     }
 }
 
@@ -290,6 +271,7 @@ async fn clickhouse(settings: &Settings, report: &mut Report) {
             return;
         }
     };
+    room::clickhouse(&store, report).await;
     let verified = store.verify().await;
     match &verified {
         _ if is_older(&version, CLICKHOUSE_MIN) => report.wrong(

@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 
 use crate::backoff::Backoff;
 use crate::cache::{Feed, Feeder, Redis};
+use crate::capacity::Refusals;
 use crate::claiming::{self, Claiming, ClaimingError};
 use crate::cli::RunArgs;
 use crate::jetstream::topology::TopologyError;
@@ -52,6 +53,8 @@ pub async fn run(
         metrics: Metrics::new().context("the metrics are malformed; please report it")?,
         recent: Arc::default(),
         health: Health::new(),
+        board: Arc::default(),
+        refusals: Refusals::default(),
     };
     let in_force = reload
         .on_sighup(settings, &ops.health)

@@ -4,11 +4,16 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use anyhow::Result;
+use bytesize::ByteSize;
 use indicatif::HumanCount;
+use time::format_description::well_known::Rfc3339;
 
+use crate::capacity;
 use crate::cli::StatusArgs;
 use crate::ops::client::Client;
 use crate::ops::status::Status;
+use crate::retention::History;
+use crate::retention::plan::Policy;
 use crate::settings::Settings;
 use crate::telemetry::faulty::FaultyPayloads;
 use crate::telemetry::figures::Figures;
@@ -99,6 +104,39 @@ fn summary(status: &Status) -> String {
     line("dead letters", dead_letters(metrics));
     for faulty in &status.payload_faults {
         line("payloads", payload_faults(faulty));
+    }
+    for storage in &status.storages {
+        line("storage", storage.to_string());
+    }
+    if let Some(told) = status.history.as_ref().map(history) {
+        line("history", told);
+    }
+    for warning in &status.health.warnings {
+        line("WARNING", format!("{}: {}", warning.text, warning.remedy));
+    }
+    text
+}
+
+/// What becomes of committed history.
+fn history(history: &History) -> String {
+    let mut text = match (history.policy, history.keep_seconds, history.keep_bytes) {
+        (Policy::Bounded, Some(seconds), Some(bytes)) => {
+            format!("keeps {} and {}", capacity::time(seconds), ByteSize(bytes))
+        }
+        (Policy::Bounded, ..) | (Policy::NotSet, ..) => {
+            "never purged; stream.keep is not set".to_owned()
+        }
+        (Policy::Everything, ..) => "never purged; stream.keep is all".to_owned(),
+        (Policy::OwnLimits, ..) => "bounded by the stream's own limits".to_owned(),
+    };
+    if let Some(purged) = &history.last_purge {
+        let (first, last) = (purged.first_seq, purged.last_seq);
+        let bytes = ByteSize(purged.bytes);
+        let at = purged.at.format(&Rfc3339).unwrap_or_default();
+        let _ = write!(text, "; purged {first} to {last}, {bytes}, at {at}");
+    }
+    if let Some(fault) = &history.fault {
+        let _ = write!(text, "; not purged: {fault}");
     }
     text
 }

@@ -1,6 +1,8 @@
 //! The streams: created when absent, checked when present. What exists belongs to the operator,
 //! and is never changed.
 
+use std::collections::HashMap;
+
 use async_nats::Client;
 use async_nats::jetstream::{
     Context, ErrorCode,
@@ -70,6 +72,10 @@ impl TopologyError {
     }
 }
 
+/// Key of the metadata of a stream whose committed history the daemon may purge by default. Only a
+/// stream that this release or a later one created has it.
+pub const PURGES: &str = "risksignal.purges";
+
 /// Gets the stream of signals, creating it when absent.
 ///
 /// # Errors
@@ -89,6 +95,10 @@ pub async fn ensure_stream(
         // A full stream must refuse new signals, never drop stored ones that are not yet in
         // ClickHouse.
         discard: DiscardPolicy::New,
+        metadata: HashMap::from([(
+            PURGES.to_owned(),
+            "committed history beyond stream.keep".to_owned(),
+        )]),
         ..Config::default()
     };
     ensure(context, config).await

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use time::serde::rfc3339;
 use tracing::{info, warn};
 
+use crate::capacity::Warning;
 use crate::store::schema::SchemaError;
 
 /// What ingesting depends on.
@@ -90,6 +91,9 @@ pub struct Report {
     pub reason: Option<String>,
     /// Each by its name.
     pub dependencies: BTreeMap<String, Latch>,
+    /// What will keep it from that, or publishers from publishing, if nobody acts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
 }
 
 /// All latches. Ready means that all are up.
@@ -211,6 +215,7 @@ impl Health {
             dependencies: named()
                 .map(|(name, latch)| (name.to_owned(), latch.clone()))
                 .collect(),
+            warnings: Vec::new(),
         }
     }
 

@@ -93,7 +93,7 @@ async fn livez(State(shared): State<Shared>) -> Response {
 }
 
 async fn readyz(State(shared): State<Shared>) -> Response {
-    let report = shared.sources.health.report();
+    let report = shared.sources.health();
     let code = match report.ready {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,

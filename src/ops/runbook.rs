@@ -77,7 +77,6 @@ mod tests {
                 && text.len() > "risksignal".len()
                 && !text.ends_with('_')
                 || text.ends_with("-is-down")
-                || text.starts_with("jetstreamstorage")
         };
         let anchors: Vec<&str> = texts.filter(is_anchor).collect();
         assert!(anchors.len() > 6, "{anchors:?}");

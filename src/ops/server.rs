@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::capacity::{Board, Refusals};
 use crate::http::{Acceptor, Bounds, ListenError, Listener};
 use crate::reload::InForce;
 use crate::telemetry::metrics::Metrics;
@@ -32,6 +33,10 @@ pub struct Ops {
     pub recent: Arc<Recent>,
     /// What works.
     pub health: Arc<Health>,
+    /// Fullness of storages, and what to act on.
+    pub board: Arc<Board>,
+    /// Writes that were refused.
+    pub refusals: Refusals,
 }
 
 impl Ops {
@@ -58,6 +63,7 @@ impl Ops {
             metrics: Arc::clone(&self.metrics),
             recent: Arc::clone(&self.recent),
             health: Arc::clone(&self.health),
+            board: Arc::clone(&self.board),
             started: Instant::now(),
         };
         let history = History::default();

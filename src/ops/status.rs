@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::serde::rfc3339;
 
+use crate::capacity::{Board, Storage};
 use crate::reload::InForce;
+use crate::retention::History;
 use crate::telemetry::faulty::FaultyPayloads;
 use crate::telemetry::figures::Figures;
 use crate::telemetry::metrics::Metrics;
@@ -34,6 +36,12 @@ pub struct Status {
     pub consumer: String,
     /// `database.table`.
     pub table: String,
+    /// How full everything is that the daemon and its publishers write to.
+    #[serde(default)]
+    pub storages: Vec<Storage>,
+    /// What becomes of committed history, once the daemon has looked.
+    #[serde(default)]
+    pub history: Option<History>,
     /// The newest batches, newest first.
     pub last_batches: Vec<Batch>,
     /// The newest dead letters, newest first.
@@ -55,6 +63,7 @@ pub(crate) struct Sources {
     pub metrics: Arc<Metrics>,
     pub recent: Arc<Recent>,
     pub health: Arc<Health>,
+    pub board: Arc<Board>,
     pub started: Instant,
 }
 
@@ -63,21 +72,32 @@ impl Sources {
     pub fn snapshot(&self) -> Status {
         self.tell_ready();
         let (last_batches, last_dead_letters) = self.recent.snapshot();
+        let board = self.board.newest();
         let settings = self.settings.borrow();
         let clickhouse = &settings.clickhouse;
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             now: OffsetDateTime::now_utc(),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
-            health: self.health.report(),
+            health: self.health(),
             stream: settings.stream.name.clone(),
             consumer: settings.consumer.name.clone(),
             table: format!("{}.{}", clickhouse.database, clickhouse.table),
+            storages: board.storages,
+            history: board.history,
             last_batches,
             last_dead_letters,
             payload_faults: self.recent.faulty.snapshot(),
             metrics: self.metrics.snapshot(),
             settings: BTreeMap::new(),
+        }
+    }
+
+    /// What works, and what will not for long.
+    pub fn health(&self) -> Report {
+        Report {
+            warnings: self.board.newest().warnings,
+            ..self.health.report()
         }
     }
 

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use crate::backoff::Backoff;
+use crate::capacity::Refusals;
 use crate::dead_letter::{Letter, NotStored, Original, Prefixes, Verdict};
 use crate::fault_point::{FaultPoints, Point};
 use crate::jetstream::topology::ensure_dead_letter_stream;
@@ -187,6 +188,7 @@ enum Next {
 pub(super) struct DeadLetter {
     pub context: Context,
     pub settings: Arc<Settings>,
+    pub refusals: Refusals,
     pub max_payload: usize,
     pub rejects: Receiver<(Rejected, Letters)>,
     pub backoff: Backoff,
@@ -255,12 +257,17 @@ impl DeadLetter {
                     pending.extend(attempt.map(|attempt| publisher.clone().publish(attempt)));
                 }
                 Next::Tried(attempt, Ok(sequence)) => {
+                    self.refusals.taken(&self.settings.dead_letters.name);
                     retries.stored(attempt.rejected.delivery.position.stream_seq);
                     attempt.trace.stored(sequence);
                     let letter = DeadLettered::new(attempt.rejected, sequence);
                     attempt.letters.add(letter);
                 }
-                Next::Tried(attempt, Err(error)) => retries.failed(attempt, &error),
+                Next::Tried(attempt, Err(error)) => {
+                    let stream = &self.settings.dead_letters.name;
+                    self.refusals.refused(stream, error.to_string());
+                    retries.failed(attempt, &error);
+                }
             }
         }
     }

@@ -56,12 +56,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::cache::Feed;
+use crate::capacity::{NatsHealth, Poller};
+use crate::claiming::Servers;
 use crate::fault_point::FaultPoints;
 use crate::ops::Ops;
 use crate::reload::InForce;
+use crate::retention::Retention;
 use crate::service_manager;
+use crate::settings::Settings;
 use crate::store::Store;
 use crate::telemetry::traces::Traces;
+use crate::tls::TlsError;
 
 use in_flight::InFlight;
 use keep_alive::{KeepAlive, give_back_last};
@@ -87,6 +92,9 @@ pub enum PipelineError {
         /// Messages not acked.
         held: usize,
     },
+    /// A certificate or a key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A stage panicked.
     #[error("a stage of the pipeline failed: {0}; this is a defect, please report it")]
     Stage(#[from] JoinError),
@@ -128,6 +136,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<Totals, PipelineError> {
     let settings = Arc::clone(&in_force.borrow());
+    let poller = poller(&ends, &settings)?;
     let in_flight = InFlight::new(
         settings.consumer.max_in_flight_messages,
         settings.consumer.max_in_flight_bytes,
@@ -150,6 +159,7 @@ pub async fn run(
         }
         .run(),
     );
+    let poller = tokio::spawn(poller.run());
     let reading = ends.reading.clone();
     let (client, health) = (ends.client.clone(), Arc::clone(&ends.ops.health));
     let (stages, halt) = spawn(ends, &in_force, &in_flight, &shutdown, &mut pulses);
@@ -180,6 +190,7 @@ pub async fn run(
     watchdog.abort();
     keep_alive.abort();
     sample.abort();
+    poller.abort();
     if result.is_err() {
         // What is given back must not come here again.
         pulls.iter().for_each(AbortHandle::abort);
@@ -188,6 +199,26 @@ pub async fn run(
     give_back_last(&client, in_flight.give_back_all()).await;
     reading.cancel();
     result
+}
+
+/// The poller of all storages.
+fn poller(ends: &Ends, settings: &Arc<Settings>) -> Result<Poller, TlsError> {
+    let servers = Servers::new(&ends.context, &ends.store, settings);
+    Ok(Poller {
+        context: ends.context.clone(),
+        store: ends.store.clone(),
+        process: ends.process.clone(),
+        settings: Arc::clone(settings),
+        health: NatsHealth::new(&settings.nats)?,
+        retention: Retention::new(
+            Arc::clone(settings),
+            ends.process.clone(),
+            servers,
+            ends.context.clone(),
+            Arc::clone(&ends.ops.metrics),
+        ),
+        ops: ends.ops.clone(),
+    })
 }
 
 /// Waits for every stage. A panic in one ends the wait at once, since the others might never

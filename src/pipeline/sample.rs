@@ -6,13 +6,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::jetstream::account::Account;
 use async_nats::jetstream::consumer::Info;
 use time::OffsetDateTime;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::debug;
 
-use crate::jetstream::{consumer, stored, topology};
+use crate::jetstream::{consumer, stored};
 use crate::ops::health::Dependency;
 use crate::settings::Settings;
 use crate::telemetry::metrics::signed;
@@ -25,9 +24,6 @@ const OWN: Duration = Duration::from_millis(500);
 /// Between two questions to the servers.
 const SERVERS: Duration = Duration::from_secs(2);
 
-/// Between two questions about storage, which fills slowly.
-const STORAGE: Duration = Duration::from_secs(10);
-
 /// The task that samples.
 pub(super) struct Sample {
     pub ends: Ends,
@@ -38,12 +34,7 @@ pub(super) struct Sample {
 impl Sample {
     /// Samples until it is dropped.
     pub async fn run(self) {
-        tokio::join!(
-            self.own(),
-            self.jetstream(),
-            self.storage(),
-            self.clickhouse()
-        );
+        tokio::join!(self.own(), self.jetstream(), self.clickhouse());
     }
 
     /// What this process holds, and its connection.
@@ -93,7 +84,15 @@ impl Sample {
             ticks.tick().await;
             match consumer::find(&self.ends.context, &stream.name, &consumer.name).await {
                 Ok(Some(info)) => {
-                    health.up(Dependency::Jetstream);
+                    match self.ends.process.refusal() {
+                        None => health.up(Dependency::Jetstream),
+                        Some(words) => health.down(
+                            Dependency::Jetstream,
+                            format!(
+                                "nothing is inserted, since the claims log takes no record: {words}"
+                            ),
+                        ),
+                    }
                     metrics
                         .consumer_pending_messages
                         .set(signed(info.num_pending));
@@ -138,37 +137,6 @@ impl Sample {
         }
     }
 
-    /// How full the streams are, and what their account may store.
-    async fn storage(&self) {
-        let metrics = &self.ends.ops.metrics;
-        let claims = self.settings.claims_log();
-        let mut ticks = every(STORAGE);
-        loop {
-            ticks.tick().await;
-            let (stream, letters) = (&self.settings.stream, &self.settings.dead_letters);
-            for name in [&stream.name, &letters.name, &claims] {
-                match topology::find_stream(&self.ends.context, name).await {
-                    Ok(Some(info)) => {
-                        metrics.stream(name, &info.state, bound(Some(info.config.max_bytes)));
-                    }
-                    Ok(None) => debug!(stream = name, "There is no such stream to measure"),
-                    Err(error) => debug!(%error, "The stream was not measured"),
-                }
-            }
-            match self.ends.context.query_account().await {
-                Ok(account) => self.account(&account),
-                Err(error) => debug!(%error, "JetStream did not tell what the account uses"),
-            }
-        }
-    }
-
-    /// An account with tiers has no bound of its own; each tier has.
-    fn account(&self, account: &Account) {
-        let (metrics, limits) = (&self.ends.ops.metrics, &account.limits);
-        metrics.jetstream("file", account.storage, bound(limits.max_storage));
-        metrics.jetstream("memory", account.memory, bound(limits.max_memory));
-    }
-
     /// Whether ClickHouse would take an insert. While there is something to insert, the
     /// inserts tell, but for a table that takes them into nothing: from then on they are refused.
     async fn clickhouse(&self) {
@@ -182,11 +150,6 @@ impl Sample {
             }
         }
     }
-}
-
-/// A size at which JetStream refuses more; it writes none as -1 or 0.
-fn bound(bytes: Option<i64>) -> Option<i64> {
-    bytes.filter(|bytes| *bytes > 0)
 }
 
 fn every(period: Duration) -> tokio::time::Interval {

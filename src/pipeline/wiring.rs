@@ -230,6 +230,7 @@ impl Wiring<'_> {
             max_payload: self.ends.client.max_payload(),
             context: self.ends.context.clone(),
             settings: Arc::clone(&self.settings),
+            refusals: self.ends.ops.refusals.clone(),
             rejects,
             backoff: self.backoff.clone(),
             traces: self.ends.traces.clone(),

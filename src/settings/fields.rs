@@ -130,6 +130,7 @@ pub(super) const FIELDS: &[Field] = &[
     field("nats.inbox_prefix", "_INBOX", "Begins the subjects that answers and pulled messages come on; one that only this login may listen to keeps them from others"),
     field("nats.connect_timeout", "5s", "How long one attempt to connect may take"),
     field("nats.request_timeout", "5s", "How long an answer of JetStream may take"),
+    field("nats.monitoring_url", "", "HTTP monitoring of nats-server, such as http://127.0.0.1:8222; its /healthz shows a full disk, which NATS itself reports to no client; unset for none"),
 
     field("stream.name", "SIGNALS", "The stream that applications publish to; created when absent"),
     field("stream.subject_prefix", "signals", "Its subjects are <prefix>.>"),
@@ -138,6 +139,7 @@ pub(super) const FIELDS: &[Field] = &[
     field("stream.max_age", "0s", "Age at which messages are removed from a stream that is created; 0s keeps them for ever"),
     field("stream.max_bytes", "0B", "Size at which a stream that is created refuses more; 0B is no bound"),
     field("stream.duplicate_window", "2m", "How long a stream that is created remembers a Nats-Msg-Id"),
+    field("stream.keep", "", "Committed history that stays for replays: an age and a size of the stream, such as 7days, 8GiB; the daemon purges what exceeds either, but nothing that is not committed or that another durable consumer has not acked. Unset: 7days, 8GiB in a stream that this release or a later one created, everything in any other; all: everything"),
 
     field("dead_letters.name", "SIGNALS_DLQ", "The stream that takes what cannot land; created when absent"),
     field("dead_letters.subject_prefix", "dlq", "A letter's subject is <prefix>.<original subject>.<position>"),

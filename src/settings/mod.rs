@@ -6,8 +6,10 @@ mod cache;
 mod consumer;
 mod dot_env;
 mod fields;
+mod keep;
 mod layers;
 mod load;
+mod monitoring;
 mod otel;
 mod redact;
 mod reload;
@@ -28,6 +30,7 @@ use crate::contract::Contracts;
 
 pub use cache::Cache;
 pub use consumer::{AckPolicy, Consumer};
+pub use keep::{Keep, KeepBounds};
 pub use load::{Fault, Faults};
 pub use otel::Otel;
 pub use redact::redacted_url;
@@ -121,6 +124,8 @@ pub struct Nats {
     pub connect_timeout: Duration,
     /// How long an answer of the JetStream API or a publish ack may take.
     pub request_timeout: Duration,
+    /// The HTTP address of the server's monitoring, without a path.
+    pub monitoring_url: Option<String>,
 }
 
 impl fmt::Debug for Nats {
@@ -137,6 +142,7 @@ impl fmt::Debug for Nats {
             inbox_prefix,
             connect_timeout,
             request_timeout,
+            monitoring_url,
         } = self;
         // The URL may hold a password.
         f.debug_struct("Nats")
@@ -151,6 +157,7 @@ impl fmt::Debug for Nats {
             .field("inbox_prefix", inbox_prefix)
             .field("connect_timeout", connect_timeout)
             .field("request_timeout", request_timeout)
+            .field("monitoring_url", monitoring_url)
             .finish()
     }
 }
@@ -214,6 +221,8 @@ pub struct Stream {
     pub max_bytes: u64,
     /// How long JetStream remembers a `Nats-Msg-Id`.
     pub duplicate_window: Duration,
+    /// Committed history that it keeps.
+    pub keep: Keep,
 }
 
 /// Where JetStream keeps a stream's messages.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::cache as redis;
 use super::fields;
+use super::keep;
 use super::layers::Layers;
+use super::monitoring;
 use super::otel;
 use super::rules;
 use super::tokens;
@@ -114,6 +116,7 @@ impl Reader {
             inbox_prefix: self.read_text("nats.inbox_prefix", to::subject_prefix),
             connect_timeout: self.read("nats.connect_timeout", to::duration(ms(10)..=MINUTE)),
             request_timeout: self.read("nats.request_timeout", to::duration(ms(10)..=MINUTE)),
+            monitoring_url: self.read_text("nats.monitoring_url", monitoring::monitoring_url),
         }
     }
 
@@ -129,6 +132,7 @@ impl Reader {
             max_bytes: self.read("stream.max_bytes", to::bytes(0..=u64::MAX >> 1)),
             duplicate_window: self
                 .read("stream.duplicate_window", to::duration(ms(100)..=24 * HOUR)),
+            keep: self.read_text("stream.keep", keep::keep),
         }
     }
 

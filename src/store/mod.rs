@@ -4,6 +4,7 @@ mod block;
 mod claims_logs;
 mod connect;
 mod dependents;
+mod disk;
 mod engine;
 mod failure;
 mod http;

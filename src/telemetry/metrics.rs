@@ -10,6 +10,9 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::capacity::Storage;
+use crate::retention::History;
+use crate::retention::plan::{Holder, Policy};
 use crate::store::Remedy;
 
 use super::events::Inserted;
@@ -94,6 +97,12 @@ pub struct Metrics {
     pub stream_limit_bytes: IntGaugeVec,
     pub jetstream_bytes: IntGaugeVec,
     pub jetstream_limit_bytes: IntGaugeVec,
+    pub storage_level: IntGaugeVec,
+    pub storage_full_seconds: IntGaugeVec,
+    pub history_purged_messages_total: IntCounter,
+    pub history_purged_bytes_total: IntCounter,
+    pub history_held: IntGaugeVec,
+    pub history_never_purged: IntGauge,
     pub nats_reconnects_total: IntCounter,
     pub spans_exported_total: IntCounter,
     pub spans_dropped_total: IntCounterVec,
@@ -156,6 +165,12 @@ impl Metrics {
             stream_limit_bytes: make.gauges("stream_limit_bytes", "Bytes at which the stream refuses more; absent without a bound (max_bytes)", &["stream"])?,
             jetstream_bytes: make.gauges("jetstream_bytes", "Bytes that all streams of the NATS account use, by storage (file or memory), as of the last seconds", &["storage"])?,
             jetstream_limit_bytes: make.gauges("jetstream_limit_bytes", "Bytes at which JetStream refuses more from the account; absent without a bound", &["storage"])?,
+            storage_level: make.gauges("storage_level", "Fullness by storage (a stream, the account, nats-server, ClickHouse's disk): 0 has room, 1 is nearly full or full within a day, 2 is full or refuses writes", &["storage"])?,
+            storage_full_seconds: make.gauges("storage_full_seconds", "Time until the storage is full at the present growth; absent where it does not grow or has no bound", &["storage"])?,
+            history_purged_messages_total: make.counter("history_purged_messages_total", "Committed messages that this instance has purged from the stream of signals (stream.keep)")?,
+            history_purged_bytes_total: make.counter("history_purged_bytes_total", "Bytes of these messages")?,
+            history_held: make.gauges("history_held", "1 where a durable consumer or a claims log holds back more than half of stream.keep; kind is own, consumer or claims_log", &["stream", "holder", "kind"])?,
+            history_never_purged: make.gauge("history_never_purged", "1 while committed history is never purged, since stream.keep is not set and this release did not create the stream")?,
             nats_reconnects_total: make.counter("nats_reconnects_total", "Connections to NATS that were made anew")?,
             spans_exported_total: make.counter("spans_exported_total", "Spans of traces that their receiver has taken")?,
             spans_dropped_total: make.counters("spans_dropped_total", "Spans that it has not, by reason: queue_full (otel.max_queued_spans), not_sent", &["reason"])?,
@@ -170,19 +185,24 @@ impl Metrics {
             cache_reads_total: make.counters("cache_reads_total", "Wallets that clients asked for, by what Redis knew: hit, or ClickHouse was asked: miss, busy (more signals than Redis keeps), stale, away", &["result"])?,
             registry: make.0,
         };
+        metrics.begin_series();
+        Ok(Arc::new(metrics))
+    }
+
+    /// Begins the series of each label that is known, at zero.
+    fn begin_series(&self) {
         let remedies = [Remedy::Wait, Remedy::Halt, Remedy::Bisect, Remedy::Late, Remedy::Halve].map(remedy_name);
         for (counters, labels) in [
-            (&metrics.signals_dead_lettered_total, &REASONS[..]),
-            (&metrics.insert_retries_total, &remedies),
-            (&metrics.spans_dropped_total, &["queue_full", "not_sent"]),
-            (&metrics.cache_signals_total, &["fed", "absent", "busy", "lost"]),
-            (&metrics.cache_reads_total, &["hit", "miss", "busy", "stale", "away"]),
+            (&self.signals_dead_lettered_total, &REASONS[..]),
+            (&self.insert_retries_total, &remedies),
+            (&self.spans_dropped_total, &["queue_full", "not_sent"]),
+            (&self.cache_signals_total, &["fed", "absent", "busy", "lost"]),
+            (&self.cache_reads_total, &["hit", "miss", "busy", "stale", "away"]),
         ] {
             for label in labels {
                 counters.with_label_values(&[label]);
             }
         }
-        Ok(Arc::new(metrics))
     }
 }
 
@@ -301,6 +321,33 @@ impl Metrics {
             (&self.stream_limit_bytes, limit_bytes),
         ] {
             set_or_remove(gauges, name, value);
+        }
+    }
+
+    /// How full a storage is.
+    pub fn storage(&self, storage: &Storage) {
+        let level = storage.level() as i64;
+        set_or_remove(&self.storage_level, &storage.name, Some(level));
+        let seconds = storage.fullness.seconds_until_full.map(signed);
+        set_or_remove(&self.storage_full_seconds, &storage.name, seconds);
+    }
+
+    /// What becomes of committed history of a stream, after what was before.
+    pub fn history(&self, stream: &str, before: Option<&History>, now: &History) {
+        let is_never_purged = now.policy == Policy::NotSet;
+        self.history_never_purged.set(is_never_purged.into());
+        for gone in before.into_iter().flat_map(|before| &before.holders) {
+            let is_same = |holder: &Holder| holder.name == gone.name && holder.kind == gone.kind;
+            if !now.holders.iter().any(is_same) {
+                let labels = [stream, &gone.name, gone.kind.name()];
+                // An error means that there is no such series.
+                let _ = self.history_held.remove_label_values(&labels);
+            }
+        }
+        for holder in &now.holders {
+            let labels = [stream, &holder.name, holder.kind.name()];
+            let held = self.history_held.with_label_values(&labels);
+            held.set(holder.holds_back.into());
         }
     }
 

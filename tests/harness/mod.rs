@@ -22,6 +22,7 @@ pub mod redis;
 pub mod refusal;
 pub mod signals;
 pub mod slow_link;
+pub mod small_disk;
 pub mod step_clock;
 pub mod stored;
 pub mod terminal;
@@ -32,6 +33,7 @@ pub mod wallets;
 pub use binary::{Daemon, risksignal};
 use clickhouse::ClickHouse;
 use nats::Nats;
+use small_disk::SmallDisk;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -47,6 +49,7 @@ pub const DEADLINE: Duration = Duration::from_secs(180);
 pub struct Stack {
     pub nats: Nats,
     pub clickhouse: ClickHouse,
+    disks: Vec<SmallDisk>,
     dir: TempDir,
     kept: Vec<TempDir>,
 }
@@ -66,6 +69,25 @@ impl Stack {
         Self::with_clickhouse(nats, clickhouse, Vec::new()).await
     }
 
+    /// With small disks of so many MiB for NATS, ClickHouse or both, in this order; `None` where
+    /// this user may not mount.
+    pub async fn on_small_disks(
+        nats: nats::Options,
+        mib: (Option<u32>, Option<u32>),
+    ) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let folders = [("nats", mib.0), ("clickhouse", mib.1)].into_iter();
+        let disks =
+            folders.filter_map(|(name, mib)| Some(SmallDisk::mount(&dir.path().join(name), mib?)));
+        let disks = disks.collect::<Option<Vec<_>>>()?;
+        Some(Self::in_folder(dir, disks, nats, &[], Vec::new()).await)
+    }
+
+    /// The small disk of its only server that has one.
+    pub fn disk(&self) -> &SmallDisk {
+        &self.disks[0]
+    }
+
     /// As [`Self::with`], and `environment` is ClickHouse's.
     pub async fn with_clickhouse(
         nats: nats::Options,
@@ -73,6 +95,16 @@ impl Stack {
         environment: Vec<(String, String)>,
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        Self::in_folder(dir, Vec::new(), nats, clickhouse, environment).await
+    }
+
+    async fn in_folder(
+        dir: TempDir,
+        disks: Vec<SmallDisk>,
+        nats: nats::Options,
+        clickhouse: &[String],
+        environment: Vec<(String, String)>,
+    ) -> Self {
         let nats = Nats::spawn(dir.path().join("nats"), nats);
         let data = dir.path().join("clickhouse");
         let clickhouse = ClickHouse::spawn_in(environment, data, clickhouse);
@@ -81,6 +113,7 @@ impl Stack {
         Self {
             nats,
             clickhouse,
+            disks,
             dir,
             kept: Vec::new(),
         }

@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::harness::clickhouse::PASSWORD;
-use crate::harness::nats::STREAM;
+use crate::harness::nats::DEAD_LETTERS;
 use crate::harness::ops::prometheus_program;
 use crate::harness::process::free_port;
 use crate::harness::prometheus::Prometheus;
@@ -18,18 +18,21 @@ use crate::harness::{Daemon, Stack, eventually};
 
 const DASHBOARDS: [&str; 2] = ["pipeline.json", "storage.json"];
 /// Every alert, as the run below has them fire.
-const ALERTS: [&str; 12] = [
-    "JetStreamStorageFilling",
+const ALERTS: [&str; 15] = [
     "RiskSignalCacheStale",
     "RiskSignalClaimsLogIntruder",
     "RiskSignalClaimsWindowFilling",
     "RiskSignalDeadLettersRising",
     "RiskSignalDown",
+    "RiskSignalHistoryHeld",
+    "RiskSignalHistoryNeverPurged",
     "RiskSignalLagGrowing",
     "RiskSignalMessagesLost",
     "RiskSignalNoInserts",
     "RiskSignalNotReady",
     "RiskSignalPayloadsFaulty",
+    "RiskSignalStorageFilling",
+    "RiskSignalStorageFull",
     "RiskSignalViewRefuses",
 ];
 
@@ -184,12 +187,19 @@ async fn assert_no_panel_is_empty(prometheus: &Prometheus) {
 
 /// Waits until an alert fires, or no longer does.
 async fn alert(prometheus: &Prometheus, name: &str, fires: bool) {
+    alert_of(prometheus, name, "", fires).await;
+}
+
+/// As [`alert`], of one storage: ClickHouse's disk is this machine's, and may be full.
+async fn alert_of(prometheus: &Prometheus, name: &str, storage: &str, fires: bool) {
     eventually(&format!("{name} fires: {fires}"), async || {
         let data = prometheus.api("alerts").await;
         let alerts = data["alerts"].as_array().unwrap();
-        let firing = alerts
-            .iter()
-            .any(|alert| alert["labels"]["alertname"] == name && alert["state"] == "firing");
+        let firing = alerts.iter().any(|alert| {
+            let labels = &alert["labels"];
+            let is_of = storage.is_empty() || labels["storage"] == storage;
+            is_of && labels["alertname"] == name && alert["state"] == "firing"
+        });
         (firing == fires).then_some(())
     })
     .await;
@@ -289,13 +299,13 @@ async fn every_panel_shows_something_and_every_alert_fires_and_resolves() {
     drop(valid);
     stack.settled().await;
 
-    alert(&prometheus, "JetStreamStorageFilling", false).await;
+    alert_of(&prometheus, "RiskSignalStorageFilling", DEAD_LETTERS, false).await;
     let near = |bytes: u64| i64::try_from(bytes + bytes / 10).unwrap();
-    let bytes = stack.nats.bound_stream(STREAM, near).await;
+    let bytes = stack.nats.bound_stream(DEAD_LETTERS, near).await;
     assert!(bytes > 0);
-    alert(&prometheus, "JetStreamStorageFilling", true).await;
-    stack.nats.bound_stream(STREAM, |_| -1).await;
-    alert(&prometheus, "JetStreamStorageFilling", false).await;
+    alert_of(&prometheus, "RiskSignalStorageFilling", DEAD_LETTERS, true).await;
+    stack.nats.bound_stream(DEAD_LETTERS, |_| -1).await;
+    alert_of(&prometheus, "RiskSignalStorageFilling", DEAD_LETTERS, false).await;
 
     assert!(daemon.stop().await.success());
     alert(&prometheus, "RiskSignalDown", true).await;

@@ -52,6 +52,12 @@ async fn status_tells_how_a_daemon_is_and_whether_it_is_ready() {
         told[changing] = Value::Null;
         asked[changing] = Value::Null;
     }
+    // The daemon may have measured between the two.
+    for told in [&mut told, &mut asked] {
+        assert!(told["storages"].is_array() && told["health"].is_object());
+        (told["storages"], told["history"]) = (Value::Null, Value::Null);
+        told["health"]["warnings"] = Value::Null;
+    }
     assert_eq!(told, asked);
 
     stack.clickhouse.kill();

@@ -28,14 +28,18 @@ pub(crate) fn connects(client: &Client) -> u64 {
 
 /// Follows the log for ever; returns the error when it lost records or was rebuilt.
 pub(crate) async fn run(shared: &Shared, holdings: &impl Holdings) -> ClaimsLogError {
+    let mut tries: u64 = 0;
     loop {
         let ended = session(shared, holdings).await;
         shared.left();
         match ended {
-            Ok(()) => {}
+            Ok(()) => tries = 0,
             Err(error) if error.is_lost() => return error,
             Err(error) => {
-                warn!(%error, "The claims log cannot be read; trying again");
+                tries += 1;
+                if tries.is_power_of_two() {
+                    warn!(%error, tries, "The claims log cannot be read; trying again");
+                }
                 sleep(RETRY).await;
             }
         }
@@ -142,7 +146,7 @@ async fn join(
     };
     // What is claimed by what was read before this record is void.
     let connected = shared.with(|instance| instance.connect(nonce()));
-    if let Some(seq) = shared.log.append(&connected).await? {
+    if let Some(seq) = shared.append(&connected).await? {
         shared.published(&connected, seq)?;
         shared.read_to(seq).await;
     }

@@ -11,6 +11,7 @@ mod follow;
 mod holdings;
 mod process;
 mod rebuild;
+mod refusals;
 mod stream;
 
 pub use error::ClaimsLogError;

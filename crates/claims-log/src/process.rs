@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 use crate::error::ClaimsLogError;
 use crate::follow;
 use crate::holdings::Holdings;
+use crate::refusals::Refusals;
 use crate::stream::{LogStream, nonce};
 
 /// Between two tries to append a record.
@@ -65,6 +66,7 @@ struct State {
     failed: Option<LogError>,
     /// Messages that were read and that no daemon published.
     foreign: u64,
+    refusals: Refusals,
 }
 
 /// How far the log was read.
@@ -89,6 +91,7 @@ impl Process {
             bytes_since: 0,
             failed: None,
             foreign: 0,
+            refusals: Refusals::default(),
         };
         let shared = Shared {
             log,
@@ -143,7 +146,7 @@ impl Process {
         self.shared.state().waited_for.insert(id, false);
         while !self.is_read(id) {
             self.checked().await;
-            match self.shared.log.append(&record).await {
+            match self.shared.append(&record).await {
                 Ok(Some(seq)) => {
                     // An error ends the session: nothing is published before the log is checked.
                     if self.shared.published(&record, seq).is_ok() {
@@ -154,13 +157,26 @@ impl Process {
                 }
                 // Only snapshots have a condition.
                 Ok(None) => break,
-                Err(error) => {
-                    warn!(%error, "Record not appended to the claims log; trying again");
-                    sleep(RETRY).await;
-                }
+                Err(_) => sleep(RETRY).await,
             }
         }
-        self.shared.state().waited_for.remove(&id);
+        let mut state = self.shared.state();
+        if state.waited_for.remove(&id) == Some(true) {
+            // Its answer may have been lost.
+            state.refusals.note(None);
+        }
+    }
+
+    /// The reason why the log has not taken the last record, such as a full disk; `None` once it
+    /// has taken one.
+    pub fn refusal(&self) -> Option<String> {
+        self.shared.state().refusals.last()
+    }
+
+    /// Reports whether the log was read and checked over the present connection.
+    pub fn is_ready(&self) -> bool {
+        let joined = self.shared.progress.borrow().joined;
+        joined > 0 && joined == follow::connects(&self.shared.log.client())
     }
 
     /// Reports that something is done: [`Instance::finish`] has concluded it. It is appended
@@ -213,13 +229,10 @@ impl Process {
 
     /// Waits for a connection whose log is known to be the one that was read.
     async fn checked(&self) {
-        let client = self.shared.log.client();
         let mut progress = self.shared.progress.subscribe();
-        let is_checked = |progress: &Progress| {
-            progress.joined > 0 && progress.joined == follow::connects(&client)
-        };
         loop {
-            if is_checked(&progress.borrow_and_update()) {
+            progress.borrow_and_update();
+            if self.is_ready() {
                 return;
             }
             let _ = tokio::time::timeout(RETRY, progress.changed()).await;
@@ -281,6 +294,13 @@ impl State {
 }
 
 impl Shared {
+    /// Appends a record as [`LogStream::append`] does, and keeps the reason why the log refuses it.
+    pub async fn append(&self, record: &Record) -> Result<Option<u64>, ClaimsLogError> {
+        let answer = self.log.append(record).await;
+        self.state().refusals.note(answer.as_ref().err());
+        answer
+    }
+
     /// Reads the record at `seq`, of so many bytes.
     pub fn read(&self, seq: u64, record: &Record, bytes: usize) -> Result<(), claims::LogError> {
         let mut state = self.state();

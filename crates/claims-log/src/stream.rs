@@ -41,6 +41,11 @@ impl LogStream {
         }
     }
 
+    /// The log of this name.
+    pub fn named(context: Context, name: String) -> Self {
+        Self { context, name }
+    }
+
     /// The stream's name.
     pub fn name(&self) -> &str {
         &self.name

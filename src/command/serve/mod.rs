@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::capacity::Refusals;
 use crate::jetstream::{self, topology};
 use crate::ops::Ops;
 use crate::ops::health::{Dependency, Health};
@@ -68,6 +69,8 @@ pub async fn serve(
             Dependency::Nats,
             Dependency::Jetstream,
         ]),
+        board: Arc::default(),
+        refusals: Refusals::default(),
     };
     let in_force = reload
         .on_sighup(settings, &ops.health)

@@ -290,7 +290,7 @@ function headline(snapshot) {
   if (lost) wrong.push(line("Messages are lost.", "risksignalmessageslost"));
   if (snapshot.payload_faults.length) wrong.push(line("Payloads break their contracts.", "risksignalpayloadsfaulty"));
   for (const { code, text, remedy } of snapshot.health.warnings || []) {
-    wrong.push(line(`${text}: ${remedy}.`, WARNINGS[code] || "jetstreamstoragefilling"));
+    wrong.push(line(`${text}: ${remedy}.`, WARNINGS[code] || (code.endsWith("_full") ? "risksignalstoragefull" : "risksignalstoragefilling")));
   }
   // Only a change is read aloud.
   const words = wrong.map((one) => one.textContent).join("");
@@ -306,7 +306,7 @@ function headline(snapshot) {
 }
 
 // Warnings with a page of their own.
-const WARNINGS = {};
+const WARNINGS = { history_held: "risksignalhistoryheld", history_never_purged: "risksignalhistoryneverpurged" };
 
 function health(snapshot) {
   const { ready, dependencies } = snapshot.health;

@@ -20,6 +20,7 @@ fn sources() -> Sources {
         metrics: Metrics::new().unwrap(),
         recent: Arc::default(),
         health: Health::new(),
+        board: Arc::default(),
         started: Instant::now(),
     }
 }
