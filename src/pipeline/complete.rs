@@ -163,7 +163,7 @@ impl Insert {
             Remedy::Bisect if error.is_answer() && self.table_fits().await => {
                 self.ops.metrics.insert_failed(Remedy::Bisect);
                 claimed.trace.refused(error);
-                claimed.refusal = Some(error.to_string());
+                claimed.refusal = Some(error.into());
                 claimed.view = error.view().map(str::to_owned);
                 return Answer::Refused;
             }
@@ -199,14 +199,14 @@ impl Insert {
                 claimed
                     .trace
                     .looked_up(began, claimed.block.rows().len(), found.len());
-                if let (Some(words), false) = (&claimed.refusal, found.is_empty()) {
+                if let (Some(refusal), false) = (&claimed.refusal, found.is_empty()) {
                     self.ops.metrics.view_refusals_total.inc();
                     // The table takes rows.
                     self.succeeded();
                     warn!(
                         view = claimed.view.as_deref().unwrap_or("unknown"),
                         count = found.len(),
-                        error = words,
+                        error = refusal.public,
                         "A materialized view refused rows that the table has; the view lacks them"
                     );
                 }
@@ -261,8 +261,12 @@ impl Insert {
 
     /// The table refuses whatever it gets: all that waited is tried again after a pause.
     fn table_refuses(&self, rows: Vec<Claimed>) -> Outcome {
-        if let Some(words) = rows.first().and_then(|row| row.refusal.clone()) {
-            self.halted(&words, crate::ops::health::Dependency::Schema, rows.len());
+        if let Some(refusal) = rows.first().and_then(|row| row.refusal.clone()) {
+            self.halted(
+                &refusal.public,
+                crate::ops::health::Dependency::Schema,
+                rows.len(),
+            );
         }
         let rows = rows.into_iter().map(|mut row| {
             self.process.with(|instance| instance.try_again(row.id));

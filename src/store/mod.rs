@@ -1,6 +1,7 @@
 //! ClickHouse: the connection, the schema, the rows and the inserts.
 
 mod block;
+mod codes;
 mod connect;
 mod dependents;
 mod engine;

@@ -43,6 +43,7 @@ mod profiles;
 mod properties;
 mod receipts;
 mod reload;
+mod quoting;
 mod restore;
 mod schema;
 mod secrets;
