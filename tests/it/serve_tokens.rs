@@ -166,7 +166,14 @@ async fn a_token_that_is_made_opens() {
         "--event-type=risk_event",
         "--rate=100",
     ];
-    let made = stack.risksignal(&arguments).await;
+    // The file that it is for is named already, and is not there; or the shell has made it.
+    let tokens = stack.work_dir().join("tokens.toml");
+    let named = tokens.display().to_string();
+    let settings = [("RISKSIGNAL__SERVE__TOKENS_FILE", named.as_str())];
+    let made = stack.risksignal_with(&arguments, &settings).await;
+    assert!(made.status.success(), "{made:?}");
+    std::fs::write(&tokens, "").unwrap();
+    let made = stack.risksignal_with(&arguments, &settings).await;
     assert!(made.status.success(), "{made:?}");
     let told = String::from_utf8(made.stderr).unwrap();
     let token = told.lines().find(|line| line.starts_with("rs_")).unwrap();
