@@ -101,6 +101,7 @@ pub struct Metrics {
     pub http_request_duration_seconds: HistogramVec,
     pub http_signals_total: IntCounterVec,
     pub http_unanswered_signals: IntGauge,
+    pub connections_cut_total: IntCounterVec,
     pub cache_fresh: IntGauge,
     pub cache_signals_total: IntCounterVec,
     pub cache_wallets_filled_total: IntCounter,
@@ -162,25 +163,36 @@ impl Metrics {
             http_request_duration_seconds: make.histograms("http_request_duration_seconds", "From a request's headers to its answer's, by route", &["route"], SECONDS)?,
             http_signals_total: make.counters("http_signals_total", "Signals that came over HTTP, by what became of them: stored, duplicate, refused (for good) or put_off (to be sent again)", &["result"])?,
             http_unanswered_signals: make.gauge("http_unanswered_signals", "Signals that came over HTTP and have no answer of JetStream yet")?,
+            connections_cut_total: make.counters("connections_cut_total", "Connections that the daemon closed before their clients were done, by the setting of their listener and by reason: room (another client came, and this one kept the daemon waiting longest), share (its client has as many requests under way as it may have connections), unread (an answer was not read in time)", &["listener", "reason"])?,
             cache_fresh: make.gauge("cache_fresh", "1 while this daemon tells Redis all that it commits, and no other daemon is missed")?,
             cache_signals_total: make.counters("cache_signals_total", "Committed signals with a wallet, by what became of them in Redis: fed, absent (the wallet is brought from ClickHouse), busy (more signals than Redis keeps); and lost, with or without a wallet, while Redis was away or slow", &["result"])?,
             cache_wallets_filled_total: make.counter("cache_wallets_filled_total", "Wallets that were brought to Redis from ClickHouse in the background")?,
             cache_reads_total: make.counters("cache_reads_total", "Wallets that clients asked for, by what Redis knew: hit, or ClickHouse was asked: miss, busy (more signals than Redis keeps), stale, away", &["result"])?,
             registry: make.0,
         };
+        metrics.begin_series();
+        Ok(Arc::new(metrics))
+    }
+
+    /// Has the series of labels that are known be there from the start, at zero.
+    fn begin_series(&self) {
         let remedies = [Remedy::Wait, Remedy::Halt, Remedy::Bisect, Remedy::Late, Remedy::Halve].map(remedy_name);
         for (counters, labels) in [
-            (&metrics.signals_dead_lettered_total, &REASONS[..]),
-            (&metrics.insert_retries_total, &remedies),
-            (&metrics.spans_dropped_total, &["queue_full", "not_sent"]),
-            (&metrics.cache_signals_total, &["fed", "absent", "busy", "lost"]),
-            (&metrics.cache_reads_total, &["hit", "miss", "busy", "stale", "away"]),
+            (&self.signals_dead_lettered_total, &REASONS[..]),
+            (&self.insert_retries_total, &remedies),
+            (&self.spans_dropped_total, &["queue_full", "not_sent"]),
+            (&self.cache_signals_total, &["fed", "absent", "busy", "lost"]),
+            (&self.cache_reads_total, &["hit", "miss", "busy", "stale", "away"]),
         ] {
             for label in labels {
                 counters.with_label_values(&[label]);
             }
         }
-        Ok(Arc::new(metrics))
+        for listener in ["ops.listen", "serve.listen"] {
+            for reason in ["room", "share", "unread"] {
+                self.connections_cut_total.with_label_values(&[listener, reason]);
+            }
+        }
     }
 }
 
