@@ -24,6 +24,7 @@ use tracing::debug;
 use crate::telemetry::metrics::Metrics;
 
 use super::acceptor::Acceptor;
+use super::headers::Reached;
 use super::room::{NoSeat, Room, Seat};
 use super::turn::Turn;
 
@@ -206,22 +207,26 @@ impl Shared {
     async fn connected(self, stream: TcpStream, turn: Turn) {
         // An answer goes out at once, however small.
         let _ = stream.set_nodelay(true);
+        // Fails only for a connection that is over.
+        let Ok(reached) = stream.local_addr().map(Reached) else {
+            return;
+        };
         let Some(tls) = self.tls.get() else {
-            return self.converse(stream, turn).await;
+            return self.converse(stream, reached, turn).await;
         };
         match timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
-            Ok(Ok(stream)) => self.converse(stream, turn).await,
+            Ok(Ok(stream)) => self.converse(stream, reached, turn).await,
             Ok(Err(error)) => debug!(%error, "A TLS handshake failed"),
             Err(_) => debug!("A TLS handshake took too long"),
         }
     }
 
-    async fn converse<S>(self, stream: S, turn: Turn)
+    async fn converse<S>(self, stream: S, reached: Reached, turn: Turn)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut stream = turn.of_stream(stream);
-        let ended = self.answer(&mut stream, &turn).await;
+        let ended = self.answer(&mut stream, reached, &turn).await;
         if let Ok(Err(error)) = &ended {
             debug!(%error, "A request ended early");
         }
@@ -238,13 +243,19 @@ impl Shared {
     }
 
     /// Answers the requests of a connection; an error when one took longer than it may at the end.
-    async fn answer<S>(&self, stream: &mut S, turn: &Turn) -> Result<hyper::Result<()>, Elapsed>
+    async fn answer<S>(
+        &self,
+        stream: &mut S,
+        reached: Reached,
+        turn: &Turn,
+    ) -> Result<hyper::Result<()>, Elapsed>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let service = service_fn(async |request: Request<Incoming>| {
             turn.server();
-            let request = request.map(|body| turn.of_request(body));
+            let mut request = request.map(|body| turn.of_request(body));
+            request.extensions_mut().insert(reached);
             let answer = self.router.clone().oneshot(request).await?;
             Ok::<_, Infallible>(answer.map(|body| turn.of_answer(body)))
         });

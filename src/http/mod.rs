@@ -2,10 +2,12 @@
 
 mod acceptor;
 pub mod client;
+mod headers;
 mod listener;
 mod room;
 mod turn;
 
 pub(crate) use acceptor::Acceptor;
+pub(crate) use headers::{Reached, names_loopback, repeated};
 pub use listener::ListenError;
 pub(crate) use listener::{Bounds, Listener};

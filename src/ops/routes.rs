@@ -51,10 +51,11 @@ pub(super) fn router(sources: Sources) -> Router {
         guarded = guarded.route(file.path, get(answer));
     }
     guarded
-        .layer(middleware::from_fn_with_state(token, access::check))
+        .layer(middleware::from_fn_with_state(token.clone(), access::check))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .with_state(shared)
+        .layer(middleware::from_fn_with_state(token, access::addressed))
         .layer(middleware::map_response(with_headers))
 }
 

@@ -37,6 +37,7 @@ mod monitoring;
 mod nats_jwt;
 mod operators;
 mod ops;
+mod ops_access;
 mod ops_page;
 mod outages;
 mod produce;
