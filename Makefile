@@ -1,6 +1,6 @@
 # `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos upgrade lint fmt install deb deny fuzz memory model bench bench-micro bench-serve bench-wallets up down status
+.PHONY: help demo test chaos upgrade lint fmt install deb deny advisories sbom fuzz memory model bench bench-micro bench-serve bench-wallets up down status
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,6 +17,7 @@ test: ## every test, against real servers that the tests start themselves: THREA
 	python3 -m unittest discover --start-directory infra/systemd
 	python3 -m unittest discover --start-directory infra/debian
 	python3 -m unittest discover --start-directory infra/helm
+	python3 -m unittest discover --start-directory infra/sbom
 	python3 -m unittest discover --start-directory infra/examples
 
 chaos: ## the proof under faults, seeded: SEED=7 MINUTES=10 (each case) RATE=2000 CASE=cluster PUT_BACK=1
@@ -68,10 +69,22 @@ endif
 deb: ## the Debian package, in target/debian
 	cargo deb --locked
 
-# Needs `cargo install cargo-deny --locked`. The advisories are not in it, since RustSec's database
-# is on GitHub: `cargo deny check advisories` where that can be reached.
+# Needs `cargo install cargo-deny --locked`, as `make advisories` does.
 deny: ## licences, duplicates and sources of what is depended on (deny.toml)
 	cargo deny --locked check licenses bans sources
+
+# The database is a repository on GitHub. Where it cannot be reached nothing is known, which is said.
+ADVISORIES = https://github.com/RustSec/advisory-db
+advisories: ## RustSec's advisories on what is depended on, where their database can be reached
+	@if GIT_TERMINAL_PROMPT=0 timeout 30 git ls-remote --exit-code $(ADVISORIES) HEAD >/dev/null 2>&1; then \
+		cargo deny --locked check advisories; \
+	else \
+		echo "SKIPPED: advisories are NOT checked, since $(ADVISORIES) cannot be reached" >&2; \
+	fi
+
+SBOM = target/risksignal-ingest.cdx.json
+sbom: ## what is compiled into the program, with licenses and checksums: CycloneDX, SBOM=target/risksignal-ingest.cdx.json
+	infra/sbom/sbom.py $(SBOM)
 
 # Needs `cargo install cargo-fuzz --locked`, and a C++ compiler for libFuzzer. RUSTC_BOOTSTRAP has
 # the stable compiler take cargo-fuzz's options; the code has no `unsafe`, so no sanitizer is

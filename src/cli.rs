@@ -8,7 +8,7 @@ use crate::command::cache::CacheCommand;
 use crate::command::dead_letters::DeadLettersCommand;
 use crate::command::produce::ProduceArgs;
 use crate::command::schema::SchemaCommand;
-use crate::command::serve::ServeArgs;
+use crate::command::serve::{ServeArgs, ServeCommand, TokenArgs};
 use crate::fault_point::FaultPoints;
 
 /// Moves an application's risk signals from NATS JetStream into ClickHouse and never loses
@@ -70,6 +70,17 @@ pub enum Command {
     /// Watch a running daemon in the terminal
     #[command(after_help = "Asks as `risksignal status` does, each second. q or Ctrl-C ends it.")]
     Top,
+}
+
+impl Command {
+    /// The arguments of `serve token`. It needs no settings, which may name the file that its first
+    /// token is for.
+    pub fn token(&self) -> Option<&TokenArgs> {
+        match self {
+            Self::Serve(args) => args.command.as_ref().map(|ServeCommand::Token(args)| args),
+            _ => None,
+        }
+    }
 }
 
 /// Arguments of `risksignal status`.

@@ -26,6 +26,15 @@ const EXIT_DEFECT: i32 = 70;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(args) = cli.command.token() {
+        return match command::serve::make_token(args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("risksignal: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let settings = match Settings::load(cli.config.as_deref()) {
         Ok(settings) => settings,
         Err(faults) => {
@@ -88,7 +97,7 @@ async fn execute(
 ) -> Result<ExitCode> {
     match command {
         Command::Run(args) => command::run::run(&args, settings, reload, shutdown).await?,
-        Command::Serve(args) => command::serve::serve(args, settings, reload, shutdown).await?,
+        Command::Serve(_) => command::serve::serve(settings, reload, shutdown).await?,
         Command::Produce(args) => {
             command::produce::produce(&args, &settings, shutdown).await?;
         }

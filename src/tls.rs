@@ -1,5 +1,7 @@
 //! TLS: whom to trust, what to show, and what to look at when a handshake fails.
 
+pub mod pinned;
+
 use std::error::Error;
 use std::fmt::Display;
 use std::io::ErrorKind;

@@ -192,6 +192,16 @@ class Chart(unittest.TestCase):
         (endpoint,) = rendered({**FULL, "files": {}})["ServiceMonitor"]["spec"]["endpoints"]
         self.assertNotIn("authorization", endpoint)
 
+    def test_with_a_certificate_everything_asks_by_https(self):
+        secret = {"secret": "ops-tls", "key": "tls.crt"}
+        files = FULL["files"] | {"ops.cert_file": secret, "ops.key_file": secret}
+        for values, scheme in ((FULL, "HTTP"), ({**FULL, "files": files}, "HTTPS")):
+            kinds = rendered(values)
+            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                self.assertEqual(container(kinds)[probe]["httpGet"]["scheme"], scheme)
+            (endpoint,) = kinds["ServiceMonitor"]["spec"]["endpoints"]
+            self.assertEqual(endpoint.get("scheme", "http").upper(), scheme)
+
     def test_a_stop_has_more_time_than_the_daemon_takes(self):
         for values, expected in (({}, 25), (FULL, 30)):
             kinds = rendered(values)

@@ -1,24 +1,32 @@
 //! A listener, with TLS where it is asked for, and what a client may take of it.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use rustls::ServerConfig;
+use prometheus::IntCounterVec;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
 use tracing::debug;
+
+use crate::telemetry::metrics::Metrics;
+
+use super::acceptor::Acceptor;
+use super::headers::Reached;
+use super::room::{NoSeat, Room, Seat};
+use super::turn::Turn;
 
 /// Of a request's line and headers.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
@@ -30,6 +38,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// After an accept that failed, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Between two looks for room, while the server works on as many requests as it takes.
+const FULL_PAUSE: Duration = Duration::from_millis(10);
 
 /// Why there is no listener.
 #[derive(Debug, thiserror::Error)]
@@ -48,31 +58,18 @@ pub struct ListenError {
 /// What a listener's clients may take of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
-    /// Connections at once; more wait in the kernel.
+    /// Connections at once. A new one takes the place of one that waits for its client; while the
+    /// server works on as many requests, it waits in the kernel.
     pub connections: usize,
+    /// Those of one address. A new one takes the place of another one of that address, or is
+    /// closed while the server works on as many requests of it.
+    pub per_client: usize,
+    /// How long a client may take to read an answer.
+    pub answer_timeout: Duration,
     /// How long a connection may last until it is closed after the request under way.
     pub lifetime: Duration,
     /// How long that request may take then, and at a stop.
     pub linger: Duration,
-}
-
-/// The TLS of a listener, if any; its certificate can be renewed.
-#[derive(Clone, Default)]
-pub(crate) struct Acceptor(Arc<RwLock<Option<TlsAcceptor>>>);
-
-impl Acceptor {
-    /// New connections are encrypted by this from now on.
-    pub fn set(&self, config: ServerConfig) {
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(acceptor);
-    }
-
-    fn get(&self) -> Option<TlsAcceptor> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
 }
 
 /// A bound address.
@@ -81,6 +78,31 @@ pub(crate) struct Listener {
     address: SocketAddr,
     bounds: Bounds,
     connections: TaskTracker,
+    cuts: Cuts,
+}
+
+/// Counts the connections of one listener that end before their clients are done.
+#[derive(Debug, Clone)]
+struct Cuts {
+    counters: IntCounterVec,
+    listener: &'static str,
+}
+
+impl Cuts {
+    fn count(&self, reason: &str) {
+        let labels = [self.listener, reason];
+        self.counters.with_label_values(&labels).inc();
+    }
+}
+
+/// Everything that the connections of a listener share.
+#[derive(Clone)]
+struct Shared {
+    router: Router,
+    tls: Acceptor,
+    bounds: Bounds,
+    stop: CancellationToken,
+    cuts: Cuts,
 }
 
 impl Listener {
@@ -89,6 +111,7 @@ impl Listener {
         key: &'static str,
         address: SocketAddr,
         bounds: Bounds,
+        metrics: &Metrics,
     ) -> Result<Self, ListenError> {
         let failed = |source| ListenError {
             key,
@@ -97,11 +120,16 @@ impl Listener {
         };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        let cuts = Cuts {
+            counters: metrics.connections_cut_total.clone(),
+            listener: key,
+        };
         Ok(Self {
             listener,
             address,
             bounds,
             connections: TaskTracker::new(),
+            cuts,
         })
     }
 
@@ -117,105 +145,139 @@ impl Listener {
 
     /// Answers until `stop`, then ends once every request under way is answered.
     pub async fn serve(self, router: Router, tls: Acceptor, stop: CancellationToken) {
-        let room = Arc::new(Semaphore::new(self.bounds.connections));
-        let accept = async || {
-            // Never closed, so an error means nothing here.
-            let permit = Arc::clone(&room).acquire_owned().await;
-            (self.listener.accept().await, permit)
+        let room = Room::new(self.bounds.connections, self.bounds.per_client);
+        let shared = Shared {
+            router,
+            tls,
+            bounds: self.bounds,
+            stop,
+            cuts: self.cuts,
         };
-        loop {
-            let (accepted, permit) = tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                accepted = accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, _)) => {
-                    let (router, tls, stop) = (router.clone(), tls.get(), stop.clone());
-                    let bounds = self.bounds;
-                    self.connections.spawn(async move {
-                        connected(stream, tls, router, bounds, &stop).await;
-                        drop(permit);
-                    });
-                }
-                Err(error) => {
-                    debug!(%error, "A connection was not accepted");
-                    sleep(ACCEPT_PAUSE).await;
+        let accept = async {
+            loop {
+                match self.listener.accept().await {
+                    Ok((stream, peer)) => {
+                        let Some(seat) = seated(&room, peer, &shared.cuts).await else {
+                            continue;
+                        };
+                        let shared = shared.clone();
+                        self.connections.spawn(shared.take(stream, seat));
+                    }
+                    Err(error) => {
+                        debug!(%error, "A connection was not accepted");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
                 }
             }
-        }
+        };
+        shared.stop.run_until_cancelled(accept).await;
         drop(self.listener);
         self.connections.close();
         self.connections.wait().await;
     }
 }
 
-async fn connected(
-    stream: TcpStream,
-    tls: Option<TlsAcceptor>,
-    router: Router,
-    bounds: Bounds,
-    stop: &CancellationToken,
-) {
-    // An answer goes out at once, however small.
-    let _ = stream.set_nodelay(true);
-    let Some(tls) = tls else {
-        return converse(stream, router, bounds, stop).await;
-    };
-    match timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok(stream)) => converse(stream, router, bounds, stop).await,
-        Ok(Err(error)) => debug!(%error, "A TLS handshake failed"),
-        Err(_) => debug!("A TLS handshake took too long"),
-    }
-}
-
-async fn converse<S>(mut stream: S, router: Router, bounds: Bounds, stop: &CancellationToken)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let ended = answer(&mut stream, router, bounds, stop).await;
-    if let Ok(Err(error)) = &ended {
-        debug!(%error, "A request ended early");
-    }
-    if ended.is_ok() {
-        // To close with something unread would take back the answer of who was refused early and
-        // still sends.
-        let close = async {
-            stream.shutdown().await?;
-            copy(&mut stream, &mut sink()).await
-        };
-        let _ = timeout(CLOSE_TIMEOUT, close).await;
-    }
-}
-
-/// Answers the requests of a connection; an error when one took longer than it may at the end.
-async fn answer<S>(
-    stream: &mut S,
-    router: Router,
-    bounds: Bounds,
-    stop: &CancellationToken,
-) -> Result<hyper::Result<()>, Elapsed>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
-{
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_header_size(HEADER_BYTES_MAX)
-        .max_buf_size(HEADER_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut connection = std::pin::pin!(connection);
-    let last = async {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = sleep(bounds.lifetime) => {}
+/// Finds a seat for a connection; none where its client has its share.
+async fn seated(room: &Room, peer: SocketAddr, cuts: &Cuts) -> Option<Seat> {
+    loop {
+        match room.seat(peer.ip()) {
+            Ok(seat) => return Some(seat),
+            Err(NoSeat::Share) => {
+                debug!(%peer, "A client has as many requests under way as it may");
+                cuts.count("share");
+                return None;
+            }
+            Err(NoSeat::Full) => sleep(FULL_PAUSE).await,
         }
-    };
-    tokio::select! {
-        ended = connection.as_mut() => return Ok(ended),
-        () = last => {}
     }
-    connection.as_mut().graceful_shutdown();
-    timeout(bounds.linger, connection).await
+}
+
+impl Shared {
+    /// Answers a connection until it ends, gives way to another one, or leaves an answer unread.
+    async fn take(self, stream: TcpStream, seat: Seat) {
+        let (turn, cuts) = (seat.turn.clone(), self.cuts.clone());
+        let answer_timeout = self.bounds.answer_timeout;
+        tokio::select! {
+            () = self.connected(stream, turn.clone()) => {}
+            () = seat.gives_way.cancelled() => cuts.count("room"),
+            () = turn.unread_for(answer_timeout) => cuts.count("unread"),
+        }
+    }
+
+    async fn connected(self, stream: TcpStream, turn: Turn) {
+        // An answer goes out at once, however small.
+        let _ = stream.set_nodelay(true);
+        // Fails only for a connection that is over.
+        let Ok(reached) = stream.local_addr().map(Reached) else {
+            return;
+        };
+        let Some(tls) = self.tls.get() else {
+            return self.converse(stream, reached, turn).await;
+        };
+        match timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.converse(stream, reached, turn).await,
+            Ok(Err(error)) => debug!(%error, "A TLS handshake failed"),
+            Err(_) => debug!("A TLS handshake took too long"),
+        }
+    }
+
+    async fn converse<S>(self, stream: S, reached: Reached, turn: Turn)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut stream = turn.of_stream(stream);
+        let ended = self.answer(&mut stream, reached, &turn).await;
+        if let Ok(Err(error)) = &ended {
+            debug!(%error, "A request ended early");
+        }
+        if ended.is_ok() {
+            // To close with something unread would take back the answer of a client that was
+            // refused early and still sends.
+            turn.sender();
+            let close = async {
+                stream.shutdown().await?;
+                copy(&mut stream, &mut sink()).await
+            };
+            let _ = timeout(CLOSE_TIMEOUT, close).await;
+        }
+    }
+
+    /// Answers the requests of a connection; an error when one took longer than it may at the end.
+    async fn answer<S>(
+        &self,
+        stream: &mut S,
+        reached: Reached,
+        turn: &Turn,
+    ) -> Result<hyper::Result<()>, Elapsed>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let service = service_fn(async |request: Request<Incoming>| {
+            turn.server();
+            let mut request = request.map(|body| turn.of_request(body));
+            request.extensions_mut().insert(reached);
+            let answer = self.router.clone().oneshot(request).await?;
+            Ok::<_, Infallible>(answer.map(|body| turn.of_answer(body)))
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_header_size(HEADER_BYTES_MAX)
+            .max_buf_size(HEADER_BYTES_MAX)
+            .max_headers(HEADERS_MAX)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let last = async {
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                () = sleep(self.bounds.lifetime) => {}
+            }
+        };
+        tokio::select! {
+            ended = connection.as_mut() => return Ok(ended),
+            () = last => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        timeout(self.bounds.linger, connection).await
+    }
 }

@@ -10,7 +10,33 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 
+use crate::http::{Reached, names_loopback, repeated};
 use crate::settings::Secret;
+
+/// Lets a request through that is meant for this listener. One that repeats a header that counts is
+/// malformed. Where no token is asked for, a request that has reached loopback has to name it: a web
+/// page may have its own name resolve to loopback, and would read what is here (DNS rebinding).
+pub(super) async fn addressed(
+    State(token): State<Secret>,
+    request: Request<Body>,
+    next: Next,
+) -> Response {
+    if let Some(name) = repeated(request.headers()) {
+        let told = format!("the header {name} is there more than once\n");
+        return (StatusCode::BAD_REQUEST, told).into_response();
+    }
+    let reached = request.extensions().get::<Reached>();
+    let is_loopback =
+        reached.is_none_or(|Reached(address)| address.ip().to_canonical().is_loopback());
+    if token.is_empty() && is_loopback && !names_loopback(request.uri(), request.headers()) {
+        return (
+            StatusCode::MISDIRECTED_REQUEST,
+            "this answers to localhost, 127.0.0.1 and [::1] alone: ask by one of them, or set ops.token\n",
+        )
+            .into_response();
+    }
+    next.run(request).await
+}
 
 /// Lets a request through that shows the token: as a bearer token, or as the password of any
 /// user, which is what a browser can send.

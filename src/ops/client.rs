@@ -6,12 +6,14 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::http::header::AUTHORIZATION;
 use axum::http::{Request, StatusCode};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::time::timeout;
 
 use crate::settings::{self, Secret};
+use crate::tls::{TlsError, pinned};
 
 use super::status::Status;
 
@@ -28,12 +30,15 @@ pub enum ClientError {
         "ops.listen is off, so no daemon can be asked; give both it and this command an address"
     )]
     Off,
+    /// The daemon's certificate cannot be read.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Any free port, which only the daemon's log tells.
     #[error("ops.listen has port 0: set it to the address that the daemon's log tells")]
     AnyPort,
     /// Nobody is there.
     #[error(
-        "no daemon answers on {address} (ops.listen): {reason}; is `risksignal run` running here, with the same ops.listen?"
+        "no daemon answers on {address} (ops.listen): {reason}; is `risksignal run` running here, with the same ops.listen and ops.cert_file?"
     )]
     NobodyThere {
         /// Who was asked.
@@ -67,14 +72,15 @@ pub enum ClientError {
 pub struct Client {
     address: SocketAddr,
     token: Secret,
-    http: legacy::Client<HttpConnector, Body>,
+    is_https: bool,
+    http: legacy::Client<HttpsConnector<HttpConnector>, Body>,
 }
 
 impl Client {
     /// Of the daemon with these settings.
     ///
     /// # Errors
-    /// When they do not tell where it listens.
+    /// When they do not say where it listens, or its certificate cannot be read.
     pub fn new(ops: &settings::Ops) -> Result<Self, ClientError> {
         let mut address = ops.listen.ok_or(ClientError::Off)?;
         if address.port() == 0 {
@@ -86,10 +92,17 @@ impl Client {
             IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
             _ => {}
         }
+        let certificate = ops.tls_files.certificate.as_deref();
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(pinned::client_config("ops", certificate)?)
+            .https_or_http()
+            .enable_http1()
+            .build();
         Ok(Self {
             address,
             token: ops.token.clone(),
-            http: legacy::Client::builder(TokioExecutor::new()).build_http(),
+            is_https: certificate.is_some(),
+            http: legacy::Client::builder(TokioExecutor::new()).build(connector),
         })
     }
 
@@ -111,7 +124,8 @@ impl Client {
     }
 
     async fn ask(&self) -> Result<Vec<u8>, ClientError> {
-        let mut request = Request::get(format!("http://{}/statusz", self.address));
+        let scheme = if self.is_https { "https" } else { "http" };
+        let mut request = Request::get(format!("{scheme}://{}/statusz", self.address));
         if !self.token.is_empty() {
             request = request.header(AUTHORIZATION, format!("Bearer {}", self.token.expose()));
         }

@@ -60,10 +60,11 @@ pub(super) fn router(sources: Sources, history: History) -> Router {
         guarded = guarded.route(file.path, page(file.content_type, body));
     }
     guarded
-        .layer(middleware::from_fn_with_state(token, access::check))
+        .layer(middleware::from_fn_with_state(token.clone(), access::check))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .with_state(shared)
+        .layer(middleware::from_fn_with_state(token, access::addressed))
         .layer(middleware::map_response(with_headers))
 }
 

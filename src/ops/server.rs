@@ -1,5 +1,6 @@
 //! Where the operator asks, and what a client may take of it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,15 +12,19 @@ use crate::http::{Acceptor, Bounds, ListenError, Listener};
 use crate::reload::InForce;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
+use crate::tls::TlsError;
 
 use super::health::Health;
 use super::history::History;
 use super::routes;
 use super::status::Sources;
 
-/// A live page connects again by itself when its connection has lasted for long enough.
+/// A live page connects again by itself when its connection has lasted for long enough. The live
+/// pages of one client, which are the only requests that take long, leave room for others.
 const BOUNDS: Bounds = Bounds {
     connections: 64,
+    per_client: 48,
+    answer_timeout: Duration::from_secs(30),
     lifetime: Duration::from_secs(600),
     linger: Duration::ZERO,
 };
@@ -39,24 +44,34 @@ pub struct Ops {
     pub refusals: Refusals,
 }
 
+/// Why nothing is answered on `ops.listen`.
+#[derive(Debug, thiserror::Error)]
+pub enum OpsError {
+    /// The address cannot be had.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
 impl Ops {
     /// Answers on `ops.listen` from now on, for as long as the process lives.
     ///
     /// # Errors
-    /// When the address cannot be had.
-    pub async fn listen(&self, in_force: &InForce) -> Result<(), ListenError> {
+    /// When the address cannot be had, or the certificate cannot be used.
+    pub async fn listen(&self, in_force: &InForce) -> Result<(), OpsError> {
         let settings = Arc::clone(&in_force.borrow());
         let Some(address) = settings.ops.listen else {
             return Ok(());
         };
-        let listener = Listener::bind("ops.listen", address, BOUNDS).await?;
+        let tls = Acceptor::new("ops", &settings.ops.tls_files)?;
+        let listener = Listener::bind("ops.listen", address, BOUNDS, &self.metrics).await?;
         let address = listener.address();
-        info!(%address, "Serving metrics, health and the live page");
-        if !address.ip().is_loopback() && settings.ops.token.is_empty() {
-            warn!(
-                %address,
-                "Metrics and the live page are open to everyone who reaches this address: set ops.token, or listen on 127.0.0.1"
-            );
+        let https = tls.is_tls();
+        info!(%address, https, "Serving metrics, health and the live page");
+        if !address.ip().is_loopback() {
+            warn_beyond_loopback(address, https, !settings.ops.token.is_empty());
         }
         let sources = Sources {
             settings: in_force.clone(),
@@ -70,8 +85,32 @@ impl Ops {
         tokio::spawn(history.clone().record(sources.clone()));
         // Until the process ends: an orchestrator asks during a stop too.
         let never = CancellationToken::new();
+        tokio::spawn(renew(in_force.clone(), tls.clone()));
         let router = routes::router(sources, history);
-        tokio::spawn(listener.serve(router, Acceptor::default(), never));
+        tokio::spawn(listener.serve(router, tls, never));
         Ok(())
+    }
+}
+
+fn warn_beyond_loopback(address: SocketAddr, is_https: bool, has_token: bool) {
+    if !has_token {
+        warn!(
+            %address,
+            "Metrics and the live page are open to everyone who reaches this address: set ops.token, or listen on 127.0.0.1"
+        );
+    }
+    if !is_https {
+        warn!(
+            %address,
+            "Metrics, the live page and ops.token go in plain text: set ops.cert_file and ops.key_file, or listen on 127.0.0.1"
+        );
+    }
+}
+
+/// Renews the certificate at each SIGHUP, for ever.
+async fn renew(mut in_force: InForce, tls: Acceptor) {
+    while in_force.changed().await.is_ok() {
+        let settings = Arc::clone(&in_force.borrow_and_update());
+        tls.renew(&settings.ops.tls_files).await;
     }
 }

@@ -380,7 +380,7 @@ mod tests {
             push(&mut batch, payload, stream_seq).await;
         }
         for stream_seq in [4, 5] {
-            let reason = Reason::Refused("no".to_owned());
+            let reason = Reason::Claimed(claims::Cause::Refused);
             batch.push(delivery(stream_seq).await, |_, _| Err(reason));
         }
         let closed = batch.close(CloseReason::Drain).unwrap();
@@ -394,7 +394,7 @@ mod tests {
         let (none, mut all) = odd.split(|_| false);
         assert!(none.is_empty());
         assert_eq!(sequences(&all), [1, 3, 5]);
-        all.refuse(&Reason::Refused("no".to_owned()));
+        all.refuse(&Reason::Claimed(claims::Cause::Refused));
         assert_eq!((all.rows.len(), all.rejects.len()), (0, 3));
     }
 }

@@ -14,7 +14,7 @@ use crate::telemetry::traces::InsertTrace;
 
 use super::batch::ClosedBatch;
 use super::circuit::Circuit;
-use super::dead_letter::{DeadLettered, Reason};
+use super::dead_letter::{DeadLettered, Reason, Refusal};
 use super::in_flight::Room;
 use super::suspects::Tries;
 
@@ -37,9 +37,9 @@ pub(super) struct Claimed {
     pub receipt: Option<Receipt>,
     /// Whether the table has its rows, by a count of this process.
     pub is_counted: bool,
-    /// ClickHouse's words where it refused the block.
-    pub refusal: Option<String>,
-    /// The view that they name.
+    /// ClickHouse's refusal of the block.
+    pub refusal: Option<Refusal>,
+    /// The view that it names.
     pub view: Option<String>,
     /// Whether a block may have been sent under its token, by any process.
     pub is_sent: bool,
@@ -147,10 +147,14 @@ impl Claimed {
             rest = others;
             let is_refused = |fate: &Fate| *fate == Fate::DeadLetter(Cause::Refused);
             if batch.deliveries.len() == 1 && fates.values().any(is_refused) {
-                let words = refusal.clone().unwrap_or_else(|| {
-                    "ClickHouse refused it; another instance saw its words".to_owned()
+                let refusal = refusal.clone().unwrap_or_else(|| {
+                    let words = "ClickHouse refused it; another instance saw its words".to_owned();
+                    Refusal {
+                        public: words.clone(),
+                        words,
+                    }
                 });
-                batch.refuse(&Reason::Refused(words));
+                batch.refuse(&Reason::Refused(refusal));
             }
             let (mine, others) = stored
                 .into_iter()

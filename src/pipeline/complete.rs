@@ -170,7 +170,7 @@ impl Insert {
                 self.ops.metrics.insert_failed(Remedy::Bisect);
                 claimed.trace.refused(error);
                 self.suspects.refused(&mut claimed.tries);
-                claimed.refusal = Some(error.to_string());
+                claimed.refusal = Some(error.into());
                 claimed.view = error.view().map(str::to_owned);
                 return Answer::Refused;
             }
@@ -206,14 +206,14 @@ impl Insert {
                 claimed
                     .trace
                     .looked_up(began, claimed.block.rows().len(), found.len());
-                if let (Some(words), false) = (&claimed.refusal, found.is_empty()) {
+                if let (Some(refusal), false) = (&claimed.refusal, found.is_empty()) {
                     self.ops.metrics.view_refusals_total.inc();
                     // The table takes rows.
                     self.succeeded();
                     warn!(
                         view = claimed.view.as_deref().unwrap_or("unknown"),
                         count = found.len(),
-                        error = words,
+                        error = refusal.public,
                         "A materialized view refused rows that the table has; the view lacks them"
                     );
                 }
@@ -272,8 +272,12 @@ impl Insert {
 
     /// The table refuses whatever it gets: all that waited is tried again after a pause.
     fn table_refuses(&self, rows: Vec<Claimed>) -> Outcome {
-        if let Some(words) = rows.first().and_then(|row| row.refusal.clone()) {
-            self.halted(&words, crate::ops::health::Dependency::Schema, rows.len());
+        if let Some(refusal) = rows.first().and_then(|row| row.refusal.clone()) {
+            self.halted(
+                &refusal.public,
+                crate::ops::health::Dependency::Schema,
+                rows.len(),
+            );
         }
         self.try_again(&rows);
         Outcome::Divided(rows)

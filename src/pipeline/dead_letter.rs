@@ -1,12 +1,12 @@
 //! The side exit: what cannot land goes to the stream of dead letters, with the reason.
 
+mod reason;
 mod retry;
 
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
-use claims::Cause;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use time::OffsetDateTime;
@@ -21,13 +21,13 @@ use crate::dead_letter::{Letter, NotStored, Original, Prefixes, Verdict};
 use crate::fault_point::{FaultPoints, Point};
 use crate::jetstream::topology::ensure_dead_letter_stream;
 use crate::settings::Settings;
-use crate::signal::Invalid;
 use crate::telemetry::events;
 use crate::telemetry::traces::{LetterTrace, Traces};
 
 use super::delivery::Delivery;
 use super::in_flight::Lease;
 use super::pulse::Pulse;
+pub(super) use reason::{Reason, Refusal};
 use retry::Retries;
 
 /// The shortest time between two looks at the stream, while letters cannot be stored.
@@ -40,53 +40,6 @@ pub(super) struct Rejected {
     pub delivery: Delivery,
     /// Why it cannot land.
     pub reason: Reason,
-}
-
-/// Why a message cannot land.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Reason {
-    /// It is no valid signal.
-    #[error(transparent)]
-    Invalid(Invalid),
-    /// ClickHouse refuses one of its values; with ClickHouse's words.
-    #[error("{0}")]
-    Refused(String),
-    /// JetStream delivered it as often as it may, and nobody acked it.
-    #[error(
-        "it was delivered {deliveries} times (consumer.max_deliver), then tried alone {tries} times, and never acked; it may be what ends the process"
-    )]
-    MaxDeliveries {
-        /// How often it was delivered.
-        deliveries: u64,
-        /// How often its advisory was delivered before this time.
-        tries: u64,
-    },
-    /// Another process claimed it as a dead letter; its words are not known here.
-    #[error(
-        "another instance of the daemon found that it cannot land ({0:?}), and stopped before it had stored the letter"
-    )]
-    Claimed(Cause),
-}
-
-impl Reason {
-    /// The cause that the claims log has for it.
-    pub fn cause(&self) -> Cause {
-        match self {
-            Self::Invalid(_) => Cause::Invalid,
-            Self::Refused(_) => Cause::Refused,
-            Self::MaxDeliveries { .. } => Cause::MaxDeliveries,
-            Self::Claimed(cause) => *cause,
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Invalid(invalid) => invalid.code(),
-            Self::Refused(_) | Self::Claimed(Cause::Refused) => "refused_by_clickhouse",
-            Self::MaxDeliveries { .. } | Self::Claimed(Cause::MaxDeliveries) => "max_deliveries",
-            Self::Claimed(Cause::Invalid) => "invalid",
-        }
-    }
 }
 
 /// The dead letters of one claim, as their stream acknowledges them.
@@ -147,7 +100,7 @@ impl DeadLettered {
         Self {
             event: events::DeadLettered {
                 reason: reason.code(),
-                error: reason.to_string(),
+                error: reason.public(),
                 subject: delivery.subject.to_string(),
                 stream_seq: delivery.position.stream_seq,
                 dead_letter_seq: sequence,
@@ -275,7 +228,7 @@ impl DeadLetter {
     fn attempt(&self, rejected: Rejected, letters: Letters) -> Attempt {
         let Rejected { delivery, reason } = &rejected;
         let headers = delivery.headers.as_ref();
-        let (code, error) = (reason.code(), reason.to_string());
+        let (code, error) = (reason.code(), reason.public());
         let trace = self
             .traces
             .dead_letter(headers, &delivery.subject, code, &error);

@@ -359,14 +359,16 @@ impl Insert {
     pub(super) async fn failed(&self, error: &StoreError, count: usize) {
         self.ops.metrics.insert_failed(error.remedy());
         match error.remedy() {
-            // A refused value whose table does not fit is the operator's too.
+            // A refused value whose table does not fit is the operator's too. The table's check
+            // names what ClickHouse's words would.
+            Remedy::Halt | Remedy::Bisect if error.concerns_schema() => {
+                let fault = self.store.verify().await.err();
+                let fault = fault.filter(SchemaError::concerns_schema);
+                let words = fault.map_or_else(|| error.to_string(), |fault| fault.to_string());
+                self.halted(&words, Dependency::Schema, count);
+            }
             Remedy::Halt | Remedy::Bisect => {
-                let at_fault = if error.concerns_schema() {
-                    Dependency::Schema
-                } else {
-                    Dependency::Clickhouse
-                };
-                self.halted(&error.to_string(), at_fault, count);
+                self.halted(&error.to_string(), Dependency::Clickhouse, count);
             }
             // Halves wait too: a server that lacks memory for everybody gets no more inserts than
             // one that is away.

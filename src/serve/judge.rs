@@ -42,14 +42,10 @@ impl IdempotencyKey {
         Ok(Self(text.to_owned()))
     }
 
-    /// The message id of a signal, `place` being where it stands among several. Two applications
-    /// that choose the same key do not meet.
-    fn id(&self, caller: &Caller, place: Option<usize>) -> String {
-        let (name, key) = (caller.name(), &self.0);
-        match place {
-            Some(place) => format!("{name}:{key}:{place}"),
-            None => format!("{name}:{key}"),
-        }
+    /// Names a signal of the request, `place` being where it stands among several.
+    fn of(&self, place: Option<usize>) -> String {
+        let key = &self.0;
+        place.map_or_else(|| key.clone(), |place| format!("{key}:{place}"))
     }
 }
 
@@ -77,9 +73,14 @@ impl Judge<'_> {
             ));
         }
         let trace_id = signal.trace_id.to_string();
-        let id = self
-            .key
-            .map_or_else(|| trace_id.clone(), |key| key.id(self.caller, place));
+        // JetStream drops a message whose id it knows. It begins with the token's name, which has no
+        // colon, so that no application can take the id of another one's signal.
+        let own = self.key.map(|key| key.of(place));
+        let id = format!(
+            "{}:{}",
+            self.caller.name(),
+            own.as_ref().unwrap_or(&trace_id)
+        );
         let prefix = &self.settings.stream.subject_prefix;
         Ok(Judged {
             message: Message {

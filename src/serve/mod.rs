@@ -18,20 +18,18 @@ use std::time::Duration;
 
 use async_nats::Client;
 use axum::Router;
-use rustls::ServerConfig;
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::cache::{CacheError, Redis};
 use crate::http::{Acceptor, Bounds, ListenError, Listener};
 use crate::jetstream::{self, ConnectError, Publisher};
 use crate::reload::InForce;
-use crate::settings::{Settings, TlsFiles};
+use crate::settings::Settings;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
-use crate::tls::{self, TlsError};
+use crate::tls::TlsError;
 
 use access::Keys;
 use body::Bodies;
@@ -41,7 +39,7 @@ use read::Read;
 /// After this a connection is closed when its request is answered, so that none is held for ever
 /// and a load balancer spreads them anew.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(600);
-/// A client that does not read its answer keeps its connection no longer than this.
+/// How long the request under way may take then: its body, the work on it and its answer.
 const CONNECTION_LINGER: Duration = Duration::from_secs(60);
 
 /// Why there is no way in, or not all of it was answered.
@@ -102,11 +100,8 @@ impl Server {
         if serve.tokens.is_empty() {
             return Err(ServeError::NoTokens);
         }
-        let tls = Acceptor::default();
-        let is_https = serve.tls_files.certificate.is_some();
-        if let Some(config) = tls_config(&serve.tls_files)? {
-            tls.set(config);
-        }
+        let tls = Acceptor::new("serve", &serve.tls_files)?;
+        let is_https = tls.is_tls();
         let keys = Keys::default();
         keys.set(&serve.tokens);
         let client = jetstream::connect_in_background(&settings.nats, "risksignal serve").await?;
@@ -129,11 +124,13 @@ impl Server {
         let read = Read::new(store, Redis::new(&settings.cache)?, serve, metrics);
         let bounds = Bounds {
             connections: serve.max_connections,
+            per_client: serve.max_connections_per_client,
+            answer_timeout: serve.answer_timeout,
             lifetime: CONNECTION_LIFETIME,
             linger: CONNECTION_LINGER,
         };
         let address = serve.listen.ok_or(ServeError::NoAddress)?;
-        let listener = Listener::bind("serve.listen", address, bounds).await?;
+        let listener = Listener::bind("serve.listen", address, bounds, metrics).await?;
         let address = listener.address();
         info!(%address, https = is_https, tokens = serve.tokens.len(), "Serving signals over HTTP");
         if !is_https && !address.ip().is_loopback() {
@@ -193,22 +190,8 @@ async fn follow(mut in_force: InForce, keys: Keys, tls: Acceptor) {
             warn!("serve.tokens_file is not set any more: nobody is served");
         }
         keys.set(&serve.tokens);
-        let files = serve.tls_files.clone();
-        // From a thread of its own, since a file may be on a disk that is away.
-        match spawn_blocking(move || tls_config(&files)).await {
-            Ok(Ok(Some(config))) => tls.set(config),
-            Ok(Ok(None)) => {}
-            Ok(Err(error)) => error!(%error, "The certificate stays as it was"),
-            Err(error) => error!(%error, "The certificate was not read"),
-        }
+        tls.renew(&serve.tls_files).await;
     }
     // Nothing will change any more.
     std::future::pending().await
-}
-
-fn tls_config(files: &TlsFiles) -> Result<Option<ServerConfig>, TlsError> {
-    let (Some(certificate), Some(key)) = (&files.certificate, &files.key) else {
-        return Ok(None);
-    };
-    tls::server_config("serve", certificate, key).map(Some)
 }

@@ -11,11 +11,12 @@ use axum::http::header::{
 };
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::debug;
 
+use crate::http::repeated;
 use crate::settings::Scope;
 use crate::telemetry::metrics::Metrics;
 
@@ -55,6 +56,7 @@ pub(super) fn router(ingest: Ingest, read: Read, keys: &Keys, origins: &[String]
             Problem::new(StatusCode::NOT_FOUND, "path", detail)
         })
         .layer(cors(origins))
+        .layer(middleware::from_fn(once))
         .layer(middleware::from_fn(unread::close))
         .layer(middleware::from_fn_with_state(metrics, observe))
 }
@@ -74,6 +76,17 @@ fn cors(origins: &[String]) -> CorsLayer {
         ])
         .expose_headers([RETRY_AFTER, ETAG])
         .max_age(PREFLIGHT_MAX_AGE)
+}
+
+/// Refuses a request that repeats a header that counts.
+async fn once(request: Request, next: Next) -> Response {
+    match repeated(request.headers()) {
+        None => next.run(request).await,
+        Some(name) => {
+            let detail = format!("the header {name} is there more than once");
+            Problem::new(StatusCode::BAD_REQUEST, "header", detail).into_response()
+        }
+    }
 }
 
 /// Counts and times every answer. No token and no body is told.

@@ -199,6 +199,8 @@ pub(super) const FIELDS: &[Field] = &[
 
     field("ops.listen", "127.0.0.1:9464", "Where metrics, health and the live page are served: an address and a port, or off"),
     secret(field("ops.token", "", "Asked for by metrics, status and the live page, as a bearer token or as any user's password; set it beyond loopback")),
+    live(field("ops.cert_file", "", "PEM file of the certificate that clients are shown over https; unset, the token, the page and the rest go in plain text")),
+    live(field("ops.key_file", "", "PEM file of that certificate's private key")),
 
     field("serve.listen", "127.0.0.1:9465", "Where `risksignal serve` takes signals over HTTP: an address and a port"),
     field("serve.with_run", "false", "Whether `risksignal run` serves too, in the same process"),
@@ -206,7 +208,8 @@ pub(super) const FIELDS: &[Field] = &[
     live(field("serve.cert_file", "", "PEM file of the certificate that clients are shown over https; unset, signals and tokens come in plain text")),
     live(field("serve.key_file", "", "PEM file of that certificate's private key")),
     field("serve.cors_origins", "", "Origins whose pages may send, such as https://app.example.com, separated by commas; unset for none"),
-    field("serve.max_connections", "256", "Connections at once; more wait in the kernel"),
+    field("serve.max_connections", "256", "Connections at once; beyond, a new one takes the place of one that waits for its client"),
+    field("serve.max_connections_per_client", "64", "Connections of one address (IPv6: of one /64) at once; behind a proxy as many as serve.max_connections"),
     field("serve.max_body_bytes", "8MiB", "Bytes of a request's body, as it is sent and after decompression"),
     field("serve.max_held_bytes", "64MiB", "Bytes of all bodies that are not answered yet; beyond, clients are told to come later"),
     field("serve.max_signals", "1000", "Signals of a request"),
@@ -214,6 +217,7 @@ pub(super) const FIELDS: &[Field] = &[
     field("serve.max_queries", "16", "Questions that ClickHouse is asked at once for clients; more wait for their turn"),
     field("serve.query_timeout", "5s", "How long ClickHouse may take for one of them"),
     field("serve.body_timeout", "10s", "How long a request's body may take to arrive"),
+    field("serve.answer_timeout", "30s", "How long a client may take to read an answer"),
 
     known_as("REDIS_URL", field("cache.url", "", "Redis, which then knows the current state of each wallet: redis://host:6379 or rediss://host:6379, with the number of a database such as /0; unset for none")),
     field("cache.user", "", "User, where Redis has an ACL; unset for its default user"),

@@ -377,6 +377,8 @@ pub struct Ops {
     pub listen: Option<SocketAddr>,
     /// What a client has to show; empty lets everyone in.
     pub token: Secret,
+    /// The certificate that clients are shown, and its key; no `ca`.
+    pub tls_files: TlsFiles,
 }
 
 /// How the daemon stops.

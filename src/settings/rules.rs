@@ -216,6 +216,11 @@ const RULES: &[Rule] = &[
         words: "no subject may belong to both streams",
     },
     Rule {
+        keys: &["ops.cert_file", "ops.key_file"],
+        holds: |s| s.ops.tls_files.certificate.is_some() == s.ops.tls_files.key.is_some(),
+        words: "a certificate and its key are set together",
+    },
+    Rule {
         keys: &["serve.cert_file", "serve.key_file"],
         holds: |s| s.serve.tls_files.certificate.is_some() == s.serve.tls_files.key.is_some(),
         words: "a certificate and its key are set together",

@@ -20,6 +20,8 @@ pub struct Serve {
     pub cors_origins: Vec<String>,
     /// Connections at once.
     pub max_connections: usize,
+    /// Those of one address.
+    pub max_connections_per_client: usize,
     /// Bytes of a request's body, as it is sent and after decompression.
     pub max_body_bytes: usize,
     /// Bytes of all bodies that are not answered yet.
@@ -34,4 +36,6 @@ pub struct Serve {
     pub query_timeout: Duration,
     /// How long a request's body may take to arrive.
     pub body_timeout: Duration,
+    /// How long a client may take to read an answer.
+    pub answer_timeout: Duration,
 }

@@ -239,6 +239,11 @@ impl Reader {
         Ops {
             listen: self.read("ops.listen", to::listen_address),
             token: self.read_text("ops.token", to::secret),
+            tls_files: TlsFiles {
+                ca: None,
+                certificate: self.read_text("ops.cert_file", to::certificate_file),
+                key: self.read_text("ops.key_file", to::key_file),
+            },
         }
     }
 
@@ -254,6 +259,8 @@ impl Reader {
             },
             cors_origins: self.read_text("serve.cors_origins", to::origins),
             max_connections: self.read("serve.max_connections", to::number(1..=65_536)),
+            max_connections_per_client: self
+                .read("serve.max_connections_per_client", to::number(1..=65_536)),
             max_body_bytes: self.read("serve.max_body_bytes", to::memory(KIB..=256 * MIB)),
             max_held_bytes: self.read("serve.max_held_bytes", to::memory(KIB..=2 * GIB)),
             max_signals: self.read("serve.max_signals", to::number(1..=100_000)),
@@ -262,6 +269,7 @@ impl Reader {
             max_queries: self.read("serve.max_queries", to::number(1..=1000)),
             query_timeout: self.read("serve.query_timeout", to::duration(ms(100)..=HOUR)),
             body_timeout: self.read("serve.body_timeout", to::duration(ms(100)..=HOUR)),
+            answer_timeout: self.read("serve.answer_timeout", to::duration(ms(100)..=HOUR)),
         }
     }
 

@@ -1,13 +1,21 @@
 //! What went wrong in ClickHouse, and what helps.
+//!
+//! ClickHouse's words may quote the values of signals. They go to the dead letter that they are
+//! about, and to the log at debug level; everything else says the code, its name and what to do.
 
 use clickhouse::error::Error;
+use tracing::debug;
 
+use super::codes;
 use super::insert::FENCE_OVER;
-use super::remedy::{Remedy, SCHEMA};
+use super::remedy::Remedy;
 use crate::http::client::with_causes;
 use crate::tls::{self, Side};
 
-/// A ClickHouse operation that failed.
+/// Characters of ClickHouse's words that the log has at debug level.
+const LOGGED_CHARS_MAX: usize = 2048;
+
+/// A ClickHouse operation that failed. Displayed without ClickHouse's words.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {doing} ClickHouse: {failure}{advice}")]
 pub struct StoreError {
@@ -23,10 +31,10 @@ pub(super) const TOO_LARGE: u16 = 413;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// The `clickhouse` crate's word, or a connection that failed.
-    #[error("{}", words(.0))]
-    Client(#[source] Error),
+    #[error("{}", public(.0))]
+    Client(Error),
     /// ClickHouse's exception, as the answer to an insert.
-    #[error("{}", .0.text)]
+    #[error("{}", named(.0.code))]
     Exception(Exception),
     /// Something else answered an insert, and what it said is of no use here.
     #[error(
@@ -76,15 +84,24 @@ impl From<Error> for Failure {
     }
 }
 
-/// The crate's words, without the page that something else has sent.
-fn words(error: &Error) -> String {
+/// ClickHouse's number, with its name where that is known.
+fn named(code: u32) -> String {
+    match codes::find(code) {
+        Some(known) => format!("Code: {code} ({})", known.name),
+        None => format!("Code: {code}"),
+    }
+}
+
+/// The crate's words, without those of ClickHouse or of something else that has answered.
+fn public(error: &Error) -> String {
     match error {
-        Error::BadResponse(text) if exception_code(text).is_none() && text.contains('<') => {
-            format!(
+        Error::BadResponse(text) => match exception_code(text) {
+            Some(code) => named(code),
+            None => format!(
                 "a bad response of {} bytes, which is not ClickHouse's own; is there a proxy on the way that answers by itself?",
                 text.len()
-            )
-        }
+            ),
+        },
         _ => with_causes(error),
     }
 }
@@ -98,16 +115,22 @@ impl Failure {
         }
     }
 
-    /// The setting to look at, where one is wrong. `tls` is there with https.
+    /// The words of ClickHouse, or of something else that has answered.
+    fn words(&self) -> Option<&str> {
+        match self {
+            Self::Client(Error::BadResponse(text)) => Some(text),
+            Self::Exception(exception) => Some(&exception.text),
+            _ => None,
+        }
+    }
+
+    /// The place to look at, where one is known. `tls` is there with https.
     fn advice(&self, tls: Option<&Side>) -> String {
         match (self.code(), self, tls) {
-            (Some(192 | 193 | 194 | 516), ..) => {
-                "; look at clickhouse.user and clickhouse.password".to_owned()
-            }
-            (Some(497), ..) => {
-                "; look at what clickhouse.user is granted (infra/clickhouse/grants.sql)".to_owned()
-            }
-            (Some(60), ..) => "; does `risksignal migrate` have to run first?".to_owned(),
+            (Some(code), ..) => match codes::find(code).map(|code| code.advice) {
+                Some(advice) if !advice.is_empty() => format!("; {advice}"),
+                _ => "; the log has ClickHouse's words at debug level (log.filter)".to_owned(),
+            },
             (_, Self::Client(error), Some(side)) => tls_advice(error, side),
             _ => String::new(),
         }
@@ -136,6 +159,10 @@ impl StoreError {
         tls: Option<&Side>,
     ) -> Self {
         let failure = failure.into();
+        if let Some(words) = failure.words() {
+            let words: String = words.chars().take(LOGGED_CHARS_MAX).collect();
+            debug!(code = failure.code(), words, "ClickHouse's own words");
+        }
         Self {
             doing,
             advice: failure.advice(tls),
@@ -145,6 +172,14 @@ impl StoreError {
 
     pub(super) fn unexpected(what: &str) -> Self {
         Self::new("understand", Error::Custom(what.to_owned()), None)
+    }
+
+    /// The failure with ClickHouse's own words, which may quote values: for a dead letter.
+    pub fn with_words(&self) -> String {
+        match self.failure.words() {
+            Some(words) => format!("cannot {} ClickHouse: {words}", self.doing),
+            None => self.to_string(),
+        }
     }
 
     /// ClickHouse's number for the failure, when it gave one:
@@ -190,7 +225,10 @@ impl StoreError {
         // Behind all that may be quoted.
         let (_, name) = exception.text.rsplit_once("while pushing to view ")?;
         let end = name.find(". (").or_else(|| name.find([':', ' ']));
-        Some(&name[..end.unwrap_or(name.len())])
+        let name = &name[..end.unwrap_or(name.len())];
+        // Words that were cut may end in a value.
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "_.`-".contains(c);
+        (name.len() <= VIEW_BYTES_MAX && name.chars().all(is_name)).then_some(name)
     }
 
     /// True when another version of ClickHouse may answer next.
@@ -203,10 +241,12 @@ impl StoreError {
     pub fn concerns_schema(&self) -> bool {
         matches!(self.failure, Failure::Client(Error::SchemaMismatch(_)))
             || self.remedy() == Remedy::Bisect
-            || self.code().is_some_and(|code| SCHEMA.contains(&code))
+            || self.code().is_some_and(codes::concerns_schema)
     }
 }
 
+/// A database and a table, each as long as a file's name may be.
+const VIEW_BYTES_MAX: usize = 512;
 /// UNKNOWN_SETTING
 const UNKNOWN_SETTING: u32 = 115;
 /// FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
@@ -253,6 +293,32 @@ pub(super) mod tests {
         let text = "no seven: while executing 'FUNCTION throwIf(x) : 1': while pushing to view risksignal.picky. (FUNCTION_THROW) (version 26.7.2.1)";
         assert_eq!(exception(395, text, true).view(), Some("risksignal.picky"));
         assert_eq!(exception(395, "no seven", true).view(), None);
+    }
+
+    #[test]
+    fn words_are_for_the_dead_letter_alone() {
+        let long = format!("'tellme' {}", "x".repeat(64 * 1024));
+        for (error, named) in [
+            (
+                exception(469, &long, true),
+                "Code: 469 (VIOLATED_CONSTRAINT); ",
+            ),
+            (exception(77777, &long, true), "Code: 77777; "),
+            (
+                StoreError::new(
+                    "test",
+                    Error::BadResponse(format!("Code: 516. DB::Exception: {long}")),
+                    None,
+                ),
+                "Code: 516 (AUTHENTICATION_FAILED); look at clickhouse.user",
+            ),
+        ] {
+            let text = error.to_string();
+            assert!(text.contains(named), "{text}");
+            assert!(!text.contains("tellme") && text.len() < 300, "{text}");
+            assert!(!with_causes(&error).contains("tellme"));
+            assert!(error.with_words().contains("tellme"));
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod block;
 mod claims_logs;
+mod codes;
 mod connect;
 mod dependents;
 mod disk;

@@ -3,6 +3,7 @@
 use clickhouse::error::Error;
 
 use super::StoreError;
+use super::codes;
 use super::failure::{Failure, TOO_LARGE};
 
 /// What helps against a failure.
@@ -29,16 +30,11 @@ impl StoreError {
             Failure::Exception(exception) if exception.is_late() => Remedy::Late,
             // No row is blamed for what ClickHouse may not have said.
             Failure::Exception(exception)
-                if !exception.is_answer && REFUSES_VALUES.contains(&exception.code) =>
+                if !exception.is_answer && of_code(Some(exception.code)) == Remedy::Bisect =>
             {
                 Remedy::Wait
             }
-            Failure::Exception(_) | Failure::Client(Error::BadResponse(_)) => match self.code() {
-                Some(code) if NEEDS_OPERATOR.contains(&code) => Remedy::Halt,
-                Some(code) if REFUSES_VALUES.contains(&code) => Remedy::Bisect,
-                Some(code) if LACKS_ROOM.contains(&code) => Remedy::Halve,
-                _ => Remedy::Wait,
-            },
+            Failure::Exception(_) | Failure::Client(Error::BadResponse(_)) => of_code(self.code()),
             Failure::Foreign { status, .. } if *status == TOO_LARGE => Remedy::Halve,
             // Who says OK for ClickHouse does not mend by itself; what is away may.
             Failure::Foreign { status, .. } if *status < 300 => Remedy::Halt,
@@ -51,67 +47,11 @@ impl StoreError {
     }
 }
 
-/// The exceptions that a smaller batch may not cause.
-#[rustfmt::skip]
-const LACKS_ROOM: [u32; 2] = [
-    159, // TIMEOUT_EXCEEDED
-    241, // MEMORY_LIMIT_EXCEEDED
-];
-
-/// The exceptions that waiting does not mend.
-#[rustfmt::skip]
-const NEEDS_OPERATOR: [u32; 16] = [
-    10,  // NOT_FOUND_COLUMN_IN_BLOCK
-    16,  // NO_SUCH_COLUMN_IN_TABLE
-    36,  // BAD_ARGUMENTS
-    46,  // UNKNOWN_FUNCTION
-    47,  // UNKNOWN_IDENTIFIER
-    60,  // UNKNOWN_TABLE
-    62,  // SYNTAX_ERROR
-    81,  // UNKNOWN_DATABASE
-    115, // UNKNOWN_SETTING
-    164, // READONLY
-    192, // UNKNOWN_USER
-    193, // WRONG_PASSWORD
-    194, // REQUIRED_PASSWORD
-    452, // SETTING_CONSTRAINT_VIOLATION
-    497, // ACCESS_DENIED
-    516, // AUTHENTICATION_FAILED
-];
-
-/// Those of them that are about the table.
-#[rustfmt::skip]
-pub(super) const SCHEMA: [u32; 5] = [
-    10, // NOT_FOUND_COLUMN_IN_BLOCK
-    16, // NO_SUCH_COLUMN_IN_TABLE
-    47, // UNKNOWN_IDENTIFIER
-    60, // UNKNOWN_TABLE
-    81, // UNKNOWN_DATABASE
-];
-
-/// The exceptions that a value in a row may cause: by a constraint, a column's own type, or a
-/// materialized view. Where the table itself is at fault, its check tells before any row is
-/// left out.
-#[rustfmt::skip]
-const REFUSES_VALUES: [u32; 17] = [
-    6,   // CANNOT_PARSE_TEXT
-    26,  // CANNOT_PARSE_QUOTED_STRING
-    27,  // CANNOT_PARSE_INPUT_ASSERTION_FAILED
-    38,  // CANNOT_PARSE_DATE
-    41,  // CANNOT_PARSE_DATETIME
-    53,  // TYPE_MISMATCH
-    69,  // ARGUMENT_OUT_OF_BOUND
-    70,  // CANNOT_CONVERT_TYPE
-    72,  // CANNOT_PARSE_NUMBER
-    117, // INCORRECT_DATA
-    131, // TOO_LARGE_STRING_SIZE
-    321, // VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
-    349, // CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
-    376, // CANNOT_PARSE_UUID
-    395, // FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
-    407, // DECIMAL_OVERFLOW
-    469, // VIOLATED_CONSTRAINT
-];
+/// What helps by ClickHouse's number.
+fn of_code(code: Option<u32>) -> Remedy {
+    code.and_then(codes::find)
+        .map_or(Remedy::Wait, |code| code.remedy)
+}
 
 #[cfg(test)]
 mod tests {

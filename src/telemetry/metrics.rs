@@ -111,6 +111,7 @@ pub struct Metrics {
     pub http_request_duration_seconds: HistogramVec,
     pub http_signals_total: IntCounterVec,
     pub http_unanswered_signals: IntGauge,
+    pub connections_cut_total: IntCounterVec,
     pub cache_fresh: IntGauge,
     pub cache_signals_total: IntCounterVec,
     pub cache_wallets_filled_total: IntCounter,
@@ -179,6 +180,7 @@ impl Metrics {
             http_request_duration_seconds: make.histograms("http_request_duration_seconds", "From a request's headers to its answer's, by route", &["route"], SECONDS)?,
             http_signals_total: make.counters("http_signals_total", "Signals that came over HTTP, by what became of them: stored, duplicate, refused (for good) or put_off (to be sent again)", &["result"])?,
             http_unanswered_signals: make.gauge("http_unanswered_signals", "Signals that came over HTTP and have no answer of JetStream yet")?,
+            connections_cut_total: make.counters("connections_cut_total", "Connections that the daemon closed before their clients were done, by the setting of their listener and by reason: room (another client came, and this one kept the daemon waiting longest), share (its client has as many requests under way as it may have connections), unread (an answer was not read in time)", &["listener", "reason"])?,
             cache_fresh: make.gauge("cache_fresh", "1 while this daemon tells Redis all that it commits, and no other daemon is missed")?,
             cache_signals_total: make.counters("cache_signals_total", "Committed signals with a wallet, by what became of them in Redis: fed, absent (the wallet is brought from ClickHouse), busy (more signals than Redis keeps); and lost, with or without a wallet, while Redis was away or slow", &["result"])?,
             cache_wallets_filled_total: make.counter("cache_wallets_filled_total", "Wallets that were brought to Redis from ClickHouse in the background")?,
@@ -201,6 +203,11 @@ impl Metrics {
         ] {
             for label in labels {
                 counters.with_label_values(&[label]);
+            }
+        }
+        for listener in ["ops.listen", "serve.listen"] {
+            for reason in ["room", "share", "unread"] {
+                self.connections_cut_total.with_label_values(&[listener, reason]);
             }
         }
     }

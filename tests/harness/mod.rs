@@ -7,6 +7,7 @@ mod binary;
 pub mod browser;
 pub mod certificates;
 pub mod clickhouse;
+pub mod crowd;
 pub mod eavesdropper;
 pub mod hold_renames;
 pub mod lying_proxy;

@@ -8,7 +8,7 @@ use crate::harness::prometheus::Prometheus;
 use crate::harness::{Daemon, Stack, eventually};
 
 /// Every metric that the daemon has.
-const NAMES: [&str; 47] = [
+const NAMES: [&str; 48] = [
     "risksignal_signals_received_total",
     "risksignal_signals_received_bytes_total",
     "risksignal_signals_redelivered_total",
@@ -46,6 +46,7 @@ const NAMES: [&str; 47] = [
     "risksignal_jetstream_limit_bytes",
     "risksignal_nats_reconnects_total",
     "risksignal_http_unanswered_signals",
+    "risksignal_connections_cut_total",
     "risksignal_spans_exported_total",
     "risksignal_spans_dropped_total",
     "risksignal_ready",

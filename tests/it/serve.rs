@@ -139,7 +139,7 @@ async fn a_retry_is_no_duplicate() {
         .iter()
         .map(|message| header(message, "Nats-Msg-Id"))
         .collect();
-    let trace = signal(1)["trace_id"].as_str().unwrap().to_owned();
+    let trace = format!("app:{}", signal(1)["trace_id"].as_str().unwrap());
     let expected = [
         &trace,
         "app:batch-7:0",

@@ -1,16 +1,18 @@
 //! What a client may take of the way in over HTTP.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use axum::body::Body;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::harness::api::{Api, TOKEN, retry_after, sequences, start};
+use crate::harness::crowd::Crowd;
 use crate::harness::nats::STREAM;
-use crate::harness::ops::{self, Answer, Ops};
+use crate::harness::ops::{self, Answer, Ops, total};
 use crate::harness::signals::signal;
 use crate::harness::{Stack, eventually};
 
@@ -112,12 +114,9 @@ async fn bodies_are_bounded_after_decompression_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn headers_time_and_connections_are_bounded() {
+async fn headers_and_their_time_are_bounded() {
     let stack = Stack::start().await;
-    let bounds = [
-        ("RISKSIGNAL__SERVE__MAX_CONNECTIONS", "2"),
-        ("RISKSIGNAL__SERVE__BODY_TIMEOUT", "300ms"),
-    ];
+    let bounds = [("RISKSIGNAL__SERVE__BODY_TIMEOUT", "300ms")];
     let (mut daemon, api) = start(&stack, &bounds).await;
     let address = api.address.clone();
     let long = "x".repeat(32 << 10);
@@ -132,48 +131,104 @@ async fn headers_time_and_connections_are_bounded() {
     let answer = raw(&address, head.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert!(answer.contains("slow_body"), "{answer}");
-    // Headers that do not come: two such clients are all there may be, and a third is served
-    // once they have been closed.
-    let mut slow = Vec::new();
-    for _ in 0..2 {
-        let mut stream = TcpStream::connect(&address).await.unwrap();
-        stream
-            .write_all(b"POST /v1/signals HTTP/1.1\r\n")
-            .await
-            .unwrap();
-        slow.push(stream);
-    }
-    let third = Api::at(&address, None);
-    let body = signal(1).to_string();
-    let third = tokio::spawn(async move { third.send().try_json(&body).await.unwrap() });
-    for stream in &mut slow {
-        until_closed(stream).await;
-    }
-    assert_eq!(sequences(&third.await.unwrap()), [1]);
+    // Headers that do not come.
+    let mut slow = TcpStream::connect(&address).await.unwrap();
+    slow.write_all(b"POST /v1/signals HTTP/1.1\r\n")
+        .await
+        .unwrap();
+    until_closed(&mut slow).await;
+    assert_eq!(
+        sequences(&api.send().json(signal(1).to_string()).await),
+        [1]
+    );
     assert!(daemon.stop().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_third_connection_waits_for_one_of_two() {
+async fn a_third_connection_takes_the_place_of_one_that_waits_for_its_client() {
     let stack = Stack::start().await;
-    let bounds = [("RISKSIGNAL__SERVE__MAX_CONNECTIONS", "2")];
-    let (_daemon, api) = start(&stack, &bounds).await;
-    let held = [
-        TcpStream::connect(&api.address).await.unwrap(),
-        TcpStream::connect(&api.address).await.unwrap(),
-    ];
+    let bounds = [("RISKSIGNAL__SERVE__MAX_CONNECTIONS", "2"), ops::ANY_PORT];
+    let (daemon, api) = start(&stack, &bounds).await;
+    let ops = Ops::of(&daemon).await;
+    let first = TcpStream::connect(&api.address).await.unwrap();
+    let mut second = TcpStream::connect(&api.address).await.unwrap();
+    second.write_all(b"GET /v1/op").await.unwrap();
     let third = Api::at(&api.address, None);
-    let body = signal(1).to_string();
-    let mut third = tokio::spawn(async move { third.send().try_json(&body).await.unwrap() });
-    // That nothing comes can only be waited for; a slow machine makes this pass, never fail.
-    let early = timeout(Duration::from_millis(500), &mut third).await;
-    assert!(
-        early.is_err(),
-        "{:?}",
-        early.map(|answer| answer.unwrap().status)
+    assert_eq!(
+        sequences(&third.send().json(signal(1).to_string()).await),
+        [1]
     );
-    drop(held);
-    assert_eq!(sequences(&third.await.unwrap()), [1]);
+    drop((first, second));
+    let cut = ops.metric("risksignal_connections_cut_total").await;
+    assert!(cut.is_some_and(|cut| cut >= 1.0), "{cut:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_has_its_share_of_requests_under_way() {
+    let stack = Stack::start().await;
+    let bounds = [
+        ("RISKSIGNAL__SERVE__MAX_CONNECTIONS_PER_CLIENT", "2"),
+        ops::ANY_PORT,
+    ];
+    let (mut daemon, api) = start(&stack, &bounds).await;
+    let ops = Ops::of(&daemon).await;
+    stack.nats.signal("STOP");
+    let under_way = (1..3).map(|number| {
+        let api = Api::at(&api.address, None);
+        let body = signal(number).to_string();
+        tokio::spawn(async move { api.send().try_json(&body).await.unwrap() })
+    });
+    let under_way: Vec<_> = under_way.collect();
+    eventually("two wait", async || {
+        let waiting = ops.metric("risksignal_http_unanswered_signals").await?;
+        (waiting == 2.0).then_some(())
+    })
+    .await;
+    // A third of this address is closed; none of the two gives way.
+    let third = Api::at(&api.address, None);
+    let body = signal(3).to_string();
+    assert!(third.send().try_json(&body).await.is_err());
+    // Another address has its own share.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+    let mut other = socket.connect(api.address.parse().unwrap()).await.unwrap();
+    let get = b"GET /v1/openapi.json HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    other.write_all(get).await.unwrap();
+    let answer = until_closed(&mut other).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    stack.nats.signal("CONT");
+    for one in under_way {
+        assert!([202, 503].contains(&one.await.unwrap().status.as_u16()));
+    }
+    assert_eq!(sequences(&third.send().json(body).await).len(), 1);
+    assert!(daemon.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_its_answer_is_closed() {
+    let stack = Stack::start().await;
+    let bounds = [("RISKSIGNAL__SERVE__ANSWER_TIMEOUT", "1s"), ops::ANY_PORT];
+    let (mut daemon, api) = start(&stack, &bounds).await;
+    let ops = Ops::of(&daemon).await;
+    let mut crowd = Crowd::from(Ipv4Addr::LOCALHOST, &api.address, 4).await;
+    let get = format!(
+        "GET /v1/openapi.json HTTP/1.1\r\nhost: {}\r\n\r\n",
+        api.address
+    );
+    crowd.never_read(&get).await;
+    eventually("four are closed", async || {
+        let text = ops.get("/metrics").await.body;
+        let unread = text.lines().filter(|line| line.contains("\"unread\""));
+        let unread: Vec<&str> = unread.collect();
+        (total(&unread.join("\n"), "risksignal_connections_cut_total")? == 4.0).then_some(())
+    })
+    .await;
+    // A client that reads is not closed for its pause between two requests.
+    assert_eq!(
+        sequences(&api.send().json(signal(1).to_string()).await),
+        [1]
+    );
+    assert!(daemon.stop().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

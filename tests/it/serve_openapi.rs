@@ -33,6 +33,9 @@ async fn every_route_and_status_of_the_document_is_answered() {
     assert_eq!(document["openapi"], "3.1.0");
     let get = api.ask_as_documented("GET", "/v1/openapi.json", &[], Body::empty());
     assert_eq!(get.await.status, 200);
+    let twice = ["x", "y"].map(|token| ("authorization".to_owned(), token.to_owned()));
+    let get = api.ask_as_documented("GET", "/v1/openapi.json", &twice, Body::empty());
+    assert_eq!(get.await.status, 400);
 
     let good = signal(1).to_string();
     assert_eq!(api.send().json(good.clone()).await.status, 202);
@@ -113,6 +116,8 @@ async fn reads(stack: &Stack, api: &Api) {
     assert_eq!(api.get(unknown).await.status, 404);
     assert_eq!(api.get("/v1/wallets/0x2").await.status, 404);
     assert_eq!(api.get("/v1/signals/x").await.status, 400);
+    let twice = [("authorization", "Bearer x")];
+    assert_eq!(api.get_with(wallet, &twice).await.status, 400);
     assert_eq!(api.get("/v1/wallets/0x1/signals?limit=x").await.status, 400);
     stack.clickhouse.signal("STOP");
     for path in [trace, wallet, signals] {

@@ -157,6 +157,38 @@ async fn tokens_are_rotated_without_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_token_takes_the_id_of_anothers_signal() {
+    let stack = Stack::start().await;
+    let text = entry("app", TOKEN, "") + &entry("thief", "rs_thief", "");
+    let tokens = write_tokens(&stack, &text);
+    let (_daemon, api) = start_with_tokens(&stack, &tokens, &[]).await;
+    let mut forged = signal(1);
+    forged["source_id"] = "thief".into();
+    let trace = signal(1)["trace_id"].as_str().unwrap().to_owned();
+    // The thief publishes first: by the trace id, and by keys that look like the other's ids.
+    for key in [None, Some(trace.as_str()), Some("app"), Some("k")] {
+        let mut send = api.send_as("rs_thief");
+        if let Some(key) = key {
+            send = send.key(key);
+        }
+        assert_eq!(send.json(forged.to_string()).await.status, 202);
+    }
+    let forged_key = format!("app:{trace}");
+    let send = api.send_as("rs_thief").key(&forged_key);
+    assert_eq!(send.json(forged.to_string()).await.status, 202);
+    let duplicate = |answer: &crate::harness::ops::Answer| {
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        answer.json()["results"][0]["duplicate"] == true
+    };
+    let own = signal(1).to_string();
+    assert!(!duplicate(&api.send().json(own.clone()).await));
+    assert!(!duplicate(&api.send().key("k").json(own.clone()).await));
+    // A retry of its own is one.
+    assert!(duplicate(&api.send().json(own.clone()).await));
+    assert!(duplicate(&api.send().key("k").json(own).await));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_is_made_opens() {
     let stack = Stack::start().await;
     let arguments = [
@@ -166,7 +198,14 @@ async fn a_token_that_is_made_opens() {
         "--event-type=risk_event",
         "--rate=100",
     ];
-    let made = stack.risksignal(&arguments).await;
+    // The file that it is for is named already, and is not there; or the shell has made it.
+    let tokens = stack.work_dir().join("tokens.toml");
+    let named = tokens.display().to_string();
+    let settings = [("RISKSIGNAL__SERVE__TOKENS_FILE", named.as_str())];
+    let made = stack.risksignal_with(&arguments, &settings).await;
+    assert!(made.status.success(), "{made:?}");
+    std::fs::write(&tokens, "").unwrap();
+    let made = stack.risksignal_with(&arguments, &settings).await;
     assert!(made.status.success(), "{made:?}");
     let told = String::from_utf8(made.stderr).unwrap();
     let token = told.lines().find(|line| line.starts_with("rs_")).unwrap();

@@ -24,7 +24,7 @@ use crate::service_manager;
 use crate::settings::Settings;
 use crate::telemetry::metrics::Metrics;
 
-pub use token::TokenArgs;
+pub use token::{TokenArgs, make as make_token};
 
 /// Between two looks at NATS.
 const LOOK: Duration = Duration::from_secs(1);
@@ -52,15 +52,7 @@ pub enum ServeCommand {
 /// # Errors
 /// When a setting cannot be used or the address cannot be had, or requests are unanswered when
 /// `shutdown.grace` is over.
-pub async fn serve(
-    args: ServeArgs,
-    settings: Settings,
-    reload: Reload,
-    shutdown: CancellationToken,
-) -> Result<()> {
-    if let Some(ServeCommand::Token(args)) = args.command {
-        return token::make(&args);
-    }
+pub async fn serve(settings: Settings, reload: Reload, shutdown: CancellationToken) -> Result<()> {
     let ops = Ops {
         metrics: Metrics::new().context("the metrics are malformed; please report it")?,
         recent: Arc::default(),

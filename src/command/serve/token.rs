@@ -54,8 +54,11 @@ impl From<ScopeArg> for settings::Scope {
     }
 }
 
-/// Prints both.
-pub(super) fn make(args: &TokenArgs) -> Result<()> {
+/// Makes a token, and prints it and its entry.
+///
+/// # Errors
+/// When the name cannot be one, or nobody takes the output.
+pub fn make(args: &TokenArgs) -> Result<()> {
     let token = format!(
         "rs_{}",
         URL_SAFE_NO_PAD.encode(rand::random::<[u8; BYTES]>())

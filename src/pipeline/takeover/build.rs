@@ -59,7 +59,11 @@ impl Takeover {
             match (entry.fate, encoded) {
                 (Fate::Row, Ok(())) => batch.deliveries.push(delivery),
                 (Fate::Row, Err(reason)) => {
-                    warn!(stream_seq = entry.stream_seq, %reason, "This version takes a claimed message for invalid; it becomes a dead letter when the claim's fence is over, unless an instance that takes it is started before");
+                    warn!(
+                        stream_seq = entry.stream_seq,
+                        reason = reason.public(),
+                        "This version takes a claimed message for invalid; it becomes a dead letter when the claim's fence is over, unless an instance that takes it is started before"
+                    );
                     return None;
                 }
                 (Fate::DeadLetter(_), Err(reason)) => {

@@ -21,6 +21,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ .Values.settings.ops.listen | splitList ":" | last }}
 {{- end }}
 
+{{/* How ops.listen is asked. */}}
+{{- define "risksignal.scheme" -}}
+{{ ternary "HTTPS" "HTTP" (hasKey .Values.files "ops.cert_file") }}
+{{- end }}
+
 {{/* Where the files are. */}}
 {{- define "risksignal.files" -}}/run/secrets/risksignal{{- end }}
 

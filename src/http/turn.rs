@@ -1,0 +1,216 @@
+//! Whose turn a connection waits for: the server's, or its client's.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, sleep_until};
+
+/// The turn of one connection. Clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Turn(Arc<Mutex<Whose>>);
+
+#[derive(Debug, Clone, Copy)]
+enum Whose {
+    /// The server works on a request.
+    Server,
+    /// The client has to send something.
+    Sender { since: Instant },
+    /// The client has to read an answer.
+    Reader { since: Instant },
+}
+
+impl Turn {
+    /// The turn of a connection whose client has to say something first.
+    pub fn new() -> Self {
+        let since = Instant::now();
+        Self(Arc::new(Mutex::new(Whose::Sender { since })))
+    }
+
+    pub fn server(&self) {
+        *self.lock() = Whose::Server;
+    }
+
+    pub fn sender(&self) {
+        let since = Instant::now();
+        *self.lock() = Whose::Sender { since };
+    }
+
+    pub fn reader(&self) {
+        let since = Instant::now();
+        *self.lock() = Whose::Reader { since };
+    }
+
+    /// Everything is written: the client of an answer is next to send.
+    fn written(&self) {
+        let mut whose = self.lock();
+        if matches!(*whose, Whose::Reader { .. }) {
+            let since = Instant::now();
+            *whose = Whose::Sender { since };
+        }
+    }
+
+    /// The time since which the connection waits for its client, if it does.
+    pub fn of_client_since(&self) -> Option<Instant> {
+        match *self.lock() {
+            Whose::Server => None,
+            Whose::Sender { since } | Whose::Reader { since } => Some(since),
+        }
+    }
+
+    /// Waits until the client has left an answer unread for this long.
+    pub async fn unread_for(&self, longest: Duration) {
+        loop {
+            let now = Instant::now();
+            let due = match *self.lock() {
+                Whose::Reader { since } => since + longest,
+                _ => now + longest,
+            };
+            if due <= now {
+                return;
+            }
+            sleep_until(due).await;
+        }
+    }
+
+    /// A request's body, whose sender is waited for.
+    pub fn of_request(
+        &self,
+        body: impl HttpBody<Data = Bytes, Error = hyper::Error> + Send + 'static,
+    ) -> Body {
+        let (turn, body) = (self.clone(), Body::new(body));
+        Body::new(RequestBody { turn, body })
+    }
+
+    /// An answer's body, whose reader is waited for from now on, but for a part that is not there
+    /// yet.
+    pub fn of_answer(&self, body: Body) -> AnswerBody {
+        self.reader();
+        let turn = self.clone();
+        AnswerBody { turn, body }
+    }
+
+    /// A connection that notes when all of an answer is written.
+    pub fn of_stream<S>(&self, stream: S) -> NotedStream<S> {
+        let turn = self.clone();
+        NotedStream { turn, stream }
+    }
+
+    /// No code panics while it holds the lock; the state is whole in any case.
+    fn lock(&self) -> MutexGuard<'_, Whose> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct RequestBody {
+    turn: Turn,
+    body: Body,
+}
+
+impl HttpBody for RequestBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        match frame {
+            Poll::Pending => self.turn.sender(),
+            Poll::Ready(_) => self.turn.server(),
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+pub(super) struct AnswerBody {
+    turn: Turn,
+    body: Body,
+}
+
+impl HttpBody for AnswerBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        match frame {
+            Poll::Pending => self.turn.server(),
+            Poll::Ready(_) => self.turn.reader(),
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+pub(super) struct NotedStream<S> {
+    turn: Turn,
+    stream: S,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for NotedStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for NotedStream<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    /// hyper flushes once it has written everything that it holds.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = ready!(Pin::new(&mut self.stream).poll_flush(cx));
+        self.turn.written();
+        Poll::Ready(flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
