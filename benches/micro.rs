@@ -98,6 +98,86 @@ fn decode_and_tell_faults(bencher: Bencher<'_, '_>) {
     decode(bencher, &bodies.collect::<Vec<_>>(), "warn");
 }
 
+/// A payload of 0.8 MB whose members all break their contract.
+#[derive(Clone, Copy)]
+enum Hostile {
+    /// Balances that are no amounts.
+    Balances,
+    /// Reasons that are no texts.
+    Reasons,
+    /// A transaction without a field, and with many that no contract knows.
+    Unknown,
+    /// Balances that are amounts, and a chain that the fast way does not take.
+    Valid,
+}
+
+impl fmt::Display for Hostile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Balances => "balances",
+            Self::Reasons => "reasons",
+            Self::Unknown => "unknown",
+            Self::Valid => "valid",
+        })
+    }
+}
+
+impl Hostile {
+    fn body(self) -> Vec<u8> {
+        const BYTES: usize = 800_000;
+        let repeat = |one: fn(usize) -> String| {
+            let mut all = String::with_capacity(BYTES + 64);
+            for number in 0.. {
+                if all.len() >= BYTES {
+                    break;
+                }
+                all.push_str(if number == 0 { "" } else { "," });
+                all.push_str(&one(number));
+            }
+            all
+        };
+        let (event_type, payload) = match self {
+            Self::Balances => {
+                let balances = repeat(|number| format!("\"t{number}\":-1"));
+                let payload = format!("{{\"chain\":\"ethereum\",\"balances\":{{{balances}}}}}");
+                ("wallet_snapshot", payload)
+            }
+            Self::Reasons => {
+                let reasons = repeat(|_| "1".to_owned());
+                let payload = format!("{{\"rule\":\"r\",\"score\":1,\"reasons\":[{reasons}]}}");
+                ("risk_event", payload)
+            }
+            Self::Unknown => {
+                let unknown = repeat(|number| format!("\"f{number}\":[]"));
+                ("transaction", format!("{{{unknown}}}"))
+            }
+            Self::Valid => {
+                let balances = repeat(|number| format!("\"t{number}\":1"));
+                let payload = format!("{{\"chain\":\"\\u0065\",\"balances\":{{{balances}}}}}");
+                ("wallet_snapshot", payload)
+            }
+        };
+        format!(
+            "{{\"event_time\":0,\"source_id\":\"a\",\"event_type\":\"{event_type}\",\
+             \"severity\":0,\"trace_id\":\"3b32aef0-228a-5924-a25d-9362bb7bf65d\",\
+             \"payload\":{payload}}}"
+        )
+        .into_bytes()
+    }
+}
+
+/// The most that one message costs in the contracts.
+#[divan::bench(args = [Hostile::Balances, Hostile::Reasons, Hostile::Unknown, Hostile::Valid], sample_count = 20)]
+fn decode_hostile_payload(bencher: Bencher<'_, '_>, hostile: Hostile) {
+    decode(bencher, &[hostile.body()], "warn");
+}
+
+/// The same without a look at the payload.
+#[divan::bench(args = [Hostile::Balances, Hostile::Reasons, Hostile::Unknown, Hostile::Valid], sample_count = 20)]
+fn decode_hostile(bencher: Bencher<'_, '_>, hostile: Hostile) {
+    decode(bencher, &[hostile.body()], "off");
+}
+
 fn decode(bencher: Bencher<'_, '_>, bodies: &[Vec<u8>], mode: &str) {
     let mut limits = limits();
     let schemas = Schemas::read("").unwrap();

@@ -180,3 +180,61 @@ fn the_fast_way_takes_nothing_that_the_schema_refuses() {
     });
     assert!(taken.get() > 1_000, "{taken:?}");
 }
+
+/// A payload of about 0.8 MB.
+fn repeated(before: &str, one: impl Fn(usize) -> String, after: &str) -> String {
+    let mut text = before.to_owned();
+    for number in 0.. {
+        if text.len() > 800_000 {
+            break;
+        }
+        text += if number == 0 { "" } else { "," };
+        text += &one(number);
+    }
+    text + after
+}
+
+#[test]
+fn a_long_payload_has_its_verdict_and_a_bounded_account_of_its_faults() {
+    let schemas = Schemas::read("").unwrap();
+    let told = |event_type: &str, payload: &str| {
+        let at = schemas.find(event_type).unwrap();
+        schemas.0[at].faults(payload).0
+    };
+    let snapshot = "{\"chain\":\"\\u0065thereum\",\"balances\":{";
+    // The fast way declines it, since its chain has an escape; the schema takes it.
+    let good = repeated(snapshot, |number| format!("\"t{number}\":1"), "}}");
+    assert_eq!(told("wallet_snapshot", &good), []);
+    // All members are faulty: sixteen are named.
+    let bad = repeated(snapshot, |number| format!("\"t{number}\":-1"), "}}");
+    let faults = told("wallet_snapshot", &bad);
+    assert_eq!(faults.len(), FAULTS + 1);
+    assert!(
+        faults[0].path.starts_with("payload/balances/t"),
+        "{faults:?}"
+    );
+    assert_eq!(faults[FAULTS].rule, "has more");
+    // Only the last one is: it is faulty all the same.
+    let last = repeated(snapshot, |number| format!("\"t{number}\":1"), ",\"z\":-1}}");
+    let faults = told("wallet_snapshot", &last);
+    assert_eq!(faults.len(), 1);
+    assert!(faults[0].rule.contains("first 64 members"), "{faults:?}");
+    // A field that the contract names is looked at behind any number of others.
+    let late = repeated(
+        "{\"chain\":\"base\",",
+        |number| format!("\"a{number}\":0"),
+        ",\"value\":\"x\"}",
+    );
+    let faults = told("transaction", &late);
+    let paths: Vec<&str> = faults.iter().map(|fault| fault.path.as_str()).collect();
+    assert!(paths.contains(&"payload/value"), "{paths:?}");
+    let reasons = repeated(
+        "{\"rule\":\"r\",\"score\":1,\"reasons\":[",
+        |_| "1".to_owned(),
+        "]}",
+    );
+    assert_eq!(told("risk_event", &reasons).len(), FAULTS + 1);
+}
+
+/// Faults of one payload that are named.
+const FAULTS: usize = 16;
