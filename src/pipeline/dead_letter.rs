@@ -217,8 +217,11 @@ impl DeadLetter {
                     attempt.letters.add(letter);
                 }
                 Next::Tried(attempt, Err(error)) => {
-                    let stream = &self.settings.dead_letters.name;
-                    self.refusals.refused(stream, error.to_string());
+                    // Any other error is about this letter alone.
+                    if let NotStored::Publish(source) = &error {
+                        let stream = &self.settings.dead_letters.name;
+                        self.refusals.refused(stream, source.to_string());
+                    }
                     retries.failed(attempt, &error);
                 }
             }
