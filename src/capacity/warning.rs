@@ -42,7 +42,7 @@ pub fn of_storage(storage: &Storage) -> Option<Warning> {
     let name = &storage.name;
     let remedy = match storage.kind {
         Kind::Signals => {
-            "lower stream.keep, or raise the stream's max_bytes (nats stream edit); see risksignal status for consumers that hold history back".to_owned()
+            "set or lower stream.keep, or raise the stream's max_bytes (nats stream edit); see risksignal status for consumers that hold history back".to_owned()
         }
         Kind::DeadLetters => format!(
             "replay or purge dead letters (risksignal dead-letters), or raise max_bytes of {name} (nats stream edit); signals that cannot land wait until then"

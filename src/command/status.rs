@@ -73,17 +73,7 @@ fn summary(status: &Status) -> String {
         );
     }
     let metrics = &status.metrics;
-    let count = |name: &str| count(metrics, name);
-    line(
-        "signals",
-        format!(
-            "{} received, {} inserted in {} batches, {} found in ClickHouse already",
-            count("signals_received_total"),
-            count("signals_inserted_total"),
-            count("batches_inserted_total"),
-            count("signals_duplicate_total"),
-        ),
-    );
+    line("signals", signals(metrics));
     for (name, metric) in [
         ("latency", "end_to_end_latency_seconds"),
         ("insert", "insert_duration_seconds"),
@@ -91,15 +81,7 @@ fn summary(status: &Status) -> String {
         let times = quantiles(&metrics.histogram(metric));
         line(name, format!("{times}, since the start"));
     }
-    line(
-        "behind",
-        format!(
-            "{} not delivered, {} not acked, the oldest {}",
-            count("consumer_pending_messages"),
-            count("consumer_ack_pending_messages"),
-            oldest_age(metrics),
-        ),
-    );
+    line("behind", behind(metrics));
     line("in flight", in_flight(metrics));
     line("dead letters", dead_letters(metrics));
     for faulty in &status.payload_faults {
@@ -115,6 +97,29 @@ fn summary(status: &Status) -> String {
         line("WARNING", format!("{}: {}", warning.text, warning.remedy));
     }
     text
+}
+
+/// Signals since the start.
+fn signals(metrics: &Figures) -> String {
+    let count = |name: &str| count(metrics, name);
+    format!(
+        "{} received, {} inserted in {} batches, {} found in ClickHouse already",
+        count("signals_received_total"),
+        count("signals_inserted_total"),
+        count("batches_inserted_total"),
+        count("signals_duplicate_total"),
+    )
+}
+
+/// Signals that are not in ClickHouse.
+fn behind(metrics: &Figures) -> String {
+    let count = |name: &str| count(metrics, name);
+    format!(
+        "{} not delivered, {} not acked, the oldest {}",
+        count("consumer_pending_messages"),
+        count("consumer_ack_pending_messages"),
+        oldest_age(metrics),
+    )
 }
 
 /// What becomes of committed history.

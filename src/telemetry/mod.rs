@@ -9,4 +9,5 @@ mod maker;
 pub mod metrics;
 pub mod recent;
 mod repeats;
+mod room;
 pub mod traces;

@@ -168,6 +168,8 @@ async fn a_client_has_its_share_of_requests_under_way() {
     let stack = Stack::start().await;
     let bounds = [
         ("RISKSIGNAL__SERVE__MAX_CONNECTIONS_PER_CLIENT", "2"),
+        // Longer than the test: they wait until NATS goes on.
+        ("RISKSIGNAL__NATS__REQUEST_TIMEOUT", "60s"),
         ops::ANY_PORT,
     ];
     let (mut daemon, api) = start(&stack, &bounds).await;

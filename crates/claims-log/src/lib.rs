@@ -13,9 +13,11 @@ mod process;
 mod rebuild;
 mod refusals;
 mod stream;
+mod timing;
 
 pub use error::ClaimsLogError;
 pub use holdings::{Fences, Holdings, HoldingsError, Page};
-pub use process::{Process, Timing};
+pub use process::Process;
 pub use rebuild::rebuild;
 pub use stream::{LogStream, Storage, stream_name};
+pub use timing::Timing;

@@ -16,6 +16,7 @@ use crate::follow;
 use crate::holdings::Holdings;
 use crate::refusals::Refusals;
 use crate::stream::{LogStream, nonce};
+use crate::timing::Timing;
 
 /// Between two tries to append a record.
 const RETRY: Duration = Duration::from_millis(200);
@@ -42,15 +43,6 @@ pub(crate) struct Shared {
     /// The checks of a connect are to be made again.
     recheck: AtomicBool,
     pub timing: Timing,
-}
-
-/// Times that decide when something is published, and never whether it may be.
-#[derive(Debug, Clone, Copy)]
-pub struct Timing {
-    /// What is done waits so long for a record that takes it along.
-    pub linger: Duration,
-    /// After a connect a process waits so long for others to say that the log lost records.
-    pub grace: Duration,
 }
 
 #[derive(Debug)]
