@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use claims_log::Process;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -85,7 +85,7 @@ impl Share {
 
     /// Keeps the entry, and the share of a process, until `end`.
     pub async fn keep(self, process: Process, mut logs: usize, end: CancellationToken) {
-        let mut ticks = interval(LOOK_INTERVAL);
+        let mut ticks = interval_at(Instant::now() + LOOK_INTERVAL, LOOK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_failing = false;
         while end.run_until_cancelled(ticks.tick()).await.is_some() {

@@ -1,5 +1,6 @@
 //! A real Chromium, driven over WebDriver.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -25,7 +26,16 @@ pub fn is_installed() -> bool {
 /// A browser, gone with its driver.
 pub struct Browser {
     pub client: Client,
-    _driver: Process,
+    driver: Process,
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let group = format!("-{}", self.driver.pid());
+        let _ = Command::new("kill")
+            .args(["-s", "KILL", "--", &group])
+            .status();
+    }
 }
 
 impl Browser {
@@ -33,7 +43,8 @@ impl Browser {
     pub async fn start(dir: &Path) -> Self {
         let port = free_port();
         let mut driver = Command::new("chromedriver");
-        driver.arg(format!("--port={port}"));
+        // The browser is in its group, which a test that fails ends with it.
+        driver.arg(format!("--port={port}")).process_group(0);
         let driver = Process::spawn(driver, &dir.join("chromedriver.log"));
         accepts(port).await;
         let profile = dir.join("chromium");
@@ -60,10 +71,7 @@ impl Browser {
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
             .unwrap();
-        Self {
-            client,
-            _driver: driver,
-        }
+        Self { client, driver }
     }
 
     /// What a script returns.
@@ -73,6 +81,6 @@ impl Browser {
 
     /// Ends the browser; to be called before this is dropped, since its driver is killed.
     pub async fn close(self) {
-        self.client.close().await.unwrap();
+        self.client.clone().close().await.unwrap();
     }
 }

@@ -201,15 +201,19 @@ async fn nothing_above_an_open_claim_is_acked() {
         (stack.clickhouse.counts().await.0 == 10).then_some(())
     })
     .await;
-    // The ack of a batch comes before the next one is reported.
-    for (seed, count, total) in [(2, 500, 500), (3, 1, 501)] {
+    // On a slow machine an answer may be lost, so that a count shows the rows, and no line does.
+    for (seed, count, rows) in [(2, 500, 510), (3, 1, 511)] {
         let count = format!("--count={count}");
         stack.produce(&[&count, &format!("--seed={seed}")]).await;
         eventually("those behind them have landed", async || {
-            (inserted(&hanging) == total).then_some(())
+            (stack.clickhouse.counts().await.0 == rows).then_some(())
         })
         .await;
     }
+    // They come again, and are known as done.
+    hanging
+        .logged("Acked signals that ClickHouse had already")
+        .await;
     let consumer = stack.nats.consumer().await.unwrap();
     assert_eq!(consumer.ack_floor.stream_sequence, 0);
     assert_eq!(consumer.num_ack_pending, 511);

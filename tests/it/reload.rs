@@ -115,7 +115,7 @@ async fn a_bad_file_changes_nothing() {
             "did you mean validation.severity_max?",
         ),
         (
-            "validation.severity_max = 3\nbatch.max_wait = '20s'\nconsumer.ack_wait = '60s'",
+            "validation.severity_max = 3\nbatch.max_rows = 60000\nconsumer.max_in_flight_messages = 60000",
             "in force until a restart",
         ),
     ] {
