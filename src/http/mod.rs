@@ -4,6 +4,7 @@ mod acceptor;
 pub mod client;
 mod headers;
 mod listener;
+mod noted;
 mod room;
 mod turn;
 
@@ -11,3 +12,4 @@ pub(crate) use acceptor::Acceptor;
 pub(crate) use headers::{Reached, names_loopback, repeated};
 pub use listener::ListenError;
 pub(crate) use listener::{Bounds, Listener};
+pub(crate) use noted::{Noted, Progress};

@@ -7,9 +7,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Body as HttpBody;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
+
+use super::noted::{Noted, Progress};
 
 /// The turn of one connection. Clones share it.
 #[derive(Debug, Clone)]
@@ -83,16 +85,25 @@ impl Turn {
         &self,
         body: impl HttpBody<Data = Bytes, Error = hyper::Error> + Send + 'static,
     ) -> Body {
-        let (turn, body) = (self.clone(), Body::new(body));
-        Body::new(RequestBody { turn, body })
+        let turn = self.clone();
+        Body::new(Noted::new(
+            Body::new(body),
+            move |progress| match progress {
+                Progress::Waits => turn.sender(),
+                Progress::Moves | Progress::Ends => turn.server(),
+            },
+        ))
     }
 
     /// An answer's body, whose reader is waited for from now on, but for a part that is not there
     /// yet.
-    pub fn of_answer(&self, body: Body) -> AnswerBody {
+    pub fn of_answer(&self, body: Body) -> Noted<impl FnMut(Progress) + use<>> {
         self.reader();
         let turn = self.clone();
-        AnswerBody { turn, body }
+        Noted::new(body, move |progress| match progress {
+            Progress::Waits => turn.server(),
+            Progress::Moves | Progress::Ends => turn.reader(),
+        })
     }
 
     /// A connection that notes when all of an answer is written.
@@ -104,66 +115,6 @@ impl Turn {
     /// No code panics while it holds the lock; the state is whole in any case.
     fn lock(&self) -> MutexGuard<'_, Whose> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-struct RequestBody {
-    turn: Turn,
-    body: Body,
-}
-
-impl HttpBody for RequestBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        match frame {
-            Poll::Pending => self.turn.sender(),
-            Poll::Ready(_) => self.turn.server(),
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-pub(super) struct AnswerBody {
-    turn: Turn,
-    body: Body,
-}
-
-impl HttpBody for AnswerBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        match frame {
-            Poll::Pending => self.turn.server(),
-            Poll::Ready(_) => self.turn.reader(),
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 
