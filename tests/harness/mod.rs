@@ -187,6 +187,14 @@ impl Stack {
         risksignal(arguments, &self.environment(more), &self.work_dir()).await
     }
 
+    /// Output of `risksignal check` with these settings, which finds nothing wrong.
+    pub async fn check(&self, settings: &[(&str, &str)]) -> String {
+        let output = self.risksignal_with(&["check"], settings).await;
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{text}");
+        text
+    }
+
     /// Publishes with `risksignal produce`, and expects it to succeed.
     pub async fn produce(&self, arguments: &[&str]) {
         let mut all = vec!["produce"];

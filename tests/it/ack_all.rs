@@ -39,13 +39,6 @@ async fn acked_to(stack: &Stack, last: u64) -> consumer::Info {
     consumer
 }
 
-async fn check(stack: &Stack, settings: &[(&str, &str)]) -> String {
-    let output = stack.risksignal_with(&["check"], settings).await;
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{text}");
-    text
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn two_instances_share_the_work_and_the_acks_reach_the_last_sequence() {
     let stack = Stack::start().await;
@@ -62,7 +55,7 @@ async fn two_instances_share_the_work_and_the_acks_reach_the_last_sequence() {
     assert_eq!(inserted(&first) + inserted(&second), rows);
     let letters = stack.nats.messages(DEAD_LETTERS).await.len() as u64;
     assert_eq!((letters > 0, letters), (true, 20_000 - rows));
-    let text = check(&stack, &[ALL]).await;
+    let text = stack.check(&[ALL]).await;
     assert!(text.contains("(ack_policy all)"), "{text}");
 
     assert!(first.stop().await.success());
@@ -150,7 +143,7 @@ async fn a_consumer_keeps_its_policy_and_the_setting_that_differs_is_named() {
     let consumer = stack.nats.consumer().await.unwrap();
     assert_eq!(consumer.config.ack_policy, AckPolicy::Explicit);
     assert_eq!(stack.clickhouse.counts().await, (100, 100));
-    let text = check(&stack, &[ALL]).await;
+    let text = stack.check(&[ALL]).await;
     let expected = "(ack_policy explicit, since the consumer exists; consumer.ack_policy is all)";
     assert!(text.contains(expected), "{text}");
     assert!(daemon.stop().await.success());

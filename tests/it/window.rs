@@ -22,24 +22,13 @@ async fn limit(ops: &Ops, tokens: f64) {
     .await;
 }
 
-async fn check(stack: &Stack, settings: &[(&str, &str)]) -> String {
-    let output = stack.risksignal_with(&["check"], settings).await;
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{text}");
-    text
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn two_streams_share_the_window_of_their_table() {
     let stack = Stack::start().await;
     let first = stack.daemon(&[ANY_PORT]).await;
     let first_ops = Ops::of(&first).await;
     limit(&first_ops, 50_000.0).await;
-    assert!(
-        !check(&stack, &[])
-            .await
-            .contains("share the table's window")
-    );
+    assert!(!stack.check(&[]).await.contains("share the table's window"));
 
     let mut second = stack.daemon(&OTHER).await;
     second
@@ -48,7 +37,7 @@ async fn two_streams_share_the_window_of_their_table() {
     let second_ops = Ops::of(&second).await;
     limit(&first_ops, 25_000.0).await;
     limit(&second_ops, 25_000.0).await;
-    let told = check(&stack, &OTHER).await;
+    let told = stack.check(&OTHER).await;
     let shared = "2 claims logs share the table's window, so that each may have 25000 tokens in use: OTHER_CLAIMS_risksignal_raw_signals, ";
     assert!(told.contains(shared), "{told}");
     // One instance at 250 inserts a second for 150 seconds needs more than its share.
