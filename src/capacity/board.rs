@@ -19,7 +19,7 @@ pub struct Newest {
     pub storages: Vec<Storage>,
     /// Committed history, once it was looked at.
     pub history: Option<History>,
-    /// What to act on.
+    /// States to act on.
     pub warnings: Vec<Warning>,
 }
 

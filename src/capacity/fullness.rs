@@ -1,4 +1,4 @@
-//! How full a storage is, and the time until it is full, computed from samples. Pure.
+//! Fullness of a storage, and the time until it is full, computed from samples. Pure.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const FULL_PERCENT: u128 = 99;
 /// A storage that is full sooner counts as filling.
 const SOON: Duration = Duration::from_secs(24 * 3600);
 
-/// How urgent the fullness of a storage is.
+/// Urgency of the fullness of a storage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -41,7 +41,7 @@ pub struct Fullness {
     pub limit_bytes: Option<u64>,
     /// Time until it is full at the present growth; `None` where it does not grow or has no bound.
     pub seconds_until_full: Option<u64>,
-    /// How urgent that is.
+    /// Urgency of all that.
     pub level: Level,
 }
 

@@ -18,7 +18,7 @@ use crate::store::{Store, StoreError};
 
 const FILE: &str = "account (file)";
 const MEMORY: &str = "account (memory)";
-/// What the account has besides the stream of signals.
+/// Name of everything in the account besides the stream of signals.
 const OTHERS: &str = "account (other streams)";
 
 /// Every storage at one moment.
@@ -34,6 +34,25 @@ pub struct Measured {
     pub signals: Option<Info>,
     /// The number of bytes at which the stream of signals or its account refuses more.
     pub limit: Option<u64>,
+    /// Those that could not be measured.
+    pub unmeasured: Vec<Kind>,
+}
+
+impl Measured {
+    /// Takes the last known state of each storage that could not be measured: an outage is no sign
+    /// that there is room again.
+    pub fn keep(&mut self, before: &[Storage]) {
+        let is_unmeasured = |kind| self.unmeasured.contains(&kind);
+        // The stream of signals is judged by its account, too.
+        let is_kept = |storage: &&Storage| {
+            is_unmeasured(storage.kind)
+                || storage.kind == Kind::Signals && is_unmeasured(Kind::Account)
+        };
+        for known in before.iter().filter(is_kept) {
+            self.storages.retain(|storage| storage.name != known.name);
+            self.storages.push(known.clone());
+        }
+    }
 }
 
 /// Measures, and remembers.
@@ -71,6 +90,7 @@ impl Meter {
                 Ok(None) => continue,
                 Err(error) => {
                     debug!(%error, "The stream was not measured");
+                    measured.unmeasured.push(kind);
                     continue;
                 }
             };
@@ -100,6 +120,7 @@ impl Meter {
             Ok(account) => account,
             Err(error) => {
                 debug!(%error, "JetStream did not report what the account uses");
+                measured.unmeasured.push(Kind::Account);
                 return;
             }
         };
@@ -232,5 +253,49 @@ async fn health_of(health: &NatsHealth) -> Storage {
         name: "nats-server".to_owned(),
         fullness,
         refusal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn storage(kind: Kind, level: Level) -> Storage {
+        Storage {
+            kind,
+            name: format!("{kind:?}"),
+            fullness: Fullness {
+                level,
+                ..Fullness::default()
+            },
+            refusal: None,
+        }
+    }
+
+    #[test]
+    fn an_outage_is_no_sign_of_room() {
+        let kinds = [Kind::Signals, Kind::Claims, Kind::Account, Kind::Clickhouse];
+        let before = kinds.map(|kind| storage(kind, Level::Full));
+        let levels = |unmeasured: &[Kind]| {
+            let is_measured = |kind: &Kind| !unmeasured.contains(kind);
+            let measured = kinds.into_iter().filter(is_measured);
+            let mut measured = Measured {
+                storages: measured.map(|kind| storage(kind, Level::Ok)).collect(),
+                unmeasured: unmeasured.to_vec(),
+                ..Measured::default()
+            };
+            measured.keep(&before);
+            kinds.map(|kind| {
+                let mut found = measured.storages.iter().filter(|one| one.kind == kind);
+                let level = found.next().unwrap().level();
+                assert!(found.next().is_none());
+                level
+            })
+        };
+        let (ok, full) = (Level::Ok, Level::Full);
+        assert_eq!(levels(&[]), [ok; 4]);
+        assert_eq!(levels(&kinds), [full; 4]);
+        assert_eq!(levels(&[Kind::Claims]), [ok, full, ok, ok]);
+        assert_eq!(levels(&[Kind::Account]), [full, ok, full, ok]);
     }
 }

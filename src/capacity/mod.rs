@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use fullness::{Fullness, Level};
 
-/// What a storage is for.
+/// Purpose of a storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -43,11 +43,11 @@ pub enum Kind {
 /// One storage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Storage {
-    /// What it is for.
+    /// Its purpose.
     pub kind: Kind,
     /// Its name, unique among all.
     pub name: String,
-    /// How full it is.
+    /// Its fullness.
     #[serde(flatten)]
     pub fullness: Fullness,
     /// The server's words for the last write that it refused; `None` once it has taken one.
@@ -56,7 +56,7 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// How urgent its state is: a refused write counts as full.
+    /// Judges the urgency of its state: a refused write counts as full.
     pub fn level(&self) -> Level {
         match self.refusal {
             Some(_) => Level::Full,

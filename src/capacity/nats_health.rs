@@ -40,9 +40,9 @@ pub enum Unhealthy {
     /// No answer came.
     #[error("{url} cannot be asked: {words}; is nats.monitoring_url right?")]
     NotAsked {
-        /// What was asked.
+        /// The address.
         url: String,
-        /// What went wrong.
+        /// The failure.
         words: String,
     },
 }

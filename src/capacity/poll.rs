@@ -33,7 +33,7 @@ pub struct Poller {
     pub health: Option<NatsHealth>,
     /// Committed history.
     pub retention: Retention,
-    /// Where the operator sees the results.
+    /// Receives the results, for the operator.
     pub ops: Ops,
 }
 
@@ -56,7 +56,7 @@ impl Poller {
             Some(words) => refusals.refused(&log, words),
             None => refusals.taken(&log),
         }
-        let measured = meter
+        let mut measured = meter
             .nats(
                 &self.context,
                 &self.settings,
@@ -64,11 +64,16 @@ impl Poller {
                 self.health.as_ref(),
             )
             .await;
-        let mut storages = measured.storages;
         match meter.clickhouse(&self.store).await {
-            Ok(disk) => storages.push(disk),
-            Err(error) => debug!(%error, "ClickHouse's disk was not measured"),
+            Ok(disk) => measured.storages.push(disk),
+            Err(error) => {
+                debug!(%error, "ClickHouse's disk was not measured");
+                measured.unmeasured.push(Kind::Clickhouse);
+            }
         }
+        let before = self.ops.board.newest();
+        measured.keep(&before.storages);
+        let storages = measured.storages;
         let metrics = &self.ops.metrics;
         for info in &measured.streams {
             let limit = bound(Some(info.config.max_bytes));
@@ -82,15 +87,16 @@ impl Poller {
         }
         storages.iter().for_each(|storage| metrics.storage(storage));
         let mut warnings: Vec<_> = storages.iter().filter_map(of_storage).collect();
-        let before = self.ops.board.newest().history;
-        let mut history = None;
-        if let Some(info) = &measured.signals {
-            let looked = self.retention.look(info, measured.limit).await;
+        let history = match &measured.signals {
+            Some(info) => Some(self.retention.look(info, measured.limit).await),
+            None if measured.unmeasured.contains(&Kind::Signals) => before.history.clone(),
+            None => None,
+        };
+        if let Some(history) = &history {
             let signals = storages.iter().find(|it| it.kind == Kind::Signals);
             let stream = &self.settings.stream.name;
-            warnings.extend(of_history(stream, &looked, signals));
-            metrics.history(stream, before.as_ref(), &looked);
-            history = Some(looked);
+            warnings.extend(of_history(stream, history, signals));
+            metrics.history(stream, before.history.as_ref(), history);
         }
         self.ops.board.set(Newest {
             storages,

@@ -17,9 +17,9 @@ pub struct Warning {
     pub code: String,
     /// The storage, the consumer or the stream.
     pub name: String,
-    /// What was found.
+    /// The finding.
     pub text: String,
-    /// What to do.
+    /// The action to take.
     pub remedy: String,
 }
 

@@ -86,7 +86,7 @@ async fn assert_shown(stack: &Stack, daemon: &Daemon, ops: &Ops, warning: &Value
     );
 }
 
-/// What `check` says of room, one line for each.
+/// Lines of `check` about room.
 async fn check(stack: &Stack, more: &[(&str, &str)]) -> Vec<String> {
     let output = stack
         .risksignal_with(&["check"], &[&[KEEP_ALL], more].concat())
@@ -121,7 +121,8 @@ async fn fill(stack: &Stack, subject: &str) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_stream_shows_everywhere_with_its_remedy() {
     let stack = Stack::start().await;
-    let (mut daemon, ops) = start(&stack, &[]).await;
+    let debug = ("RISKSIGNAL__LOG__FILTER", "info,risksignal=debug");
+    let (mut daemon, ops) = start(&stack, &[debug]).await;
     stack.produce(&["--count=500", "--seed=1"]).await;
     stack.settled().await;
     let lines = check(&stack, &[]).await;
@@ -139,6 +140,17 @@ async fn a_full_stream_shows_everywhere_with_its_remedy() {
     ops.ready(true).await;
     assert_shown(&stack, &daemon, &ops, &full).await;
     assert_warns(&check(&stack, &[]).await, STREAM);
+
+    // An outage is no sign of room.
+    stack.nats.kill();
+    daemon
+        .logged("JetStream did not report what the account uses")
+        .await;
+    warning(&ops, "storage_full", STREAM).await;
+    let is_over = |line: &Value| line["message"] == "A warning is over" && line["name"] == STREAM;
+    assert!(!daemon.lines().iter().any(is_over));
+    stack.nats.restart().await;
+    ops.ready(true).await;
 
     stack
         .nats
