@@ -199,7 +199,7 @@ async fn stopped_and_back(browser: &Browser, stack: &Stack) {
     assert_eq!(text(browser, "verdict").await, "not ingesting");
     assert_eq!(
         text(browser, "lost").await,
-        "Nothing is lost: signals wait in JetStream."
+        "No loss since the daemon's start: signals wait in JetStream."
     );
     let wrong = text(browser, "wrong").await;
     assert!(wrong.contains("ClickHouse: "), "{wrong}");

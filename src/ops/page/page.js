@@ -282,7 +282,7 @@ function headline(snapshot) {
   const lost = value(snapshot, "messages_lost_total");
   byId("lost").textContent = lost
     ? `${count(lost)} messages are lost since the start.`
-    : ready ? "Nothing is lost." : "Nothing is lost: signals wait in JetStream.";
+    : ready ? "No loss since the daemon's start." : "No loss since the daemon's start: signals wait in JetStream.";
   byId("lost").className = lost ? "bad" : "good";
   const down = Object.keys(NAMES).filter((name) => dependencies[name] && dependencies[name].state !== "up");
   const wrong = down.map((name) => line(`${NAMES[name]}: ${dependencies[name].reason || dependencies[name].state}.`, PAGES[name]));
@@ -298,9 +298,17 @@ function headline(snapshot) {
     byId("wrong").dataset.words = words;
     byId("wrong").replaceChildren(...wrong);
   }
-  const growing = (snapshot.storages || []).filter((one) => one.seconds_until_full != null);
+  byId("full").textContent = room(snapshot.storages || []);
+}
+
+// The time until the first of them is full.
+function room(storages) {
+  if (!storages.length) return "The time until full is not known yet.";
+  const full = storages.find((one) => one.level === "full" || one.refusal);
+  if (full) return `${full.name} takes no more.`;
+  const growing = storages.filter((one) => one.seconds_until_full != null);
   const first = growing.sort((a, b) => a.seconds_until_full - b.seconds_until_full)[0];
-  byId("full").textContent = first
+  return first
     ? `${first.name} is full in ${age(first.seconds_until_full)} at the present growth.`
     : "Nothing fills up at the present growth.";
 }
