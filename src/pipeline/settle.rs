@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::fault_point::Point;
 use crate::store::StoreError;
+use crate::telemetry::repeats::LOSSES;
 
 use super::claimed::Claimed;
 use super::insert::Insert;
@@ -197,7 +198,7 @@ impl Insert {
                         .messages_lost_total
                         .inc_by(lost.len() as u64);
                     if !lost.is_empty() {
-                        error!(%claim, ?lost, "Messages are lost: they are in no table, in no dead letter, and gone from the stream");
+                        error!(target: LOSSES, %claim, ?lost, "Messages are lost: they are in no table, in no dead letter, and gone from the stream");
                     }
                 }
                 self.process.append(record).await;

@@ -8,6 +8,6 @@ pub mod log;
 mod maker;
 pub mod metrics;
 pub mod recent;
-mod repeats;
+pub mod repeats;
 mod room;
 pub mod traces;

@@ -18,6 +18,9 @@ use crate::settings::Log;
 
 use super::events;
 
+/// The target of lines that are never left out: each names messages that are lost.
+pub const LOSSES: &str = "risksignal::losses";
+
 /// Lets at most `log.lines_per_second` lines of a kind pass in each `log.summary_interval`, and
 /// at least one. Clones share what they count.
 #[derive(Debug, Clone)]
@@ -129,6 +132,7 @@ impl<S: Subscriber> Layer<S> for Repeats {
         let metadata = event.metadata();
         *metadata.level() > Level::INFO
             || metadata.target() == events::TARGET
+            || metadata.target() == LOSSES
             || metadata.target() == module_path!()
             || self.passes(event, Instant::now())
     }
@@ -180,13 +184,17 @@ mod tests {
             }
             info!("another kind");
             assert_eq!(count(), 9);
+            for _ in 0..5 {
+                tracing::error!(target: LOSSES, "each is of its own");
+            }
+            assert_eq!(count(), 14);
             let left_out = repeats.left_out();
             assert_eq!(left_out, [(7, true, "the same fault".to_owned())]);
             assert!(repeats.left_out().is_empty());
             // In the next interval they pass again.
             repeats.lock().interval = Duration::ZERO;
             same_fault(10);
-            assert_eq!(count(), 10);
+            assert_eq!(count(), 15);
         });
     }
 
