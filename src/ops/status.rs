@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::serde::rfc3339;
 
-use crate::capacity::{Board, Storage};
+use crate::capacity::{Board, Storage, Warning};
 use crate::reload::InForce;
 use crate::retention::History;
 use crate::telemetry::faulty::FaultyPayloads;
@@ -36,10 +36,10 @@ pub struct Status {
     pub consumer: String,
     /// `database.table`.
     pub table: String,
-    /// How full everything is that the daemon and its publishers write to.
+    /// Fullness of everything that the daemon and its publishers write to.
     #[serde(default)]
     pub storages: Vec<Storage>,
-    /// What becomes of committed history, once the daemon has looked.
+    /// Committed history, once the daemon has looked.
     #[serde(default)]
     pub history: Option<History>,
     /// The newest batches, newest first.
@@ -79,7 +79,7 @@ impl Sources {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             now: OffsetDateTime::now_utc(),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
-            health: self.health(),
+            health: self.health_with(board.warnings),
             stream: settings.stream.name.clone(),
             consumer: settings.consumer.name.clone(),
             table: format!("{}.{}", clickhouse.database, clickhouse.table),
@@ -93,10 +93,14 @@ impl Sources {
         }
     }
 
-    /// What works, and what will not for long.
+    /// Reports the dependencies, with the conditions that will stop them.
     pub fn health(&self) -> Report {
+        self.health_with(self.board.newest().warnings)
+    }
+
+    fn health_with(&self, warnings: Vec<Warning>) -> Report {
         Report {
-            warnings: self.board.newest().warnings,
+            warnings,
             ..self.health.report()
         }
     }

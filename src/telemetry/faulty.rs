@@ -9,7 +9,7 @@ use tracing::warn;
 
 use crate::signal::Signal;
 
-use super::recent::cut;
+use super::recent::{beginning, cut};
 
 /// Pairs of a type and a source that are listed: the first ones since the start.
 const PAIRS_MAX: usize = 32;
@@ -39,31 +39,33 @@ pub struct Faulty(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     pairs: Vec<FaultyPayloads>,
-    /// Whether the log says that no further pair is listed.
+    /// The log says that no further pair is listed.
     is_full: bool,
 }
 
-/// What the log says of a signal.
-#[derive(Debug, PartialEq, Eq)]
-enum Line {
-    None,
-    First,
+/// Place of a signal in the list.
+#[derive(Debug)]
+enum Place {
+    Known,
+    New(FaultyPayloads),
+    /// The first one for which there is no place.
     Full,
+    None,
 }
 
 impl Faulty {
     /// Counts a signal whose payload breaks its contract.
     pub fn count(&self, signal: &Signal<'_>, stream_seq: u64) {
         match self.add(signal, stream_seq) {
-            Line::None => {}
-            Line::First => warn!(
-                event_type = %signal.event_type,
-                source_id = cut(&signal.source_id),
-                faults = cut(&signal.payload_faults.to_string()),
+            Place::Known | Place::None => {}
+            Place::New(pair) => warn!(
+                event_type = pair.event_type,
+                source_id = pair.source_id,
+                faults = pair.faults,
                 stream_seq,
                 "Payload breaks its contract; the signal lands, and later ones of this type and source are counted without a line"
             ),
-            Line::Full => warn!(
+            Place::Full => warn!(
                 pairs = PAIRS_MAX,
                 "Payloads of further types and sources break their contracts; only risksignal_signals_payload_faulty_total counts them"
             ),
@@ -75,8 +77,8 @@ impl Faulty {
         self.lock().pairs.clone()
     }
 
-    fn add(&self, signal: &Signal<'_>, stream_seq: u64) -> Line {
-        let source_id = cut(&signal.source_id);
+    fn add(&self, signal: &Signal<'_>, stream_seq: u64) -> Place {
+        let source_id = beginning(&signal.source_id);
         let mut state = self.lock();
         let known = state
             .pairs
@@ -85,23 +87,24 @@ impl Faulty {
         if let Some(pair) = known {
             pair.count += 1;
             pair.stream_seq = stream_seq;
-            return Line::None;
+            return Place::Known;
         }
         if state.pairs.len() >= PAIRS_MAX {
             return match std::mem::replace(&mut state.is_full, true) {
-                true => Line::None,
-                false => Line::Full,
+                true => Place::None,
+                false => Place::Full,
             };
         }
-        state.pairs.push(FaultyPayloads {
+        let pair = FaultyPayloads {
             event_type: signal.event_type.to_string(),
-            source_id,
+            source_id: source_id.to_owned(),
             count: 1,
             faults: cut(&signal.payload_faults.to_string()),
             stream_seq,
             since: OffsetDateTime::now_utc(),
-        });
-        Line::First
+        };
+        state.pairs.push(pair.clone());
+        Place::New(pair)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -115,7 +118,7 @@ mod tests {
     use super::*;
     use crate::settings::Settings;
 
-    fn add(faulty: &Faulty, source: &str, seq: u64) -> Line {
+    fn add(faulty: &Faulty, source: &str, seq: u64) -> Place {
         let text = format!(
             r#"{{"event_time":"2026-01-01T00:00:00Z","source_id":"{source}","event_type":"risk_event","payload":{{"score":2}},"severity":1,"trace_id":"7b0f1e9c-8a43-4e5e-9f6c-3d2a1b0c9d8e"}}"#
         );
@@ -127,16 +130,17 @@ mod tests {
     #[test]
     fn each_type_and_source_has_one_line_and_the_list_is_bounded() {
         let faulty = Faulty::default();
-        assert_eq!(add(&faulty, "a", 1), Line::First);
-        assert_eq!(add(&faulty, "a", 2), Line::None);
+        assert!(matches!(add(&faulty, "a", 1), Place::New(_)));
+        assert!(matches!(add(&faulty, "a", 2), Place::Known));
         let first = faulty.snapshot().remove(0);
         assert_eq!((first.count, first.stream_seq), (2, 2));
         assert!(first.faults.contains("payload/score"), "{}", first.faults);
         for number in 1..PAIRS_MAX {
-            assert_eq!(add(&faulty, &format!("b{number}"), 3), Line::First);
+            let place = add(&faulty, &format!("b{number}"), 3);
+            assert!(matches!(place, Place::New(_)));
         }
-        assert_eq!(add(&faulty, "c", 4), Line::Full);
-        assert_eq!(add(&faulty, "d", 5), Line::None);
+        assert!(matches!(add(&faulty, "c", 4), Place::Full));
+        assert!(matches!(add(&faulty, "d", 5), Place::None));
         assert_eq!(faulty.snapshot().len(), PAIRS_MAX);
     }
 }

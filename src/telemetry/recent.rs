@@ -109,10 +109,19 @@ fn keep<T>(list: &mut VecDeque<T>, item: T) {
     list.push_front(item);
 }
 
-/// The beginning of a text that somebody else wrote.
+/// The beginning of a text that somebody else wrote, and a mark where more follows.
 pub(super) fn cut(text: &str) -> String {
+    let beginning = beginning(text);
+    match beginning.len() < text.len() {
+        true => format!("{beginning}…"),
+        false => text.to_owned(),
+    }
+}
+
+/// The beginning of a text that somebody else wrote.
+pub(super) fn beginning(text: &str) -> &str {
     match text.char_indices().nth(TEXT_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+        Some((end, _)) => &text[..end],
+        None => text,
     }
 }
