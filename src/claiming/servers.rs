@@ -59,7 +59,7 @@ impl Servers {
         )
     }
 
-    /// What bounds the fences of claims that nobody remembers, whichever process published them.
+    /// Reads the bounds of the fences of claims that nobody remembers, whichever process published them.
     pub(super) async fn fences(&self) -> Result<Fences, ClaimingError> {
         let clickhouse = &self.settings.clickhouse;
         Ok(Fences {

@@ -122,7 +122,7 @@ fn behind(metrics: &Figures) -> String {
     )
 }
 
-/// What becomes of committed history.
+/// Describes the rule for committed history, and its newest purge.
 fn history(history: &History) -> String {
     let mut text = match (history.policy, history.keep_seconds, history.keep_bytes) {
         (Policy::Bounded, Some(seconds), Some(bytes)) => {

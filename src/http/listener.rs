@@ -64,7 +64,7 @@ pub(crate) struct Bounds {
     /// Those of one address. A new one takes the place of another one of that address, or is
     /// closed while the server works on as many requests of it.
     pub per_client: usize,
-    /// How long a client may take to read an answer.
+    /// Longest time in which a client leaves an answer unread.
     pub answer_timeout: Duration,
     /// How long a connection may last until it is closed after the request under way.
     pub lifetime: Duration,

@@ -135,7 +135,7 @@ impl Drop for Seat {
     }
 }
 
-/// The part of an address that stands for one client.
+/// The part of an address by which one client is known.
 fn client(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(ip) if !ip.is_loopback() => {

@@ -91,7 +91,7 @@ pub struct Report {
     pub reason: Option<String>,
     /// Each by its name.
     pub dependencies: BTreeMap<String, Latch>,
-    /// What will keep it from that, or publishers from publishing, if nobody acts.
+    /// Conditions that will stop it, or publishers, if nobody acts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
 }

@@ -59,7 +59,7 @@ impl Between {
 pub struct Point {
     /// Seconds since the epoch.
     pub at: f64,
-    /// Whether the daemon could ingest.
+    /// The daemon could ingest.
     pub ready: bool,
     /// Signals inserted.
     pub signals_per_second: f64,

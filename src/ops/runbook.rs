@@ -1,4 +1,4 @@
-//! The runbook as a page, so that whoever is called at night needs nothing but the daemon.
+//! The runbook as a page: an operator at night needs nothing but the daemon.
 
 use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
 

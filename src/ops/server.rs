@@ -44,7 +44,7 @@ pub struct Ops {
     pub refusals: Refusals,
 }
 
-/// Why nothing is answered on `ops.listen`.
+/// Reasons for which nothing is answered on `ops.listen`.
 #[derive(Debug, thiserror::Error)]
 pub enum OpsError {
     /// The address cannot be had.

@@ -41,7 +41,7 @@ pub(super) struct Absent {
     pub in_flight: Arc<InFlight>,
 }
 
-/// What was claimed at a look. The consumer had delivered everything below by then, so that it is
+/// The last claimed message at a look. The consumer had delivered everything below by then, so that it is
 /// held by an instance, and no more on its way there, at the next look.
 #[derive(Debug, Clone, Copy, Default)]
 struct Claimed {

@@ -1,6 +1,6 @@
 //! Rows that ClickHouse refuses, until it is known whether they or the table are to blame.
 //!
-//! A refusal alone does not tell: a constraint or a materialized view that is wrong refuses every
+//! A refusal alone blames nothing: a constraint or a materialized view that is wrong refuses every
 //! row, and is mended after a while. So a row is to blame once ClickHouse has refused it, then taken
 //! another block, then refused it again, each try begun after the answer before it. Between the two
 //! refusals it waits here, where it keeps no insert from going. When many wait and nothing lands,

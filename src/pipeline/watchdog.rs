@@ -37,7 +37,7 @@ pub(super) struct Watchdog {
     pub step_max: Duration,
 }
 
-/// What no step of a stage exceeds with these time-outs; a pause between two tries is part of a
+/// Longest step of a stage with these time-outs; a pause between two tries is part of a
 /// step.
 pub(super) fn step_max(settings: &Settings) -> Duration {
     settings.clickhouse.send_timeout

@@ -8,7 +8,7 @@ use super::plan;
 use crate::jetstream::stored::{self, StoredError};
 use crate::settings::KeepBounds;
 
-/// Messages whose mean size stands for a range.
+/// Messages whose mean size is taken for that of a range.
 const LOOKS: u64 = 16;
 /// Bytes that JetStream counts for a message besides subject, headers and body: length, sequence,
 /// time and checksum.

@@ -38,7 +38,7 @@ const LOOK_MAX: Duration = Duration::from_secs(20);
 /// From a purge that failed to the next try.
 const RETRY: Duration = Duration::from_secs(60);
 
-/// Why nothing was purged.
+/// Reasons for which nothing was purged.
 #[derive(Debug, thiserror::Error)]
 pub enum RetentionError {
     /// Something could not be listed.
@@ -46,9 +46,9 @@ pub enum RetentionError {
         "JetStream does not list the {what}: {source}; does nats.user lack a permission of infra/nats/least-privilege.conf?"
     )]
     List {
-        /// What was asked for.
+        /// The thing asked for.
         what: &'static str,
-        /// What it answered.
+        /// JetStream's answer.
         source: async_nats::Error,
     },
     /// Too much would have to be looked at.
@@ -70,7 +70,7 @@ pub enum RetentionError {
     Purge {
         /// The stream.
         stream: String,
-        /// What it answered.
+        /// JetStream's answer.
         source: async_nats::Error,
     },
     /// It took too long to look.
@@ -88,20 +88,20 @@ impl RetentionError {
 /// Messages that were purged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Purged {
-    /// When.
+    /// Time of the purge.
     #[serde(with = "rfc3339")]
     pub at: OffsetDateTime,
     /// The first sequence.
     pub first_seq: u64,
     /// The last sequence.
     pub last_seq: u64,
-    /// How many there were.
+    /// Their number.
     pub messages: u64,
     /// Their bytes as JetStream counts them; estimated where others were published meanwhile.
     pub bytes: u64,
 }
 
-/// What becomes of committed history.
+/// Committed history: the rule in force, its limits and its newest purge.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
     /// By which rule.
@@ -112,13 +112,13 @@ pub struct History {
     /// The bound of bytes in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_bytes: Option<u64>,
-    /// What limits a purge.
+    /// Positions that limit a purge.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holders: Vec<Holder>,
     /// The newest purge of this process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_purge: Option<Purged>,
-    /// Why the last try failed.
+    /// Reason for which the last try failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
 }

@@ -12,7 +12,7 @@ use crate::settings::{Keep, KeepBounds};
 /// A bound is exceeded by this share before something is purged, so that purges are rare.
 const SLACK: u32 = 16;
 
-/// What becomes of committed history.
+/// Rule for committed history.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Policy {
@@ -84,7 +84,7 @@ pub struct Holder {
     pub bytes: u64,
     /// Age of the first message above its floor.
     pub age_seconds: u64,
-    /// Whether it holds back more than half of a bound.
+    /// It holds back more than half of a bound.
     pub holds_back: bool,
 }
 

@@ -39,7 +39,7 @@ use read::Read;
 /// After this a connection is closed when its request is answered, so that none is held for ever
 /// and a load balancer spreads them anew.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(600);
-/// How long the request under way may take then: its body, the work on it and its answer.
+/// Longest time that the request under way may take then: its body, the work on it and its answer.
 const CONNECTION_LINGER: Duration = Duration::from_secs(60);
 
 /// Why there is no way in, or not all of it was answered.

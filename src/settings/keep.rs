@@ -1,4 +1,4 @@
-//! How much committed history the stream of signals keeps.
+//! Bounds of the committed history that the stream of signals keeps.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const YEARS: Duration = Duration::from_secs(100 * 31_557_600);
 const KIB: u64 = 1 << 10;
 
-/// How much committed history the stream of signals keeps.
+/// Bounds of the committed history that the stream of signals keeps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Keep {
     /// The default bounds, in a stream that this release or a later one created; everything in any

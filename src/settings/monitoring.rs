@@ -1,4 +1,4 @@
-//! Where nats-server serves its monitoring over HTTP.
+//! Address at which nats-server serves its monitoring over HTTP.
 
 use super::values::{self, Parsed};
 

@@ -36,6 +36,6 @@ pub struct Serve {
     pub query_timeout: Duration,
     /// How long a request's body may take to arrive.
     pub body_timeout: Duration,
-    /// How long a client may take to read an answer.
+    /// Longest time in which a client leaves an answer unread.
     pub answer_timeout: Duration,
 }

@@ -8,7 +8,7 @@ pub(super) struct Code {
     number: u32,
     /// ClickHouse's name for it.
     pub name: &'static str,
-    /// What helps.
+    /// The remedy.
     pub remedy: Remedy,
     /// The place to look at; empty where only ClickHouse's words say it.
     pub advice: &'static str,

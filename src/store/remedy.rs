@@ -47,7 +47,7 @@ impl StoreError {
     }
 }
 
-/// What helps by ClickHouse's number.
+/// Finds the remedy by ClickHouse's number.
 fn of_code(code: Option<u32>) -> Remedy {
     code.and_then(codes::find)
         .map_or(Remedy::Wait, |code| code.remedy)

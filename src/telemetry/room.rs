@@ -7,7 +7,7 @@ use crate::retention::plan::{Holder, Policy};
 use super::metrics::{Metrics, set_or_remove, signed};
 
 impl Metrics {
-    /// How full a storage is.
+    /// Sets the fullness of a storage.
     pub fn storage(&self, storage: &Storage) {
         let level = storage.level() as i64;
         set_or_remove(&self.storage_level, &storage.name, Some(level));
@@ -15,7 +15,7 @@ impl Metrics {
         set_or_remove(&self.storage_full_seconds, &storage.name, seconds);
     }
 
-    /// What becomes of committed history of a stream, after what was before.
+    /// Sets the rule and the holders of committed history of a stream, and removes holders of before.
     pub fn history(&self, stream: &str, before: Option<&History>, now: &History) {
         let is_never_purged = now.policy == Policy::NotSet;
         self.history_never_purged.set(is_never_purged.into());

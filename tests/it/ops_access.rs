@@ -1,4 +1,4 @@
-//! Who is answered on `ops.listen`, and by which way.
+//! Answers on `ops.listen` to clients of each kind and way.
 
 use std::net::SocketAddr;
 

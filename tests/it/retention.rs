@@ -39,7 +39,7 @@ async fn bounded(stack: &Stack) -> State {
     .await
 }
 
-/// What becomes of history, once the daemon has looked.
+/// Committed history, once the daemon has looked.
 async fn looked(ops: &Ops) -> Value {
     eventually("history was looked at", async || {
         let history = ops.get("/statusz").await.json()["history"].clone();

@@ -17,7 +17,7 @@ pub struct Page {
     pub next: Option<u64>,
 }
 
-/// What bounds the fences of claims that nobody remembers. In ClickHouse's seconds.
+/// Bounds of the fences of claims that nobody remembers. In ClickHouse's seconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Fences {
     /// The longest fence that any process gives a claim.
@@ -52,7 +52,7 @@ pub trait Holdings: Send + Sync {
         stream_created_ns: i64,
     ) -> impl Future<Output = Result<Option<Position>, HoldingsError>> + Send;
 
-    /// What bounds the fences of all claims, whichever process published them.
+    /// Reads the bounds of the fences of all claims, whichever process published them.
     fn fences(&self) -> impl Future<Output = Result<Fences, HoldingsError>> + Send;
 
     /// ClickHouse's seconds since the epoch: the lowest time that all live replicas answer.

@@ -65,7 +65,7 @@ fn failed(log: &LogStream, source: crate::HoldingsError) -> ClaimsLogError {
     }
 }
 
-/// What bounds the fences of claims before the announcement, and a time after it.
+/// Reads the bounds of the fences of claims before the announcement, and a time after it.
 async fn announced(
     log: &LogStream,
     holdings: &impl Holdings,

@@ -186,7 +186,7 @@ pub struct Snapshot {
     pub(crate) tokens: BTreeMap<i64, u32>,
     /// Tokens with a fence up to here are left out.
     pub(crate) forgotten: i64,
-    /// What stands for the newest records up to `covers`, so that a reader that was away finds out
+    /// Marks of the newest records up to `covers`, so that a reader that was away finds out
     /// whether the last record that it read is one of them.
     pub(crate) recent: VecDeque<u32>,
 }

@@ -1,11 +1,11 @@
-//! Why a message cannot land.
+//! Reasons for which a message cannot land.
 
 use claims::Cause;
 
 use crate::signal::Invalid;
 use crate::store::StoreError;
 
-/// Why a message cannot land.
+/// Reason for which a message cannot land.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(in crate::pipeline) enum Reason {
     /// It is no valid signal.
@@ -19,9 +19,9 @@ pub(in crate::pipeline) enum Reason {
         "it was delivered {deliveries} times (consumer.max_deliver), then tried alone {tries} times, and never acked; it may be what ends the process"
     )]
     MaxDeliveries {
-        /// How often it was delivered.
+        /// Number of its deliveries.
         deliveries: u64,
-        /// How often its advisory was delivered before this time.
+        /// Number of earlier deliveries of its advisory.
         tries: u64,
     },
     /// Another process claimed it as a dead letter; its words are not known here.

@@ -25,7 +25,7 @@ pub struct Log {
     tip: Place,
     /// The snapshot that the log began with, or was rebuilt with.
     generation: Nonce,
-    /// What stands for the newest records, the tip's last.
+    /// Marks of the newest records, the tip's last.
     recent: VecDeque<u32>,
     streams: BTreeMap<i64, Stream>,
     claims: BTreeMap<Nonce, Claim>,

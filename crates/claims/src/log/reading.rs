@@ -146,7 +146,7 @@ impl Log {
     }
 }
 
-/// What stands for the record at a place, among the newest ones up to `last`.
+/// Finds the mark of the record at a place, among the newest ones up to `last`.
 fn recent(marks: &VecDeque<u32>, last: u64, seq: u64) -> Option<u32> {
     let back = usize::try_from(last.checked_sub(seq)?).ok()?;
     let index = marks.len().checked_sub(back.checked_add(1)?)?;

@@ -16,9 +16,9 @@ pub struct Bounds {
     pub unfit: u64,
     /// Rows of a block that are not too many for ClickHouse's memory.
     pub rows_max: usize,
-    /// Whether ClickHouse gives no answer in time to a block with too many rows, and drops it.
+    /// ClickHouse gives no answer in time to a block with too many rows, and drops it.
     pub is_silent: bool,
-    /// Whether the table is at fault, so that ClickHouse refuses every row.
+    /// The table is at fault, so that ClickHouse refuses every row.
     pub refuses_all: bool,
     /// Whether views write rows too, so that an answer does not count the table's alone.
     pub has_views: bool,

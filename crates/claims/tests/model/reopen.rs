@@ -10,7 +10,7 @@ use crate::world::{CREATED, World};
 const FENCE_LONGEST: i64 = 1;
 
 impl Explored {
-    /// What may become of the table and the log from outside.
+    /// Faults of the table and the log from outside.
     pub fn operator_events(world: &World, events: &mut Vec<Event>) {
         let faults = &world.left.faults;
         if faults.any == 0 {
