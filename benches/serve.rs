@@ -3,25 +3,25 @@
 
 #![allow(missing_docs, clippy::unwrap_used)] // It stops at the first surprise, as a test does.
 
-#[path = "../tests/harness/mod.rs"]
-mod harness;
 #[path = "end_to_end/statistics.rs"]
-#[allow(dead_code)] // This program uses a part of it.
+#[allow(dead_code)] // This program uses a part.
 mod statistics;
 
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use harness::api::{self, Api, TOKEN, entry, write_tokens};
-use harness::{Daemon, Stack};
+use risksignal::command::log_lines::PUBLISHING;
 use risksignal::settings::Settings;
-use risksignal::synthetic::{Generator, Mix, Options};
+use synthetic::{Generator, GeneratorOptions, Mix};
+use testkit::api::{self, Api, TOKEN, entry, write_tokens};
+use testkit::{Daemon, Stack, setting};
+
 use statistics::percentile;
 
 /// Measures `risksignal serve`.
 #[derive(Parser)]
 struct Arguments {
-    /// How long each case lasts
+    /// Length of each case
     #[arg(long, default_value_t = 5)]
     seconds: u64,
     /// Clients that send at once, each on a connection of its own
@@ -30,7 +30,7 @@ struct Arguments {
     /// Signals of a request
     #[arg(long, value_delimiter = ',', default_values_t = [1, 100])]
     batches: Vec<usize>,
-    /// What cargo says to every benchmark
+    /// Passed by cargo to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -45,14 +45,14 @@ async fn main() {
     );
     println!("|---|---:|---:|---:|---:|---:|---:|");
     let mut alone = api::spawn(&stack, &tokens, &[]);
-    alone.logged("Publishing to JetStream").await;
+    alone.logged(PUBLISHING).await;
     measure("serve", &alone, &arguments).await;
     assert!(alone.stop().await.success());
     let tokens = tokens.display().to_string();
     let with_run = [
         api::ANY_PORT,
-        ("RISKSIGNAL__SERVE__WITH_RUN", "true"),
-        ("RISKSIGNAL__SERVE__TOKENS_FILE", &tokens),
+        setting!(serve.with_run = "true"),
+        setting!(serve.tokens_file = &tokens),
     ];
     let mut both = stack.daemon(&with_run).await;
     stack.settled().await;
@@ -96,13 +96,13 @@ fn cpu_seconds(daemon: &Daemon) -> f64 {
     (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64
 }
 
-/// Sends new signals, a request after the other, and tells how long each took in milliseconds.
+/// Sends new signals, a request after the other, and returns how long each took in milliseconds.
 async fn send(address: String, batch: usize, end: Instant) -> Vec<f64> {
     let api = Api::at(&address, None);
     let limits = Settings::load(None).unwrap().validation;
-    let mut generator = Generator::new(&Options {
+    let mut generator = Generator::new(&GeneratorOptions {
         mix: Mix::Mixed,
-        ..Options::new(rand::random(), 1_800_000_000_000, limits)
+        ..GeneratorOptions::new(rand::random(), 1_800_000_000_000, limits)
     })
     .unwrap();
     let mut times_ms = Vec::new();

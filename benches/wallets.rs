@@ -3,21 +3,19 @@
 
 #![allow(missing_docs, clippy::unwrap_used)] // It stops at the first surprise, as a test does.
 
-#[path = "../tests/harness/mod.rs"]
-mod harness;
 #[path = "end_to_end/statistics.rs"]
-#[allow(dead_code)] // This program uses a part of it.
+#[allow(dead_code)] // This program uses a part.
 mod statistics;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use harness::api::{Api, TOKEN};
-use harness::redis::Redis;
-use harness::wallets::{Servers, path};
-use harness::{Stack, eventually};
 use statistics::percentile;
+use testkit::api::{Api, TOKEN};
+use testkit::redis::Redis;
+use testkit::wallets::{Servers, path};
+use testkit::{Stack, eventually, setting};
 
 /// Signals that are produced; the others are copies of them on earlier days.
 const PRODUCED: u64 = 1_000_000;
@@ -28,7 +26,7 @@ struct Arguments {
     /// Millions of signals in the table
     #[arg(long, default_value_t = 10)]
     millions: u64,
-    /// How long each case lasts
+    /// Length of each case
     #[arg(long, default_value_t = 10)]
     seconds: u64,
     /// Clients that ask at once, each on a connection of its own
@@ -37,7 +35,7 @@ struct Arguments {
     /// Wallets that are asked for
     #[arg(long, default_value_t = 2000)]
     wallets: u64,
-    /// What cargo says to every benchmark
+    /// Passed by cargo to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -48,7 +46,7 @@ async fn main() {
     let stack = Stack::start().await;
     let redis = Redis::start(&stack.work_dir()).await;
     let url = redis.url();
-    let cached = [("REDIS_URL", url.as_str())];
+    let cached = [setting!(cache.url = url.as_str())];
     let servers = Servers::start(&stack, &redis).await;
     let mut daemon = stack.daemon(&cached).await;
     stack.produce(&[&format!("--count={PRODUCED}")]).await;
@@ -130,12 +128,12 @@ async fn measure(label: &str, api: &Api, wallets: &Arc<Vec<String>>, clients: us
     );
 }
 
-/// So that no two clients ask for the same wallet at the same time.
+/// Keeps two clients from asking for the same wallet at the same time.
 fn wallets_apart(clients: usize) -> usize {
     997 / clients
 }
 
-/// Asks for one wallet after the other; tells how long each answer took in milliseconds, and how
+/// Asks for one wallet after the other; returns how long each answer took in milliseconds, and how
 /// many came out of Redis.
 async fn ask(
     address: String,

@@ -1,9 +1,11 @@
-//! SIGHUP: the settings are read again, and what can change in a running daemon does.
+//! SIGHUP: reads the settings again, and applies those that can change in a running daemon.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use option_kit::Faults;
+use telemetry::log::LogFilter;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -11,31 +13,40 @@ use tracing::{error, info, warn};
 
 use crate::ops::health::{Dependency, Health};
 use crate::service_manager;
-use crate::settings::{Change, Faults, Reloaded, Settings};
-use crate::telemetry::log::LogFilter;
+use crate::settings::{Reloaded, SettingChange, Settings};
 
-/// The settings in force. Whoever keeps a copy of one that SIGHUP changes looks here for it.
-pub type InForce = watch::Receiver<Arc<Settings>>;
+/// Logged when new settings cannot be used.
+pub const REFUSED: &str = "The configuration has faults; nothing changes";
+/// Logged when new settings are in use.
+pub const RELOADED: &str = "The configuration was read again";
+/// Logged when no setting that can change has changed.
+pub const UNCHANGED: &str = "The configuration was read again; no live setting has changed";
+/// Logged for settings that a running daemon does not change.
+pub const NEEDS_RESTART: &str = "Some of the configuration changes only with a restart";
 
-/// The settings in force, and the way to change them.
-pub(crate) fn channel(settings: Settings) -> (watch::Sender<Arc<Settings>>, InForce) {
+/// Settings in force. Each task reads a setting that SIGHUP changes through this handle.
+pub type SettingsHandle = watch::Receiver<Arc<Settings>>;
+
+/// Creates the handle of the settings in force, and its sender.
+#[expect(clippy::disallowed_methods, reason = "a watch holds one value")]
+pub(crate) fn channel(settings: Settings) -> (watch::Sender<Arc<Settings>>, SettingsHandle) {
     watch::channel(Arc::new(settings))
 }
 
-/// Where the settings come from, and what takes them up without looking at [`InForce`].
+/// Source of the settings, and the parts that apply them without a [`SettingsHandle`].
 pub struct Reload {
-    /// The file that `--config` names.
+    /// File named by `--config`.
     pub file: Option<PathBuf>,
-    /// What is logged.
+    /// Filter of log lines.
     pub filter: LogFilter,
 }
 
 impl Reload {
-    /// The settings in force, which are read again at each SIGHUP from now on.
+    /// Returns the settings in force, and reads them again at each SIGHUP from now on.
     ///
     /// # Errors
-    /// When the handler cannot be installed.
-    pub fn on_sighup(self, settings: Settings, health: &Arc<Health>) -> io::Result<InForce> {
+    /// Fails when the handler cannot be installed.
+    pub fn on_sighup(self, settings: Settings, health: &Arc<Health>) -> io::Result<SettingsHandle> {
         let hangups = signal(SignalKind::hangup())?;
         let (sender, in_force) = channel(settings);
         tokio::spawn(self.run(hangups, sender, Arc::clone(health)));
@@ -49,7 +60,7 @@ impl Reload {
         health: Arc<Health>,
     ) {
         while hangups.recv().await.is_some() {
-            // A daemon that has not begun yet, or stops, is not to call itself ready.
+            // A starting or stopping daemon must not report itself ready.
             let is_running = health.is_up(Dependency::Pipeline);
             if is_running {
                 service_manager::reloading().await;
@@ -57,7 +68,7 @@ impl Reload {
             match self.read(&in_force).await {
                 Ok(reloaded) => self.take(reloaded, &in_force),
                 Err(error) => {
-                    error!(%error, "The configuration has faults; nothing changes");
+                    error!(%error, "{REFUSED}");
                 }
             }
             if is_running {
@@ -66,13 +77,13 @@ impl Reload {
         }
     }
 
-    /// From a thread of its own, since a file may be on a disk that is away.
+    /// Reads on its own thread, since a file may be on a disk that does not answer.
     async fn read(&self, in_force: &watch::Sender<Arc<Settings>>) -> Result<Reloaded, Faults> {
         let settings = Arc::clone(&in_force.borrow());
         let file = self.file.clone();
         match spawn_blocking(move || settings.reload(file.as_deref())).await {
             Ok(result) => result,
-            // A panic there has ended the process; the runtime does.
+            // A panic there has ended the process; otherwise the runtime is ending.
             Err(_) => std::future::pending().await,
         }
     }
@@ -84,26 +95,23 @@ impl Reload {
             needs_restart,
         } = reloaded;
         if let Err(error) = self.filter.set(&settings.log) {
-            error!(%error, "The log's filter stays as it was");
+            error!(%error, "The new log filter cannot be used; keeping the current one");
         }
         in_force.send_replace(Arc::new(settings));
         if changed.is_empty() {
-            info!("The configuration was read again; nothing that can change now has changed");
+            info!("{UNCHANGED}");
         } else {
             let changed = list(&changed);
-            info!(changed, "The configuration was read again");
+            info!(changed, "{RELOADED}");
         }
         if !needs_restart.is_empty() {
             let needs_restart = list(&needs_restart);
-            warn!(
-                needs_restart,
-                "Some of the configuration changes only with a restart"
-            );
+            warn!(needs_restart, "{NEEDS_RESTART}");
         }
     }
 }
 
-fn list(changes: &[Change]) -> String {
-    let words: Vec<String> = changes.iter().map(Change::to_string).collect();
+fn list(changes: &[SettingChange]) -> String {
+    let words: Vec<String> = changes.iter().map(SettingChange::to_string).collect();
     words.join("; ")
 }

@@ -1,5 +1,4 @@
-//! What systemd is told of this process, by sd_notify(3). Where no `NOTIFY_SOCKET` asks for
-//! it, nothing is sent.
+//! Notifications to systemd by sd_notify(3). Without `NOTIFY_SOCKET` they do nothing.
 
 use std::time::Duration;
 
@@ -7,17 +6,17 @@ use sd_notify::NotifyState;
 use tokio::task::spawn_blocking;
 use tracing::debug;
 
-/// The daemon moves signals.
+/// Reports that the daemon is running.
 pub async fn ready() {
     notify(&[NotifyState::Ready]).await;
 }
 
-/// What the daemon does, in one line of `systemctl status`.
+/// Sets the status line in `systemctl status`.
 pub async fn status(text: &str) {
     notify(&[NotifyState::Status(&one_line(text))]).await;
 }
 
-/// The start goes on: why it is not complete, and the time it may take until the next word.
+/// Extends the startup: the reason, and the longest time until the next notification.
 pub async fn starting(reason: &str, at_most: Duration) {
     let micros = u32::try_from(at_most.as_micros()).unwrap_or(u32::MAX);
     notify(&[
@@ -27,42 +26,42 @@ pub async fn starting(reason: &str, at_most: Duration) {
     .await;
 }
 
-/// The daemon reads its settings again; until the next [`ready`].
+/// Reports that the daemon reads its settings again; the next [`ready`] ends it.
 pub async fn reloading() {
-    // Of a unit with Type=notify-reload systemd asks for the time.
+    // systemd requires the time from a unit with Type=notify-reload.
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]).await,
         Err(_) => notify(&[NotifyState::Reloading]).await,
     }
 }
 
-/// The daemon begins to stop.
+/// Reports that the daemon is stopping.
 pub async fn stopping(text: &str) {
     notify(&[NotifyState::Stopping, NotifyState::Status(&one_line(text))]).await;
 }
 
-/// The daemon lives; without this for `WatchdogSec=` it is restarted.
+/// Reports that the daemon is alive; without this, `WatchdogSec=` restarts it.
 pub async fn alive() {
     notify(&[NotifyState::Watchdog]).await;
 }
 
-/// Within which time [`alive`] is expected; `None` where it is not.
+/// Returns the interval in which systemd expects [`alive`]; `None` without a watchdog.
 pub fn watchdog_interval() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }
 
-/// Sends from a thread of its own: a service manager that does not listen must not hold up a
-/// stage. A daemon that cannot be heard works all the same; systemd ends it where that matters.
+/// Sends on its own thread: an unresponsive service manager must not delay a stage. The daemon
+/// works without notifications; systemd ends it if they are required.
 async fn notify(states: &[NotifyState<'_>]) {
     let lines: Vec<String> = states.iter().map(NotifyState::to_string).collect();
     let text = lines.join("\n");
     let sent = spawn_blocking(move || sd_notify::notify(&[NotifyState::Custom(&text)]));
     if let Ok(Err(error)) = sent.await {
-        debug!(%error, "The service manager was not told");
+        debug!(%error, "The service manager was not notified");
     }
 }
 
-/// A line break would begin another assignment.
+/// Replaces line breaks, which would begin another assignment.
 fn one_line(text: &str) -> String {
     text.replace(char::is_control, " ")
 }

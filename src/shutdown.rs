@@ -6,14 +6,21 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// The exit status after a second signal: 128 + SIGINT, as a shell reports it.
+/// Logged at the first signal.
+pub const STOPPING: &str = "Stopping; a second signal stops without waiting";
+
+/// Exit status after a second signal: 128 + SIGINT, as a shell reports it.
 const EXIT_SECOND_SIGNAL: i32 = 130;
 
-/// Cancels the returned token at the first SIGTERM or SIGINT; the second one ends the
-/// process at once, leaving what is not acked to be delivered again.
+/// Cancels the returned token at the first SIGTERM or SIGINT. The second one ends the process at
+/// once; JetStream delivers unacked messages again.
 ///
 /// # Errors
-/// When the handlers cannot be installed.
+/// Fails when the handlers cannot be installed.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a second signal asks for just that"
+)]
 pub fn on_signals() -> io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -27,15 +34,12 @@ pub fn on_signals() -> io::Result<CancellationToken> {
             }
         };
         let name = next().await;
-        warn!(
-            signal = name,
-            "Stopping; a second signal stops without waiting"
-        );
+        warn!(signal = name, "{STOPPING}");
         first.cancel();
         let name = next().await;
         warn!(
             signal = name,
-            "Stopped at once; what was not acked is delivered again"
+            "Stopped at once; JetStream delivers unacked messages again"
         );
         std::process::exit(EXIT_SECOND_SIGNAL);
     });

@@ -6,12 +6,12 @@
 
 use allocation_counter::measure;
 use bytes::{Bytes, BytesMut};
-use risksignal::contract::Mode;
 use risksignal::settings::Settings;
-use risksignal::signal::{Limits, Signal};
-use risksignal::store::Rows;
-use risksignal::store::row::Origin;
-use risksignal::synthetic::{Generator, Options};
+use signal::contract::Mode;
+use signal::{Limits, Signal};
+use store::Rows;
+use store::row::RowOrigin;
+use synthetic::{Generator, GeneratorOptions};
 
 const SIGNALS: usize = 10_000;
 
@@ -21,10 +21,11 @@ struct Message {
     body: Bytes,
 }
 
-/// What `risksignal produce --seed 42` sends. As with async-nats, the bodies are parts of one
+/// Bodies of `risksignal produce --seed 42`. As with async-nats, the bodies are parts of one
 /// buffer that was read into, so a slice of one counts a reference up and allocates nothing.
 fn messages() -> Vec<Message> {
-    let mut generator = Generator::new(&Options::new(42, 1_764_000_000_000, limits())).unwrap();
+    let mut generator =
+        Generator::new(&GeneratorOptions::new(42, 1_764_000_000_000, limits())).unwrap();
     let mut read = BytesMut::new();
     let mut messages = Vec::new();
     for _ in 0..SIGNALS {
@@ -42,11 +43,11 @@ fn limits() -> Limits {
     Settings::default().validation
 }
 
-/// What the decode stage does with each message.
+/// Decodes and encodes as the decode stage does with each message.
 fn encode(messages: &[Message], limits: &Limits, rows: &mut Rows) {
     for (stream_seq, message) in (1..).zip(messages) {
         let signal = Signal::parse(&message.body, &message.subject, limits).unwrap();
-        let origin = Origin {
+        let origin = RowOrigin {
             subject: &message.subject,
             stream_created_ns: 1_764_000_000_000_000_000,
             stream_seq,
@@ -60,9 +61,12 @@ fn encode(messages: &[Message], limits: &Limits, rows: &mut Rows) {
 fn a_signal_allocates_nothing_in_the_steady_state() {
     // Payloads are looked at, as by default.
     let (messages, limits) = (messages(), limits());
-    let all_warn = limits.contracts.iter().all(|(_, mode)| mode == Mode::Warn);
-    assert!(all_warn && limits.contracts.iter().count() == 3);
-    // The batch before, whose size tells what room the next one needs.
+    let all_warn = limits
+        .contracts()
+        .iter()
+        .all(|(_, mode)| mode == Mode::Warn);
+    assert!(all_warn && limits.contracts().iter().count() == 3);
+    // The batch before, whose size says how much room the next one needs.
     let mut before = Rows::default();
     let growth = measure(|| encode(&messages, &limits, &mut before));
     assert!(growth.count_total > 0, "the counter does not count");

@@ -16,7 +16,7 @@ pub struct Arguments {
     /// The daemon's program, a release build without `fault-points`; several are compared
     #[arg(long, value_name = "[LABEL=]PATH", required = true)]
     pub daemon: Vec<String>,
-    /// What the daemon is called in the table, when there is one without a label
+    /// Name of the daemon in the table, when there is one without a label
     #[arg(long, default_value = "daemon")]
     pub label: String,
     /// A setting for every daemon, such as batch.max_rows=5000, or an environment variable
@@ -48,7 +48,7 @@ pub struct Arguments {
     /// Signals a second at which the latency is taken
     #[arg(long, value_delimiter = ',', default_values_t = [100, 1_000, 10_000])]
     pub rates: Vec<u64>,
-    /// How long each rate is held [default: 20, quick: 4]
+    /// Time for which each rate is held [default: 20, quick: 4]
     #[arg(long)]
     pub seconds: Option<u64>,
     /// Signals of the backlog of `catchup` [default: 5000000, quick: 500000]
@@ -68,7 +68,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 5_000)]
     pub drain_batch: usize,
 
-    /// Where the servers keep their data, in a folder that is removed at the end
+    /// Place of the servers' data, in a folder that is removed at the end
     #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
     pub data: PathBuf,
     /// Write every round's figures
@@ -84,7 +84,7 @@ pub struct Arguments {
     bench: bool,
 }
 
-/// What may be measured.
+/// Part that may be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Part {
     /// The bare drain, by ack policy
@@ -104,7 +104,7 @@ pub enum Part {
     CatchUp,
 }
 
-/// What is measured.
+/// Plan of a measurement.
 pub struct Plan {
     pub candidates: Vec<Candidate>,
     pub parts: Vec<Part>,

@@ -1,6 +1,7 @@
 //! Throughput by the size of batches.
 
 use anyhow::Result;
+use testkit::variable;
 
 use super::arguments::Plan;
 use super::report::{Metric, Report};
@@ -20,7 +21,7 @@ pub async fn measure(
     for round in 1..=plan.rounds {
         for size in &plan.batch_sizes {
             let mut sized = candidate.clone();
-            let variable = "RISKSIGNAL__BATCH__MAX_ROWS".to_owned();
+            let variable = variable!(batch.max_rows).to_owned();
             sized.environment.push((variable, size.to_string()));
             match throughput::consume(world, stream, &sized, 1, plan.count).await {
                 Ok(outcome) => {

@@ -1,4 +1,4 @@
-//! What is compared: daemons with settings, and other programs.
+//! Programs to compare: daemons with settings, and others.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 /// A consumer that is measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// What it is called in the table.
+    /// Name in the table.
     pub label: String,
     pub program: PathBuf,
     /// The program that makes its table; `None` for a competitor.
@@ -61,6 +61,7 @@ pub fn variants(
 }
 
 /// Another consumer, as `label:command`.
+#[expect(clippy::disallowed_methods, reason = "a shell needs its PATH")]
 pub fn competitor(text: &str) -> Result<Candidate> {
     let (label, command) = text
         .split_once(':')

@@ -1,4 +1,4 @@
-//! What the claims log costs: its records. The CPU that they cost the broker is in the broker's.
+//! Cost of the claims log: its records. The CPU that they cost the broker is in the broker's.
 
 use super::report::{Metric, Report};
 use super::world::{Target, World};
@@ -8,7 +8,7 @@ const BYTES: Metric = Metric::new("bytes in the claims log", "MB/million", 2);
 const RECORDS_AT: Metric = Metric::new("records in the claims log at {}/s", "1/s", 1);
 const BYTES_AT: Metric = Metric::new("bytes in the claims log at {}/s", "kB/s", 1);
 
-/// What a run has appended.
+/// Records that a run has appended.
 #[derive(Debug, Clone, Copy)]
 pub struct ClaimsLog {
     pub records: f64,

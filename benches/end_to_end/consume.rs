@@ -7,9 +7,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use async_nats::Subscriber;
 use async_nats::jetstream::consumer::{AckPolicy, Info};
 use futures_util::StreamExt;
+use testkit::process::Process;
 use tokio::time::{sleep, timeout};
-
-use crate::harness::process::Process;
 
 use super::candidate::Candidate;
 use super::claims_log::ClaimsLog;
@@ -37,11 +36,11 @@ pub struct Run<'a> {
     servers: Servers,
 }
 
-/// What a run came to.
+/// Result of a run.
 pub struct Outcome {
     /// From the start of the process to its first pull.
     pub ready: Duration,
-    /// When the first pull was asked for, or all instances had asked: microseconds since the
+    /// Time of the first pull, or of the pull that all instances had made: microseconds since the
     /// epoch.
     pub first_pull_us: i64,
     /// From the first pull to the last commit.
@@ -56,11 +55,11 @@ pub struct Outcome {
     pub peak_mib: f64,
     pub ack_policy: AckPolicy,
     pub history: History,
-    /// What was appended to the claims log; `None` of a release without one.
+    /// Records in the claims log; `None` of a release without one.
     pub claims_log: Option<ClaimsLog>,
 }
 
-/// Requests to JetStream's API can be listened to: the moment of the next pull, told by the
+/// Requests to JetStream's API can be listened to: the moment of the next pull, reported by the
 /// consumer itself.
 async fn subscribe_to_pulls(world: &World, target: &Target) -> Result<Subscriber> {
     let Target {
@@ -96,7 +95,7 @@ impl<'a> Run<'a> {
             run.processes.push(run.spawn(candidate, instance));
             run.wait_for_pull(&mut pulls).await?;
             // None inserts before all have asked: an instance that finds rows of others in the
-            // first ack wait of a consumer waits for the rest of it.
+            // first ack wait of a consumer waits for the rest.
             if instances > 1 {
                 run.processes[instance].signal("STOP");
                 sleep(OTHER_PULLS).await;

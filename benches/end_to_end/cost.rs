@@ -1,4 +1,4 @@
-//! What processes cost, from /proc.
+//! Cost of processes, from /proc.
 
 use std::collections::HashSet;
 use std::time::Duration;

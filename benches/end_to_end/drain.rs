@@ -22,7 +22,7 @@ const CHUNK_MESSAGES: usize = 512;
 /// Ends a run that gets nothing more.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// How it pulls.
+/// Way of pulling.
 #[derive(Debug, Clone, Copy)]
 pub struct Tuning {
     /// Pulls open at once.
@@ -55,7 +55,7 @@ pub async fn drain(
     Ok(elapsed)
 }
 
-/// When JetStream stored each message of a stream.
+/// Time at which JetStream stored each message of a stream.
 pub async fn published(world: &World, stream: &str, count: u64) -> Result<Vec<Published>> {
     let consumer = create(world, stream, AckPolicy::None, true).await?;
     let client = async_nats::connect(world.nats.url()).await?;
@@ -101,7 +101,7 @@ struct Puller {
     tuning: Tuning,
     left: Arc<AtomicU64>,
     done: CancellationToken,
-    /// Whether it keeps when each message was stored, which takes some time.
+    /// Keeps the time at which each message was stored, which takes some time.
     is_recording: bool,
 }
 

@@ -45,10 +45,10 @@ pub async fn measure(world: &World, plan: &Plan, report: &mut Report) -> Result<
     Ok(())
 }
 
-/// What came of a rate.
+/// Result of a rate.
 pub struct Held {
     pub outcome: Outcome,
-    /// When each signal was stored, in milliseconds from the first, and how long it took from
+    /// Time at which each signal was stored, in milliseconds from the first, and its time from
     /// there to ClickHouse, in milliseconds; in the order of the stream.
     pub signals: Vec<(f64, f64)>,
 }
@@ -87,7 +87,7 @@ async fn hold_on(
     let published = drain::published(world, &stream.name, count).await?;
     ensure!(
         commits.len() == published.len(),
-        "ClickHouse's part_log tells of {} commits of {} signals",
+        "ClickHouse's part_log has {} commits of {} signals",
         commits.len(),
         published.len()
     );

@@ -1,4 +1,4 @@
-//! How fast: the daemon, or any other consumer, against private real servers, next to a bare
+//! Speed of the daemon, or any other consumer, against private real servers, next to a bare
 //! drain of the same stream. `make bench` runs it; `--help` says what it takes.
 //!
 //! Every consumer is judged by the stream, the table and ClickHouse's log of parts alone, so
@@ -14,8 +14,6 @@ mod claims_log;
 mod consume;
 mod cost;
 mod drain;
-#[path = "../../tests/harness/mod.rs"]
-mod harness;
 mod latency;
 mod part_log;
 mod plot;

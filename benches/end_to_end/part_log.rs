@@ -1,5 +1,5 @@
 //! ClickHouse's own record of when each part of a table came to be: the clock of every
-//! measurement here. It needs nothing of whoever inserts, and nobody polls.
+//! measurement here. It needs nothing of any program that inserts, and nobody polls.
 
 use anyhow::{Result, ensure};
 use clickhouse::Row;
@@ -11,7 +11,7 @@ use super::world::{TABLE, World};
 /// An insert or a merge.
 #[derive(Debug, Clone, Row, Deserialize)]
 pub struct Event {
-    /// When it was committed: microseconds since the epoch.
+    /// Time of the commit: microseconds since the epoch.
     pub at_us: i64,
     /// By how many it changed the number of active parts.
     pub change: i64,
@@ -19,7 +19,7 @@ pub struct Event {
     pub rows: u64,
 }
 
-/// What happened to one table, in order.
+/// Inserts into one table, in order.
 #[derive(Debug, Clone)]
 pub struct History(Vec<Event>);
 
@@ -47,7 +47,7 @@ impl History {
         self.0.iter().filter(|event| event.rows > 0)
     }
 
-    /// When the last insert was committed: microseconds since the epoch.
+    /// Commit time of the last insert: microseconds since the epoch.
     pub fn last_commit_us(&self) -> i64 {
         self.inserts().map(|event| event.at_us).max().unwrap_or(0)
     }
@@ -94,7 +94,7 @@ pub async fn keep_block_numbers(world: &World, database: &str) {
     world.clickhouse.execute(&sql).await;
 }
 
-/// When the row of each sequence was committed: microseconds since the epoch. The table has
+/// Commit time of each sequence's row: microseconds since the epoch. The table has
 /// to have [kept its block numbers](keep_block_numbers); the projection by sequence has not.
 pub async fn commits(world: &World, database: &str) -> Vec<(u64, i64)> {
     world.clickhouse.execute("SYSTEM FLUSH LOGS").await;

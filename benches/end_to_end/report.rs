@@ -1,4 +1,4 @@
-//! What was measured: every round's values, as one table and as JSON.
+//! Results: every round's values, as one table and as JSON.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::statistics::median;
 
-/// What a value means.
+/// Meaning of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Metric {
     pub name: &'static str,

@@ -19,7 +19,7 @@ const HALVINGS: usize = 2;
 const LOWEST_RATE: u64 = 100;
 /// The lag grows by less than this share of the time, or the rate does not hold.
 const GROWTH_MAX: f64 = 0.02;
-/// What the lag varies by without growing, in milliseconds.
+/// Variation of a lag that does not grow, in milliseconds.
 const VARIATION_MS: f64 = 50.0;
 /// The rate as JetStream stored the signals is at least this share of what was asked.
 const PUBLISHED_MIN: f64 = 0.95;

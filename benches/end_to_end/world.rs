@@ -8,19 +8,19 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use async_nats::jetstream::{self, stream};
 use tempfile::TempDir;
-
-use crate::harness::clickhouse::{self, ClickHouse};
-use crate::harness::nats::Nats;
+use testkit::clickhouse::{self, ClickHouse};
+use testkit::nats::Nats;
+use testkit::setting;
 
 use super::arguments::Plan;
 use super::candidate::Candidate;
 
 /// The daemon's own table name; each run has a database of its own.
 pub const TABLE: &str = "raw_signals";
-/// So short that the broker does not forget ids, a million at once, in the midst of a round.
+/// Short, so that the broker does not forget ids, a million at once, in the midst of a round.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(2);
 /// ClickHouse's log of parts has the microsecond of each commit. ClickHouse merges this into
-/// the configuration that it stands beside.
+/// the configuration beside it.
 const PART_LOG: &str = "<clickhouse><part_log>\
     <database>system</database><table>part_log</table>\
     </part_log></clickhouse>\n";
@@ -41,7 +41,7 @@ pub struct Stream {
     prefix: String,
 }
 
-/// What one run reads and writes: a consumer and a table, both new.
+/// Input and output of one run: a consumer and a table, both new.
 pub struct Target {
     pub stream: String,
     pub consumer: String,
@@ -125,13 +125,13 @@ impl World {
         let number = self.next();
         let (consumer, database) = (format!("consumer-{number}"), format!("bench_{number}"));
         let variables = [
-            ("RISKSIGNAL__CONSUMER__NAME", consumer.clone()),
-            ("CLICKHOUSE_URL", self.clickhouse.url()),
-            ("CLICKHOUSE_USER", clickhouse::USER.to_owned()),
-            ("CLICKHOUSE_PASSWORD", clickhouse::PASSWORD.to_owned()),
-            ("CLICKHOUSE_DATABASE", database.clone()),
-            ("RISKSIGNAL__CLICKHOUSE__TABLE", TABLE.to_owned()),
-            ("RISKSIGNAL__LOG__FORMAT", "json".to_owned()),
+            setting!(consumer.name = consumer.clone()),
+            setting!(clickhouse.url = self.clickhouse.url()),
+            setting!(clickhouse.user = clickhouse::USER.to_owned()),
+            setting!(clickhouse.password = clickhouse::PASSWORD.to_owned()),
+            setting!(clickhouse.database = database.clone()),
+            setting!(clickhouse.table = TABLE.to_owned()),
+            setting!(log.format = "json".to_owned()),
         ];
         let mut environment = self.nats_environment(stream);
         environment.extend(variables.map(|(name, value)| (name.to_owned(), value)));
@@ -169,12 +169,12 @@ impl World {
 
     fn nats_environment(&self, stream: &Stream) -> Vec<(String, String)> {
         let variables = [
-            ("NATS_URL", self.nats.url()),
+            setting!(nats.url = self.nats.url()),
             // Several may run at once.
-            ("RISKSIGNAL__OPS__LISTEN", "127.0.0.1:0".to_owned()),
-            ("RISKSIGNAL__STREAM__NAME", stream.name.clone()),
-            ("RISKSIGNAL__STREAM__SUBJECT_PREFIX", stream.prefix.clone()),
-            ("RISKSIGNAL__DEAD_LETTERS__NAME", dead_letters(stream)),
+            setting!(ops.listen = "127.0.0.1:0".to_owned()),
+            setting!(stream.name = stream.name.clone()),
+            setting!(stream.subject_prefix = stream.prefix.clone()),
+            setting!(dead_letters.name = dead_letters(stream)),
         ];
         variables
             .map(|(name, value)| (name.to_owned(), value))

@@ -11,16 +11,15 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use risksignal::settings::Settings;
-use risksignal::signal::{Invalid, Limits, Signal};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use signal::{Invalid, Limits, Signal};
 
 /// The defaults, with the contracts of payloads, but for the size: small enough for the fuzzer
 /// to exceed.
 static LIMITS: LazyLock<Limits> = LazyLock::new(|| Limits {
     max_signal_bytes: 48 * 1024,
-    ..Settings::default().validation
+    ..Limits::default()
 });
 
 const KNOWN: [&str; 8] = [

@@ -8,13 +8,13 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
-use risksignal::contract::{Fault, Faults};
-use risksignal::signal::Signal;
-use risksignal::store::row::Origin;
-use risksignal::store::{Block, Rows};
+use signal::Signal;
+use signal::contract::{PayloadFault, PayloadFaults};
+use store::row::RowOrigin;
+use store::{Block, Rows};
 use uuid::Uuid;
 
-/// What the table has, written down once more: (name, type) in the order of the row.
+/// Columns of the table, written down once more: (name, type) in the order of the row.
 const COLUMNS: [(&str, &str); 17] = [
     ("event_time", "DateTime64(3, 'UTC')"),
     ("source_id", "LowCardinality(String)"),
@@ -63,7 +63,9 @@ fuzz_target!(|input: Input<'_>| {
     let body = Bytes::from(input.payload.repeat(input.payload_repeats.into()));
     let payload = std::str::from_utf8(&body).expect("it was text");
     let fault = input.fault.clone().into_iter();
-    let faults = fault.map(|(path, rule)| Fault { path, rule }).collect();
+    let faults = fault
+        .map(|(path, rule)| PayloadFault::new(path, rule))
+        .collect();
     let signal = Signal {
         event_time_ms: input.event_time_ms,
         source_id: Cow::Borrowed(input.source_id),
@@ -74,9 +76,9 @@ fuzz_target!(|input: Input<'_>| {
         user_id: Cow::Borrowed(input.user_id),
         wallet_address: Cow::Borrowed(input.wallet_address),
         extra: input.extra.clone(),
-        payload_faults: Faults(faults),
+        payload_faults: PayloadFaults(faults),
     };
-    let origin = Origin {
+    let origin = RowOrigin {
         subject: input.subject,
         stream_created_ns: input.stream_created_ns,
         stream_seq: input.stream_seq,

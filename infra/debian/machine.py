@@ -1,5 +1,5 @@
-"""This machine once more, in namespaces of its own: what is written goes to an overlay over its
-root and is gone in the end. It runs a script, or a real systemd."""
+"""A copy of this machine in its own namespaces: writes go to an overlay over its root, which is
+removed in the end. It runs a script, or a real systemd."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "local"))
 
 from testing import DEADLINE_S, until  # noqa: E402
 
-# An overlay cannot lie on another one, but on a tmpfs.
+# An overlay cannot be on another one, but on a tmpfs.
 OVERLAY = """
 set -e
 mount -t tmpfs tmpfs "$1"
@@ -22,14 +22,14 @@ mount --bind "$2" "$1/root/mnt"
 """
 CHROOT = OVERLAY + 'exec chroot "$1/root" sh -ec "$3"'
 
-# Of the machine's services there is the journal alone, and that leaves the kernel's log and audit
-# alone. systemd has a cgroup of its own, which is removed in the end.
+# The journal is the machine's only service, and it does not read the kernel's log or audit. systemd
+# has its own cgroup, which is removed in the end.
 BOOT = (
     OVERLAY
     + """
 cd "$1/root"
 find usr/lib/systemd/system etc/systemd/system -path '*.wants/*' -delete
-# Where an image forbids packages to start services, that is for another use of it.
+# An image may forbid packages to start services, for another use.
 rm -rf usr/lib/systemd/system-generators etc/systemd/system-generators usr/sbin/policy-rc.d
 mkdir -p etc/systemd/system/sysinit.target.wants etc/systemd/journald.conf.d
 for unit in systemd-journald.service systemd-journald.socket systemd-journald-dev-log.socket; do
@@ -48,7 +48,7 @@ echo $$ > "$1/cgroups/cgroup.procs"
 find "$own" -depth -type d -exec rmdir {} ';'
 """
 )
-# What it could change of this machine is read-only or has its own copy.
+# Everything that systemd could change of this machine is read-only or a copy.
 INIT = """
 mount -t proc proc proc
 mount --bind proc/sys proc/sys
@@ -66,12 +66,12 @@ ln -s pts/ptmx dev/ptmx
 mkdir dev/shm
 pivot_root . media
 umount --lazy /media
-# As systemd itself has it where it is not in a container: credentials are mounted so.
+# As systemd does outside of containers: credentials are mounted this way.
 mount --make-rshared /
 exec env -i container=test PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \\
     /lib/systemd/systemd --system --unit=basic.target --show-status=no
 """
-# What of this it takes to begin with.
+# Requirements of the above.
 PROBE = """
 set -e
 mount -t tmpfs tmpfs /mnt
@@ -82,12 +82,12 @@ rmdir "/mnt/cgroups/risksignal-probe-$$"
 """
 
 def can_overlay() -> bool:
-    """Whether this user may do the one."""
+    """Reports whether this user may run a script in a copy."""
     return os.geteuid() == 0 and in_overlay(Path("/tmp"), "true").returncode == 0
 
 
 def can_boot() -> bool:
-    """Whether this user may do the other."""
+    """Reports whether this user may boot a copy."""
     if not can_overlay() or not Path("/lib/systemd/systemd").exists():
         return False
     command = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--cgroup",
@@ -105,7 +105,7 @@ def in_overlay(packages: Path, script: str) -> subprocess.CompletedProcess:
 
 
 class Machine:
-    """A copy of this machine that systemd has booted, with the folder of packages at /mnt. It
+    """A copy of this machine booted by systemd, with the folder of packages at /mnt. It
     shares the network, and so the servers on loopback."""
 
     def __init__(self, packages: Path):
@@ -131,7 +131,7 @@ class Machine:
         return self.try_to("systemctl is-system-running").stdout.strip() in ("running", "degraded")
 
     def _init(self) -> int | None:
-        """systemd's pid, as this machine has it."""
+        """Returns systemd's pid on this machine."""
         unshare = _child(self._process.pid, "unshare")
         return unshare and _child(unshare, "systemd")
 
@@ -147,14 +147,14 @@ class Machine:
         )  # fmt: skip
 
     def run(self, script: str) -> str:
-        """Runs a script that must succeed, and gives its output."""
+        """Runs a script that must succeed, and returns its output."""
         told = self.try_to(script)
         if told.returncode != 0:
             raise AssertionError(f"{script}: {told.returncode}\n{told.stdout}{told.stderr}")
         return told.stdout
 
     def stop(self):
-        """Ends it, with all that runs there."""
+        """Ends it, with all of its processes."""
         if init := self._init():
             os.kill(init, signal.SIGKILL)
         elif self._process.poll() is None:
@@ -165,7 +165,7 @@ class Machine:
 
 
 def _child(parent: int, name: str) -> int | None:
-    """The child of this name. There is but one."""
+    """Returns the only child of this name."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             pid, rest = stat.read_text().split(" (", 1)

@@ -1,9 +1,10 @@
-"""Makes the Debian package and installs it, in an overlay over this machine's root: what dpkg and
-the package's scripts write is gone with the test. The binary is the one of `cargo test`.
+"""Builds the Debian package and installs it, in an overlay over this machine's root: changes by
+dpkg and the package's scripts are gone with the test. The binary is the one of `cargo test`.
 
-    python3 -m unittest discover infra/debian
+    infra/test debian
 """
 
+import json
 import shutil
 import subprocess
 import tempfile
@@ -16,7 +17,7 @@ from package import BINARY, INSTALL, REPOSITORY, build
 
 @unittest.skipUnless(shutil.which("cargo-deb"), "needs cargo-deb")
 @unittest.skipUnless(BINARY.exists(), "needs target/debug/risksignal")
-@unittest.skipUnless(can_overlay(), "needs root that may mount")
+@unittest.skipUnless(can_overlay(), "not permitted: mounts of its own")
 class Package(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -59,10 +60,10 @@ class Package(unittest.TestCase):
             "systemd-analyze verify /usr/lib/systemd/system/risksignal-ingest.service 2>&1\n"
             "risksignal --version\n"
         )
-        self.assertRegex(told, r"^risksignal \d+\.\d+\.\d+\n$")
+        self.assertRegex(told, r"^risksignal \d+\.\d+\.\d+ \(.+-linux-.+\)\n$")
 
     def test_the_shipped_configuration_has_no_faults_and_the_user_can_read_it(self):
-        """Without servers `check` tells of those; a fault would end it with status 78."""
+        """Without servers `check` reports them; faulty settings would end it with status 78."""
         self.run_installed(
             "cd /etc/risksignal\n"
             "setpriv --reuid=risksignal --regid=risksignal --clear-groups"
@@ -89,38 +90,44 @@ class Package(unittest.TestCase):
         self.assertEqual(told.split(), ["credentials", "risksignal.toml"])
 
 
-class Install(unittest.TestCase):
-    def test_the_makefile_installs_the_same(self):
-        """What `make install` would run, with a DESTDIR and another PREFIX."""
-        with tempfile.TemporaryDirectory() as folder:
-            recipe = subprocess.run(
-                # Within `make test` it would say which folder it is in.
-                ["make", "--no-print-directory", "--dry-run", "install",
-                 f"DESTDIR={folder}", "PREFIX=/opt/risksignal"],
-                cwd=REPOSITORY, capture_output=True, text=True, check=True,
-            ).stdout  # fmt: skip
-            # All but the release build.
-            (build, *steps) = recipe.splitlines()
-            self.assertIn("cargo build --release", build)
-            script = "\n".join(steps).replace("target/release/risksignal", "/bin/true")
-            for _ in range(2):
-                subprocess.run(["sh", "-ec", script], cwd=REPOSITORY, check=True)
-            top = Path(folder)
-            modes = {
-                "opt/risksignal/bin/risksignal": 0o755,
-                "opt/risksignal/lib/systemd/system/risksignal-ingest.service": 0o644,
-                "opt/risksignal/lib/sysusers.d/risksignal.conf": 0o644,
-                "etc/risksignal/risksignal.toml": 0o640,
-                "etc/risksignal/credentials/clickhouse": 0o700,
-                "etc/risksignal/credentials/nats": 0o700,
-                "etc/risksignal/credentials/cache": 0o700,
-                "etc/risksignal/credentials/ops": 0o700,
-                "etc/risksignal/credentials/otel": 0o700,
-            }
-            self.assertEqual({p: (top / p).stat().st_mode & 0o777 for p in modes}, modes)
-            unit = top / "opt/risksignal/lib/systemd/system/risksignal-ingest.service"
-            self.assertIn("\nExecStart=/opt/risksignal/bin/risksignal run\n", unit.read_text())
-            self.assertNotIn("systemctl", script)
+    def test_it_has_its_manual_and_its_completions(self):
+        told = self.run_installed(
+            # dpkg leaves manual pages out in many containers, so this one is read from the package.
+            "dpkg-deb --fsys-tarfile /mnt/risksignal.deb"
+            " | tar -xO ./usr/share/man/man1/risksignal-dead-letters-list.1.gz | gzip -cd | head -n 3\n"
+            "cd /usr/share\n"
+            "bash -c 'source bash-completion/completions/risksignal && complete -p risksignal'\n"
+            "ls zsh/vendor-completions/_risksignal fish/vendor_completions.d/risksignal.fish\n"
+        )
+        self.assertIn(".TH risksignal-dead-letters-list 1", told)
+        self.assertIn(" -F _risksignal risksignal", told)
+
+    def test_it_has_its_sbom_and_its_changelog(self):
+        told = self.run_installed(
+            "cd /usr/share/doc/risksignal-ingest; grep -c '^## ' CHANGELOG.md\n"
+            "stat --format='%a' risksignal-ingest.cdx.json; cat risksignal-ingest.cdx.json"
+        )
+        releases, mode, sbom = told.split("\n", 2)
+        self.assertGreater(int(releases), 0)
+        self.assertEqual(mode, "644")
+        sbom = json.loads(sbom)
+        self.assertEqual(sbom["bomFormat"], "CycloneDX")
+        version = subprocess.run([BINARY, "-V"], capture_output=True, text=True, check=True)
+        program = sbom["metadata"]["component"]
+        self.assertEqual(f"risksignal {program['version']}", version.stdout.strip())
+        self.assertGreater(len(sbom["components"]), 100)
+
+
+class Makefile(unittest.TestCase):
+    def test_the_package_is_made_with_its_sbom(self):
+        command = ["make", "--no-print-directory", "--dry-run", "deb"]
+        told = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        (sbom, licenses, build, pages, deb) = told.stdout.splitlines()
+        self.assertEqual(sbom, "infra/sbom/sbom.py target/risksignal-ingest.cdx.json")
+        self.assertEqual(licenses, "infra/sbom/licenses.py target/THIRD-PARTY-LICENSES.txt")
+        self.assertEqual(build, "cargo build --release --locked")
+        self.assertEqual(pages, "infra/debian/pages target/release/risksignal target/pages")
+        self.assertEqual(deb, "cargo deb --locked")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Installs the Debian package on a machine that a real systemd has booted, and runs the service
+"""Installs the Debian package on a machine booted by a real systemd, and runs the service
 there against a real NATS and ClickHouse.
 
-    python3 -m unittest discover infra/debian
+    infra/test debian
 """
 
 import json
@@ -45,7 +45,7 @@ WATCHDOG = "[Service]\nWatchdogSec=5s\n"
 
 @unittest.skipUnless(shutil.which("cargo-deb"), "needs cargo-deb")
 @unittest.skipUnless(BINARY.exists(), "needs target/debug/risksignal")
-@unittest.skipUnless(can_boot(), "needs systemd, and root that may make namespaces and mount")
+@unittest.skipUnless(can_boot(), "not permitted: systemd in namespaces of its own")
 class Service(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -78,7 +78,7 @@ class Service(unittest.TestCase):
         self.addCleanup(self.forget)
         self.write("/etc/risksignal/risksignal.toml", self.settings)
         self.write(PASSWORD_FILE, f"{CLICKHOUSE_PASSWORD}\n")
-        # Only what a test itself has caused.
+        # Only faults that a test itself has caused.
         self.since = self.machine.run("journalctl --sync; date +%s.%N").strip()
 
     def forget(self):
@@ -102,18 +102,18 @@ class Service(unittest.TestCase):
         self.assertEqual(self.told("ActiveState"), "active")
 
     def told(self, name: str) -> str:
-        """A property of the unit."""
+        """Returns a property of the unit."""
         return self.machine.run(f"systemctl show --value --property={name} {UNIT}").strip()
 
     def journal(self) -> list[dict]:
-        """What is in the journal of the unit: by the daemon, and by systemd on it."""
+        """Returns the unit's journal: lines of the daemon, and of systemd about it."""
         text = self.machine.run(
             f"journalctl --sync; journalctl --unit={UNIT} --since=@{self.since} --output=json"
         )
         return [json.loads(line) for line in text.splitlines()]
 
     def lines(self) -> list[dict]:
-        """What the daemon has logged."""
+        """Returns the daemon's log lines."""
         return [
             json.loads(entry["MESSAGE"])
             for entry in self.journal()
@@ -133,12 +133,12 @@ class Service(unittest.TestCase):
         )
 
     def rows(self) -> list[int]:
-        """Rows in all, and how many signals they are."""
+        """Returns the number of rows, and of distinct signals."""
         sql = "SELECT count(), uniqExact(trace_id) FROM risksignal.raw_signals FORMAT TSV"
         return [int(number) for number in query(self.clickhouse, sql).split()]
 
     def landed(self, count: int):
-        """Waits for this many rows of signals that are there once."""
+        """Waits for this many rows, each of another signal."""
         until(lambda: self.rows()[0] >= count)
         self.assertEqual(self.rows(), [count, count])
 
@@ -151,7 +151,7 @@ class Service(unittest.TestCase):
         self.assertEqual(self.told("ActiveState"), "inactive")
         self.assertEqual(self.told("Result"), "success")
         self.assertEqual(self.told("ExecMainStatus"), "0")
-        stopped = "Stopped; everything that was held is committed and acked"
+        stopped = "Stopped; all held messages are committed and acked"
         (line,) = [line for line in self.lines() if line["message"] == stopped]
         self.assertEqual(self.rows(), [before + line["inserted"]] * 2)
         self.start()
@@ -185,7 +185,7 @@ class Service(unittest.TestCase):
         self.machine.run(f"systemctl start --no-block {UNIT}")
         status = until(lambda: self.told("StatusText"))
         self.assertIn("Waiting for ClickHouse", status)
-        self.assertIn("look at clickhouse.user and clickhouse.password", status)
+        self.assertIn("check clickhouse.user and clickhouse.password", status)
         self.assertEqual(self.told("ActiveState"), "activating")
         self.write(PASSWORD_FILE, CLICKHOUSE_PASSWORD)
         self.machine.run(f"systemctl restart {UNIT}")
@@ -193,7 +193,7 @@ class Service(unittest.TestCase):
         self.assertNotIn("hunter2", json.dumps(self.journal()))
 
     def test_a_pipeline_that_hangs_is_restarted_and_loses_nothing(self):
-        """Of the next start systemd has the unit without the fault."""
+        """Removes the fault from the unit before the next start."""
         self.drop_in("watchdog", WATCHDOG)
         fault = "run --fault-point hang@insert-answered"
         self.drop_in("fault", f"[Service]\nExecStart=\nExecStart=/usr/bin/risksignal {fault}\n")
@@ -202,7 +202,7 @@ class Service(unittest.TestCase):
         self.machine.run(f"rm {DROP_INS}/fault.conf; systemctl daemon-reload")
         self.publish(500, seed=2)
         self.assert_restarted_by_the_watchdog()
-        hangs = "The pipeline hangs; the watchdog is told no more that it lives"
+        hangs = "The pipeline hangs; the service manager gets no more heartbeats"
         self.assertIn(hangs, self.messages())
         self.landed(before + 500)
 

@@ -1,7 +1,7 @@
-"""Checks of the chart: by Helm, by Kubernetes' own schemas, and by the daemon, which runs with what
-is rendered. The binary is the one of `cargo test`.
+"""Checks of the chart: by Helm, by Kubernetes' own schemas, and by the daemon, which runs with the
+rendered files. The binary is the one of `cargo test`.
 
-    python3 -m unittest discover infra/helm
+    infra/test helm
 """
 
 import json
@@ -30,10 +30,10 @@ except ImportError:
 
 CHART = Path(__file__).with_name("risksignal-ingest")
 BINARY = REPOSITORY / "target" / "debug" / "risksignal"
-# The oldest that the chart is for (Chart.yaml), and the newest that there are schemas of.
+# Oldest supported release (Chart.yaml), and newest one with schemas.
 KUBERNETES = ("1.27", "1.37")
 TOKEN = "a-token-for-ops"
-# Everything that the chart can render. The servers are away.
+# Everything that the chart can render. The servers are down.
 FULL = {
     "image": {"repository": "registry.example/risksignal", "tag": "1.2.3"},
     "imagePullSecrets": [{"name": "registry"}],
@@ -75,7 +75,7 @@ def helm(*arguments: str | Path, values: dict) -> subprocess.CompletedProcess:
 
 
 def rendered(values: dict) -> dict[str, dict]:
-    """Each object by its kind; there is one of each."""
+    """Returns each object by its kind; there is one of each."""
     told = helm("template", "one", values=values)
     if told.returncode != 0:
         raise AssertionError(told.stderr)
@@ -101,9 +101,12 @@ def configuration(kinds: dict[str, dict]) -> str:
 
 
 def secrets() -> list[tuple[str, str]]:
-    """Section and key of every secret of the daemon."""
-    source = (REPOSITORY / "src" / "settings" / "fields.rs").read_text()
-    return re.findall(r'secret\(field\("(\w+)\.(\w+)"', source)
+    """Returns section and key of every secret of the daemon."""
+    # The page is generated from the settings in the code.
+    reference = (REPOSITORY / "docs" / "settings.md").read_text()
+    found = re.findall(r"(?m)^\| `(\w+)\.(\w+)` .* A secret:", reference)
+    assert len(found) > 5, found
+    return found
 
 
 @unittest.skipUnless(yaml, "needs kubernetes-validate and PyYAML, from PyPI")
@@ -117,7 +120,7 @@ class Chart(unittest.TestCase):
         for values in ({}, FULL):
             for version in KUBERNETES:
                 kinds = rendered(values)
-                # That is the Prometheus operator's.
+                # That value belongs to the Prometheus operator.
                 kinds.pop("ServiceMonitor", None)
                 self.assertEqual(len(kinds), 5)
                 for found in kinds.values():
@@ -131,7 +134,7 @@ class Chart(unittest.TestCase):
 
     def test_it_is_the_daemon_of_this_version(self):
         manifest = tomllib.loads((REPOSITORY / "Cargo.toml").read_text())
-        version = manifest["package"]["version"]
+        version = manifest["workspace"]["package"]["version"]
         self.assertEqual(container(rendered({}))["image"], f"risksignal-ingest:{version}")
         self.assertEqual(container(rendered(FULL))["image"], "registry.example/risksignal:1.2.3")
 
@@ -283,7 +286,7 @@ class Chart(unittest.TestCase):
 @unittest.skipUnless(BINARY.exists(), "needs target/debug/risksignal")
 @unittest.skipUnless(shutil.which("openssl"), "needs openssl")
 class Daemon(unittest.TestCase):
-    """The daemon as the kubelet would start it, with the volumes in a folder."""
+    """The daemon started like the kubelet does, with the volumes in a folder."""
 
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -300,7 +303,7 @@ class Daemon(unittest.TestCase):
         self.content["ca.crt"] = self.content["tls.crt"]
 
     def mount(self, kinds: dict[str, dict]) -> dict[str, str]:
-        """Lays the volumes out, and says where what is mounted is."""
+        """Creates the volumes, and returns the folder of each mount."""
         volumes = {volume["name"]: volume for volume in pod(kinds)["spec"]["volumes"]}
         places = {}
         for mount in container(kinds)["volumeMounts"]:
@@ -352,7 +355,7 @@ class Daemon(unittest.TestCase):
         return self.get(get["path"])
 
     def get(self, path: str, **headers: str) -> int:
-        """The status of the answer; 0 where there is none."""
+        """Returns the status of the answer; 0 without one."""
         port = self.container["ports"][0]["containerPort"]
         request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
         try:

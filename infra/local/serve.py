@@ -20,7 +20,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
-    """Has the kernel kill this process, and what it execs, when its parent ends."""
+    """Makes the kernel kill this process, and programs that it execs, when its parent ends."""
     parent = os.getppid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -28,12 +28,18 @@ def die_with_parent() -> None:
 
 
 def nats(
-    data: Path, port: int, http_port: int, config: Path = NATS_CONFIG, max_payload: str | None = None
+    data: Path,
+    port: int,
+    http_port: int,
+    config: Path = NATS_CONFIG,
+    max_payload: str | None = None,
+    is_old: bool = False,
+    release: str | None = None,
 ) -> None:
     """Becomes a nats-server. Monitoring is off when `http_port` is 0."""
-    program = fetch.nats_server()
+    program = _nats_program(is_old, release)
     data.mkdir(parents=True, exist_ok=True)
-    # What comes later wins. nats-server takes only relative paths in an include.
+    # Later values win. nats-server accepts only relative paths in an include.
     lines = [
         f'include "{os.path.relpath(config, data)}"',
         f"host: {HOST}",
@@ -47,16 +53,22 @@ def nats(
     _exec([program, "--config", own_config, "--store_dir", data])
 
 
+def _nats_program(is_old: bool, release: str | None) -> Path:
+    if is_old:
+        return fetch.old_nats_server()
+    return fetch.nats_release(release) if release else fetch.nats_server()
+
+
 def clickhouse(
     data: Path, port: int, http_port: int, max_memory: int = 0, users: Path = CLICKHOUSE_USERS
 ) -> None:
     """Becomes a ClickHouse. The native interface is off when `port` is 0; without
-    `max_memory` the bound is ClickHouse's own, 90 % of the machine's memory."""
+    `max_memory` the bound is ClickHouse's default, 90 % of the machine's memory."""
     engine = fetch.clickhouse()
     data.mkdir(parents=True, exist_ok=True)
     config = _write_clickhouse_config(data, port, http_port, max_memory, users)
     if engine.is_library:
-        _run_libchdb(engine.path, config, data, native=port != 0)
+        run_libchdb(engine.path, config, data, native=port != 0)
     # On the command line, since libchdb must not see a <logger> in the configuration.
     log = ["--", "--logger.console=1", "--logger.level=information"]
     _exec([engine.path, "server", f"--config-file={config}", *log])
@@ -70,7 +82,7 @@ def _exec(command: list) -> None:
 def _write_clickhouse_config(
     data: Path, port: int, http_port: int, max_memory: int, users: Path
 ) -> Path:
-    """Writes what differs from server to server. ClickHouse merges the shared config.d next to
+    """Writes the settings of this one server. ClickHouse merges the shared config.d next to
     this file, and reads the shared users itself."""
     values = {
         "listen_host": HOST,
@@ -83,7 +95,7 @@ def _write_clickhouse_config(
         "users_config": users,
         "max_server_memory_usage": max_memory,
     }
-    # ClickHouse takes a zero for a port, not for none.
+    # ClickHouse takes a zero as a port, not as none.
     lines = [
         f"    <{key}>{escape(str(value))}</{key}>\n"
         for key, value in values.items()
@@ -98,7 +110,7 @@ def _write_clickhouse_config(
 
 
 def startup_queries() -> list[str]:
-    """The statements which a ClickHouse server runs at start, and the library does not."""
+    """Returns the statements that a ClickHouse server runs at start, unlike the library."""
     return [
         query.text
         for file in sorted(CLICKHOUSE_CONFIG_DIR.glob("*.xml"))
@@ -106,7 +118,7 @@ def startup_queries() -> list[str]:
     ]
 
 
-def _run_libchdb(library: Path, config: Path, data: Path, native: bool) -> None:
+def run_libchdb(library: Path, config: Path, data: Path, native: bool) -> None:
     """Runs clickhouse-local with its listeners on, in a query that does not end."""
     statements = [
         *startup_queries(),
@@ -121,7 +133,7 @@ def _run_libchdb(library: Path, config: Path, data: Path, native: bool) -> None:
         f"--path={data}/data",
         f"--query={'; '.join(statements)}",
     ]
-    # Python would keep an interrupt for when the call below returns.
+    # Python would delay an interrupt until the call below returns.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     chdb = ctypes.CDLL(str(library))
     chdb.chdb_query_cmdline.restype = ctypes.c_void_p

@@ -41,11 +41,11 @@ class Port:
 class Server:
     name: str
     address: str
-    """The URL its clients use, with the ports by their names below."""
+    """Returns its clients' URL, with the ports by their names below."""
     ports: dict[str, Port]
     find: Callable[[], object]
     version: Callable[[dict[str, int]], str]
-    """Asks a server on these ports for its version; fails when it is not ready."""
+    """Returns the version of a server on these ports; fails when it is not ready."""
 
     @property
     def data(self) -> Path:
@@ -79,7 +79,7 @@ def _clickhouse_version(ports: dict[str, int]) -> str:
 
 
 def _get(port: int, path: str, headers: dict[str, str] | None = None) -> str:
-    # A proxy in the environment must not see what goes to loopback.
+    # A proxy in the environment must not see traffic to loopback.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     request = urllib.request.Request(f"http://{HOST}:{port}{path}", headers=headers or {})
     with opener.open(request, timeout=5) as response:
@@ -115,19 +115,19 @@ SERVERS = {
 
 @dataclass(frozen=True)
 class Process:
-    """A server's process as its pid file tells it."""
+    """A server's process, read from its pid file."""
 
     pid: int
     start_time: int
     ports: dict[str, int]
 
     def runs(self) -> bool:
-        """Whether it still runs; a later process of the same pid started at another time."""
+        """Reports whether it still runs; another process of the same pid has another start time."""
         return _start_time(self.pid) == self.start_time
 
 
 def _start_time(pid: int) -> int | None:
-    """When the process started, in ticks since boot; none when it has ended."""
+    """Returns the process's start time, in ticks since boot; none if it has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -167,7 +167,7 @@ def _report(server: Server, process: Process | None, version: str | None) -> dic
 
 
 def status(names: list[str]) -> list[dict]:
-    """One report a server."""
+    """Returns one report for each server."""
     reports = []
     for server in map(SERVERS.get, names):
         process = _running(server)
@@ -201,7 +201,7 @@ def up(names: list[str]) -> dict:
 def _check_ports(server: Server) -> None:
     for port in server.ports.values():
         with socket.socket() as probe:
-            # As the servers do: what only lingers from a closed connection is no obstacle.
+            # Like the servers: lingering closed connections are no obstacle.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((HOST, port.number()))
@@ -252,7 +252,7 @@ def _log_tail(server: Server) -> str:
 
 
 def down(names: list[str], wipe: bool) -> list[str]:
-    """Stops the servers, removes their data when told to, and names those that had run."""
+    """Stops the servers, removes their data on request, and returns those that had run."""
     with locked(stack_dir() / "lock"):
         stopped = []
         for server in map(SERVERS.get, names):
@@ -277,7 +277,7 @@ def _stop(server: Server) -> bool:
 
 
 def _end(process: Process, stop_signal: signal.Signals) -> bool:
-    """Sends the signal and says whether the process ended in time."""
+    """Sends the signal and reports whether the process ended in time."""
     try:
         os.kill(process.pid, stop_signal)
     except ProcessLookupError:

@@ -1,41 +1,34 @@
-"""Checks of the local stack and of what it shares with docker-compose.yml.
+"""Checks of the local stack.
 
-    python3 -m unittest discover infra/local
+    infra/test local
 
-Uses free ports and a folder of its own for the servers; what was fetched is shared.
+Uses free ports and its own folder for the servers; shares fetched programs.
 """
 
 import contextlib
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-import tomllib
 import unittest
 import urllib.error
 from pathlib import Path
 
 import fetch
-import serve
-from common import INFRA, REPOSITORY
-from supervise import CLICKHOUSE_PASSWORD, CLICKHOUSE_USER, HOST, SERVERS
+from common import INFRA
+from supervise import HOST, SERVERS
 from testing import answers, free_ports, query, until
 
-try:
-    import yaml
-except ImportError:
-    yaml = None
 
 STACK = INFRA / "local" / "stack"
 
 
 def exists(pid: int) -> bool:
-    """Whether the process runs; an ended one that nobody has waited for does not."""
+    """Reports whether the process runs; an ended one that nobody has waited for does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -179,7 +172,7 @@ class Serve(unittest.TestCase):
             return client.connect_ex((HOST, port)) == 0
 
     def request(self, subject: str, payload: str = "") -> dict:
-        """What nats-server answers to a request by a client without credentials."""
+        """Returns nats-server's answer to a request by a client without credentials."""
         with socket.create_connection((HOST, self.port), timeout=5) as client:
             client.sendall(
                 f"CONNECT {{}}\r\nSUB inbox 1\r\n"
@@ -257,7 +250,7 @@ class Serve(unittest.TestCase):
 
 
 class Fetch(unittest.TestCase):
-    """How apt's sources become those of another release."""
+    """Conversion of apt's sources to those of another release."""
 
     def test_deb822(self):
         installed = (
@@ -285,151 +278,6 @@ class Fetch(unittest.TestCase):
             fetch._one_line_sources(installed, "bookworm", "sid"),
             "deb [signed-by=/k.gpg arch=amd64] http://mirror.test/debian sid main\n",
         )
-
-
-@unittest.skipUnless(yaml, "needs PyYAML (Debian's python3-yaml)")
-class Compose(unittest.TestCase):
-    """docker-compose.yml, as far as it can be checked without Docker."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.compose = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())
-        cls.services = cls.compose["services"]
-
-    def mounts(self, service: str) -> dict[str, str]:
-        return dict(mount.split(":")[:2] for mount in self.services[service].get("volumes", []))
-
-    def test_what_it_mounts_exists(self):
-        for name in self.services:
-            for source in self.mounts(name):
-                if source.startswith("."):
-                    self.assertTrue((REPOSITORY / source).is_file(), source)
-                else:
-                    self.assertIn(source, self.compose["volumes"])
-        self.assertTrue((REPOSITORY / self.services["ingest"]["build"]["dockerfile"]).is_file())
-
-    def test_it_shares_its_configuration_with_the_local_stack(self):
-        def mounted(service: str) -> set[Path]:
-            return {(REPOSITORY / source).resolve() for source in self.mounts(service)}
-
-        self.assertIn(serve.NATS_CONFIG, mounted("nats"))
-        self.assertIn(serve.CLICKHOUSE_USERS, mounted("clickhouse"))
-        for file in serve.CLICKHOUSE_CONFIG_DIR.iterdir():
-            self.assertIn(file, mounted("clickhouse"))
-            self.assertNotIn("<logger>", re.sub(r"<!--.*?-->", "", file.read_text(), flags=re.S))
-
-    def test_the_daemon_logs_in_as_the_local_stack_does(self):
-        environment = self.services["ingest"]["environment"]
-        self.assertEqual(environment["CLICKHOUSE_USER"], CLICKHOUSE_USER)
-        self.assertEqual(environment["CLICKHOUSE_PASSWORD"], CLICKHOUSE_PASSWORD)
-        (query,) = serve.startup_queries()
-        self.assertTrue(query.endswith(f" {environment['CLICKHOUSE_DATABASE']}"), query)
-
-    def test_redis_is_a_cache_that_the_daemon_does_not_wait_for(self):
-        redis, ingest = self.services["redis"], self.services["ingest"]
-        (program, *words) = redis["command"]
-        self.assertEqual(program, "redis-server")
-        options = dict(zip(words[::2], words[1::2], strict=True))
-        password = ingest["environment"]["RISKSIGNAL__CACHE__PASSWORD"]
-        memory = int(options.pop("--maxmemory").removesuffix("mb"))
-        self.assertLessEqual(memory, 0.8 * int(redis["mem_limit"].removesuffix("m")))
-        expected = {
-            "--save": "",
-            "--appendonly": "no",
-            "--requirepass": password,
-            "--maxmemory-policy": "volatile-lru",
-        }
-        self.assertEqual(options, expected)
-        self.assertNotIn("volumes", redis)
-        self.assertEqual(redis["environment"], {"REDISCLI_AUTH": password})
-        self.assertEqual(ingest["environment"]["REDIS_URL"], "redis://redis:6379")
-        waits = {"condition": "service_started", "required": False}
-        self.assertEqual(ingest["depends_on"]["redis"], waits)
-
-    def test_ports_are_published_on_loopback(self):
-        """The servers there have development passwords or none."""
-        for name, service in self.services.items():
-            self.assertNotIn("network_mode", service, name)
-            for port in service.get("ports", []):
-                self.assertTrue(port.startswith("127.0.0.1:"), f"{name}: {port}")
-
-    def test_images_are_pinned(self):
-        images = [s["image"] for s in self.services.values() if "image" in s]
-        dockerfile = (INFRA / "docker" / "Dockerfile").read_text()
-        images += re.findall(r"^FROM (\S+)", dockerfile, re.M)
-        for image in images:
-            # Debian's point releases have two numbers.
-            self.assertRegex(image, r":v?\d+\.\d+(\.\d+)*(-[a-z]+)*$")
-
-    def test_every_service_restarts_and_rotates_its_log(self):
-        for name, service in self.services.items():
-            self.assertEqual(service["restart"], "unless-stopped", name)
-            self.assertIn("max-size", service["logging"]["options"], name)
-
-    def test_every_service_has_limits(self):
-        for name, service in self.services.items():
-            self.assertRegex(service["mem_limit"], r"^\d+[mg]$", name)
-            self.assertLess(service["pids_limit"], 10_000, name)
-
-    def test_the_daemon_is_confined_and_watched(self):
-        ingest = self.services["ingest"]
-        self.assertTrue(ingest["read_only"])
-        self.assertEqual(ingest["cap_drop"], ["ALL"])
-        self.assertIn("no-new-privileges:true", ingest["security_opt"])
-        check = ingest["healthcheck"]["test"]
-        dockerfile = (INFRA / "docker" / "Dockerfile").read_text()
-        self.assertIn(f"CMD {json.dumps(check[1:])}", dockerfile)
-        self.assertRegex(dockerfile, rf"apt-get install .*\s{check[1]}\s")
-        port = ingest["environment"]["RISKSIGNAL__OPS__LISTEN"].rpartition(":")[2]
-        self.assertEqual(check[-1], f"http://127.0.0.1:{port}/readyz")
-
-    def test_prometheus_alone_reaches_the_daemon(self):
-        ingest = self.services["ingest"]
-        self.assertNotIn("ports", ingest)
-        config = yaml.safe_load((INFRA / "prometheus" / "prometheus.yml").read_text())
-        daemon, clickhouse = config["scrape_configs"]
-        port = ingest["environment"]["RISKSIGNAL__OPS__LISTEN"].rpartition(":")[2]
-        self.assertEqual(daemon["static_configs"], [{"targets": [f"ingest:{port}"]}])
-        token = ingest["environment"]["RISKSIGNAL__OPS__TOKEN"]
-        self.assertEqual(daemon["authorization"]["credentials"], token)
-        self.assertEqual(clickhouse["static_configs"], [{"targets": ["clickhouse:8123"]}])
-        for name in ("prometheus", "grafana"):
-            self.assertEqual(self.services[name]["profiles"], ["monitoring"])
-
-    def test_the_runbook_has_every_alert(self):
-        rules = (INFRA / "prometheus" / "rules.yml").read_text()
-        alerts = re.findall(r"- alert: (\w+)", rules)
-        runbook = (REPOSITORY / "docs" / "runbook.md").read_text()
-        self.assertGreater(len(alerts), 5)
-        self.assertEqual(alerts, re.findall(r"^### (\w+)$", runbook, re.MULTILINE))
-
-    def test_grafana_finds_its_data_source_and_its_dashboards(self):
-        grafana = {path: file for file, path in self.mounts("grafana").items()}
-        provisioned = "/etc/grafana/provisioning"
-        source = grafana[f"{provisioned}/datasources/risksignal.yml"]
-        (source,) = yaml.safe_load((REPOSITORY / source).read_text())["datasources"]
-        self.assertEqual(source["url"], "http://prometheus:9090")
-        provider = grafana[f"{provisioned}/dashboards/risksignal.yml"]
-        (provider,) = yaml.safe_load((REPOSITORY / provider).read_text())["providers"]
-        folder = provider["options"]["path"]
-        found = {path for path in grafana if path.startswith(f"{folder}/")}
-        shipped = {f"{folder}/{file.name}" for file in (INFRA / "grafana/dashboards").iterdir()}
-        self.assertEqual(found, shipped)
-
-    def test_a_stop_has_more_time_than_the_daemon_takes(self):
-        example = (REPOSITORY / "risksignal.example.toml").read_text()
-        (grace,) = re.findall(r'^#grace = "(\d+)s"$', example, re.M)
-        (stop,) = re.fullmatch(r"(\d+)s", self.services["ingest"]["stop_grace_period"]).groups()
-        self.assertGreater(int(stop), int(grace))
-
-    def test_the_image_is_built_from_all_that_cargo_reads(self):
-        manifest = tomllib.loads((REPOSITORY / "Cargo.toml").read_text())
-        kept = (INFRA / "docker" / "Dockerfile.dockerignore").read_text().splitlines()
-        # A target that the manifest names must be there, or cargo does not build the others.
-        for kind, folder in (("test", "tests"), ("bench", "benches"), ("example", "examples")):
-            if kind in manifest:
-                self.assertIn(f"!{folder}", kept)
-        self.assertNotIn("build", manifest["package"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the tests of several folders use."""
+"""Helpers for the tests of several folders."""
 
 import contextlib
 import random
@@ -8,13 +8,13 @@ import urllib.request
 
 from supervise import CLICKHOUSE_PASSWORD, CLICKHOUSE_USER, HOST
 
-# Ends a wait for what does not come. No test is about this time.
+# Limit of a wait for an event that does not happen. No test depends on this time.
 DEADLINE_S = 120
 
 
 def free_ports(count: int) -> list[int]:
-    """Below the ports that the kernel gives to outgoing connections: one of those could take a
-    port while its server is being started again."""
+    """Returns free ports below those of outgoing connections: one of those could take a
+    port while its server restarts."""
     held = []
     while len(held) < count:
         with contextlib.suppress(OSError):
@@ -36,7 +36,7 @@ def query(http_port: int, sql: str, user=CLICKHOUSE_USER, password=CLICKHOUSE_PA
 
 
 def until(condition, seconds: float = DEADLINE_S):
-    """What `condition` gives once that is something."""
+    """Waits until `condition` returns a value, and returns it."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         if time.monotonic() > deadline:

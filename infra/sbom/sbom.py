@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Writes the program's SBOM: CycloneDX 1.6 as JSON, to the file that is named.
+"""Writes the program's SBOM: CycloneDX 1.6 as JSON, to the named file.
 
-It has what is compiled into the program, for the targets of deny.toml: the crates of Cargo.lock with
-their checksums and licenses, and the files of others that are kept in this repository. What only
-tests, benchmarks and build scripts use is not in it. The same sources give the same bytes.
+It lists the parts of the program, for the targets of deny.toml: the crates of Cargo.lock with
+their checksums and licenses, and third-party files in this repository. Dependencies of
+tests, benchmarks and build scripts are left out. The same sources give the same bytes.
 """
 
 import json
@@ -16,19 +16,24 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 PROGRAM = "risksignal-ingest"
 REGISTRY = "registry+https://github.com/rust-lang/crates.io-index"
-# The live page's chart library, as its npm package has it.
+# Chart library of the live page, by its npm package.
 VENDORED = [("uplot", "1.6.32", "MIT", REPOSITORY / "src/ops/page/uPlot.iife.min.js")]
 
 
 def metadata(target: str) -> dict:
-    """What cargo knows of the crates for a target, tests left out."""
+    """Returns cargo's metadata for a target, without tests."""
     command = ["cargo", "metadata", "--locked", "--format-version=1", f"--filter-platform={target}"]
     done = subprocess.run(command, cwd=REPOSITORY, check=True, stdout=subprocess.PIPE)
     return json.loads(done.stdout)
 
 
+def targets() -> list[str]:
+    """Returns the targets that the program is built for."""
+    return tomllib.loads((REPOSITORY / "deny.toml").read_text())["graph"]["targets"]
+
+
 def compiled_in(known: dict) -> dict[str, set[str]]:
-    """The ids of the program and of all crates that are compiled into it, each with those it uses."""
+    """Returns the ids of the program and of all its crates, each with its dependencies."""
     nodes = {node["id"]: node for node in known["resolve"]["nodes"]}
     [root] = [one["id"] for one in known["packages"] if one["name"] == PROGRAM]
     used, waiting = {}, [root]
@@ -50,7 +55,7 @@ def purl(package: dict) -> str:
 
 
 def component(package: dict, checksums: dict) -> dict:
-    """A crate as CycloneDX has it."""
+    """Returns a crate in the form of CycloneDX."""
     found = {
         "type": "library",
         "bom-ref": purl(package),
@@ -70,7 +75,7 @@ def component(package: dict, checksums: dict) -> dict:
 
 
 def vendored() -> list[dict]:
-    """Files of others in this repository; a version that is not the file's own is a defect."""
+    """Returns third-party files in this repository; a version other than the file's is a defect."""
     found = []
     for name, version, license, path in VENDORED:
         if f"(v{version})" not in path.read_text():
@@ -89,16 +94,15 @@ def vendored() -> list[dict]:
 
 
 def sbom() -> dict:
-    """The SBOM."""
+    """Returns the SBOM."""
     lock = (REPOSITORY / "Cargo.lock").read_text()
     checksums = {
         (one["name"], one["version"]): one["checksum"]
         for one in tomllib.loads(lock)["package"]
         if one.get("source") == REGISTRY
     }
-    targets = tomllib.loads((REPOSITORY / "deny.toml").read_text())["graph"]["targets"]
     packages, used = {}, {}
-    for target in targets:
+    for target in targets():
         known = metadata(target)
         packages |= {package["id"]: package for package in known["packages"]}
         for crate, uses in compiled_in(known).items():

@@ -1,11 +1,15 @@
-"""The SBOM, made of this very repository."""
+"""Tests of the SBOM of this repository."""
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
 import unittest
 from pathlib import Path
+
+import licenses
+import sbom
 
 SBOM = Path(__file__).parent / "sbom.py"
 
@@ -13,6 +17,18 @@ SBOM = Path(__file__).parent / "sbom.py"
 def made(path: Path) -> bytes:
     subprocess.run([sys.executable, SBOM, path], check=True)
     return path.read_bytes()
+
+
+class Licenses(unittest.TestCase):
+    def test_each_part_is_named_with_its_text(self):
+        text = licenses.document()
+        for one in sbom.sbom()["components"]:
+            if not one["name"].startswith("risksignal-"):
+                self.assertRegex(text, rf"\b{re.escape(one['name'])} {re.escape(one['version'])}\b")
+        (without,) = text.split("Published without a text of their license:")[1:]
+        # ring is under licenses of its own, which no list of names replaces.
+        self.assertNotIn("ring 0", without)
+        self.assertIn("Permission to use, copy, modify, and/or distribute", text)
 
 
 class Sbom(unittest.TestCase):

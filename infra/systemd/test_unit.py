@@ -1,6 +1,6 @@
 """Checks of the unit, by systemd's own tools.
 
-    python3 -m unittest discover infra/systemd
+    infra/test systemd
 """
 
 import re
@@ -34,7 +34,7 @@ class Analyze(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.installed = Path(folder.name) / UNIT.name
-        # It verifies that the program exists, too.
+        # It also checks that the program exists.
         self.installed.write_text(UNIT.read_text().replace("/usr/bin/risksignal", "/bin/true"))
 
     def analyze(self, *arguments: str) -> subprocess.CompletedProcess:
@@ -66,15 +66,17 @@ class Unit(unittest.TestCase):
     def test_a_daemon_that_hangs_is_restarted_and_a_faulty_configuration_is_not(self):
         unit = settings()
         self.assertEqual(unit["Type"], ["notify"])
-        # On failure is on a time-out of the watchdog, too.
+        # A timeout of the watchdog counts as a failure, too.
         self.assertEqual(unit["Restart"], ["on-failure"])
         self.assertGreater(seconds(unit["WatchdogSec"][0]), 15)
         self.assertEqual(unit["RestartPreventExitStatus"], ["78"])
 
     def test_every_credential_is_a_secret_of_the_daemon(self):
         """A folder's credentials are named `<id>_<file>`, as the daemon names its secrets."""
-        source = (REPOSITORY / "src" / "settings" / "fields.rs").read_text()
-        secrets = re.findall(r'secret\(field\("(\w+)\.(\w+)"', source)
+        # The page is generated from the settings in the code.
+        reference = (REPOSITORY / "docs" / "settings.md").read_text()
+        secrets = re.findall(r"(?m)^\| `(\w+)\.(\w+)` .* A secret:", reference)
+        self.assertGreater(len(secrets), 5)
         loaded = [value.split(":")[0] for value in settings()["LoadCredential"]]
         self.assertEqual(sorted({section for section, _ in secrets}), sorted(loaded))
 

@@ -5,30 +5,30 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Samples that a trend keeps; it drops every second one when it has more.
+/// Most samples of a trend, which drops every second one when it has more.
 const SAMPLES_MAX: usize = 64;
-/// Older samples say nothing about the present growth.
+/// Longest window: older samples do not show the present growth.
 const WINDOW_MAX: Duration = Duration::from_secs(3600);
-/// A shorter window would take a burst for a trend.
+/// Shortest window: a shorter one would take a burst for a trend.
 const WINDOW_MIN: Duration = Duration::from_secs(60);
 /// Share of the limit, in percent, from which a storage counts as filling.
 const FILLING_PERCENT: u128 = 80;
-/// Share of the limit, in percent, from which a storage counts as full: the largest message may
-/// not fit any more.
+/// Share of the limit, in percent, from which a storage counts as full: the largest message may no
+/// longer fit.
 const FULL_PERCENT: u128 = 99;
-/// A storage that is full sooner counts as filling.
+/// Time until full, below which a storage counts as filling.
 const SOON: Duration = Duration::from_secs(24 * 3600);
 
 /// Urgency of the fullness of a storage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// There is room.
+    /// The storage has room.
     #[default]
     Ok,
-    /// It is nearly full, or soon will be.
+    /// The storage is nearly full, or soon will be.
     Filling,
-    /// It takes no more, or hardly any.
+    /// The storage accepts nothing more, or hardly anything.
     Full,
 }
 
@@ -37,16 +37,16 @@ pub enum Level {
 pub struct Fullness {
     /// Bytes in use.
     pub used_bytes: u64,
-    /// Bytes at which it refuses more; `None` without a known bound.
+    /// Bytes at which it rejects more; `None` if there is no known bound.
     pub limit_bytes: Option<u64>,
-    /// Time until it is full at the present growth; `None` where it does not grow or has no bound.
+    /// Time until it is full at the present growth; `None` if it does not grow or has no bound.
     pub seconds_until_full: Option<u64>,
-    /// Urgency of all that.
+    /// Urgency by these figures.
     pub level: Level,
 }
 
 impl Fullness {
-    /// Judges by the bytes in use, the bound, and the growth in bytes a second.
+    /// Judges by the bytes in use, the bound, and the growth in bytes per second.
     pub fn judge(used_bytes: u64, limit_bytes: Option<u64>, growth: Option<f64>) -> Self {
         let limit_bytes = limit_bytes.filter(|limit| *limit > 0);
         let seconds_until_full = limit_bytes.zip(growth).and_then(|(limit, growth)| {
@@ -72,7 +72,7 @@ impl Fullness {
         }
     }
 
-    /// The share of the bound in percent, where there is one.
+    /// Returns the share of the bound in percent, if there is one.
     pub fn percent(&self) -> Option<u64> {
         let limit = self.limit_bytes?;
         let percent = u128::from(self.used_bytes) * 100 / u128::from(limit);
@@ -83,12 +83,12 @@ impl Fullness {
 /// Growth of a storage over a window of at most an hour. Memory is bounded.
 #[derive(Debug, Default)]
 pub struct Trend {
-    /// Times since any fixed moment, rising, with the bytes in use.
+    /// Times since any fixed instant, rising, with the bytes in use.
     samples: VecDeque<(Duration, u64)>,
 }
 
 impl Trend {
-    /// Adds a sample. One that is not later than the last one is ignored.
+    /// Adds a sample, unless it is no later than the last one.
     pub fn push(&mut self, at: Duration, used_bytes: u64) {
         if self.samples.back().is_some_and(|(last, _)| at <= *last) {
             return;
@@ -107,8 +107,8 @@ impl Trend {
         }
     }
 
-    /// Bytes a second from the first to the last sample, negative where it shrinks; `None` while
-    /// the window is too short.
+    /// Returns the growth in bytes per second from the first to the last sample, negative if it
+    /// shrinks; `None` while the window is too short.
     pub fn growth(&self) -> Option<f64> {
         let ((first, before), (last, after)) = (self.samples.front()?, self.samples.back()?);
         let window = last.saturating_sub(*first);
@@ -116,7 +116,7 @@ impl Trend {
     }
 }
 
-/// Bytes a second of a storage that took so long to fill so far; `None` below a minute.
+/// Returns the mean growth in bytes per second of a storage of this age; `None` below a minute.
 pub fn average(used_bytes: u64, lifetime: Duration) -> Option<f64> {
     (lifetime >= WINDOW_MIN).then(|| used_bytes as f64 / lifetime.as_secs_f64())
 }

@@ -1,52 +1,53 @@
-//! Measures every storage once. A meter that is kept finds the growth between its measurements.
+//! Measures every storage. A meter computes the growth between its measurements.
 
 use std::collections::BTreeMap;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::account::Account;
 use async_nats::jetstream::stream::{DiscardPolicy, Info, StorageType};
+use jetstream::topology;
+use store::{Store, StoreError};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::fullness::{Fullness, Level, Trend, average};
-use super::nats_health::{NatsHealth, Unhealthy};
-use super::{Kind, Refusals, Storage};
-use crate::jetstream::topology;
+use crate::capacity::log_lines::USAGE_UNKNOWN;
 use crate::retention::plan;
 use crate::settings::Settings;
-use crate::store::{Store, StoreError};
+
+use super::fullness::{Fullness, Level, Trend, average};
+use super::nats_health::{NatsHealth, Unhealthy};
+use super::{MessageCount, PublishRefusals, StorageFill, StorageKind};
 
 const FILE: &str = "account (file)";
 const MEMORY: &str = "account (memory)";
-/// Name of everything in the account besides the stream of signals.
+/// Name for all streams of the account besides the stream of signals.
 const OTHERS: &str = "account (other streams)";
 
-/// Every storage at one moment.
+/// Every storage at one time.
 #[derive(Debug, Default)]
 pub struct Measured {
-    /// Those that could be measured.
-    pub storages: Vec<Storage>,
-    /// The streams that there are.
+    /// Measured storages.
+    pub storages: Vec<StorageFill>,
+    /// Present streams.
     pub streams: Vec<Info>,
     /// The account.
     pub account: Option<Account>,
     /// The stream of signals.
     pub signals: Option<Info>,
-    /// The number of bytes at which the stream of signals or its account refuses more.
+    /// Bytes at which the stream of signals or its account rejects more.
     pub limit: Option<u64>,
-    /// Those that could not be measured.
-    pub unmeasured: Vec<Kind>,
+    /// Storages that could not be measured.
+    pub unmeasured: Vec<StorageKind>,
 }
 
 impl Measured {
-    /// Takes the last known state of each storage that could not be measured: an outage is no sign
-    /// that there is room again.
-    pub fn keep(&mut self, before: &[Storage]) {
+    /// Adopts the last known state of each unmeasured storage: an outage is no sign of new room.
+    pub fn keep(&mut self, before: &[StorageFill]) {
         let is_unmeasured = |kind| self.unmeasured.contains(&kind);
-        // The stream of signals is judged by its account, too.
-        let is_kept = |storage: &&Storage| {
+        // The account also affects the stream of signals.
+        let is_kept = |storage: &&StorageFill| {
             is_unmeasured(storage.kind)
-                || storage.kind == Kind::Signals && is_unmeasured(Kind::Account)
+                || storage.kind == StorageKind::Signals && is_unmeasured(StorageKind::Account)
         };
         for known in before.iter().filter(is_kept) {
             self.storages.retain(|storage| storage.name != known.name);
@@ -55,7 +56,7 @@ impl Measured {
     }
 }
 
-/// Measures, and remembers.
+/// Measures, and remembers earlier measurements.
 pub struct Meter {
     started: Instant,
     trends: BTreeMap<String, Trend>,
@@ -71,19 +72,19 @@ impl Default for Meter {
 }
 
 impl Meter {
-    /// Measures the streams, their account, and NATS's own health where it can be asked.
+    /// Measures the streams, their account, and the health of NATS if it is monitored.
     pub async fn nats(
         &mut self,
         context: &Context,
         settings: &Settings,
-        refusals: &Refusals,
+        refusals: &PublishRefusals,
         health: Option<&NatsHealth>,
     ) -> Measured {
         let mut measured = Measured::default();
         for (kind, name) in [
-            (Kind::Signals, settings.stream.name.clone()),
-            (Kind::DeadLetters, settings.dead_letters.name.clone()),
-            (Kind::Claims, settings.claims_log()),
+            (StorageKind::Signals, settings.stream.name.clone()),
+            (StorageKind::DeadLetters, settings.dead_letters.name.clone()),
+            (StorageKind::Claims, settings.claims_log()),
         ] {
             let info = match topology::find_stream(context, &name).await {
                 Ok(Some(info)) => info,
@@ -95,13 +96,19 @@ impl Meter {
                 }
             };
             let (used, limit) = (info.state.bytes, refuses_at(&info));
-            measured.storages.push(Storage {
+            let messages = messages(&info);
+            let fullness = Fullness::judge(used, limit, self.growth_of(&info));
+            measured.storages.push(StorageFill {
                 kind,
-                fullness: Fullness::judge(used, limit, self.growth_of(&info)),
-                refusal: refusals.of(&name),
+                fullness: with_count(fullness, messages),
+                messages,
+                refusal: match kind {
+                    StorageKind::Signals => refusals.get_recent(&name),
+                    _ => refusals.get(&name),
+                },
                 name,
             });
-            if kind == Kind::Signals {
+            if kind == StorageKind::Signals {
                 measured.limit = limit;
                 measured.signals = Some(info.clone());
             }
@@ -109,18 +116,39 @@ impl Meter {
         }
         self.account(context, settings, &mut measured).await;
         if let Some(health) = health {
-            measured.storages.push(health_of(health).await);
+            measured.storages.push(measure_health(health).await);
         }
         measured
     }
 
-    /// Measures the account, and the stream of signals as a part of it.
+    /// Measures only the stream of signals, for a process that may read nothing else. The bound of
+    /// its account shows only in rejected publishes.
+    pub fn signals(
+        &mut self,
+        info: &Info,
+        settings: &Settings,
+        refusals: &PublishRefusals,
+    ) -> StorageFill {
+        let limit = refuses_at(info);
+        let growth = self.growth_of(info);
+        let growth = growth.filter(|_| !is_calm(info, settings, limit));
+        let messages = messages(info);
+        StorageFill {
+            kind: StorageKind::Signals,
+            name: info.config.name.clone(),
+            fullness: with_count(Fullness::judge(info.state.bytes, limit, growth), messages),
+            messages,
+            refusal: refusals.get_recent(&info.config.name),
+        }
+    }
+
+    /// Measures the account, and the stream of signals within the account.
     async fn account(&mut self, context: &Context, settings: &Settings, measured: &mut Measured) {
         let account = match context.query_account().await {
             Ok(account) => account,
             Err(error) => {
-                debug!(%error, "JetStream did not report what the account uses");
-                measured.unmeasured.push(Kind::Account);
+                debug!(%error, "{USAGE_UNKNOWN}");
+                measured.unmeasured.push(StorageKind::Account);
                 return;
             }
         };
@@ -153,10 +181,11 @@ impl Meter {
                 let stream_limit = refuses_at(info).or(limit);
                 set_signals(measured, info, settings, used, stream_limit, growth);
             }
-            measured.storages.push(Storage {
-                kind: Kind::Account,
+            measured.storages.push(StorageFill {
+                kind: StorageKind::Account,
                 name: name.to_owned(),
                 fullness: Fullness::judge(used, limit, growth),
+                messages: None,
                 refusal: None,
             });
         }
@@ -166,19 +195,21 @@ impl Meter {
     /// Measures ClickHouse's disk.
     ///
     /// # Errors
-    /// When ClickHouse cannot be asked.
-    pub async fn clickhouse(&mut self, store: &Store) -> Result<Storage, StoreError> {
+    /// Fails when ClickHouse does not answer.
+    pub async fn clickhouse(&mut self, store: &Store) -> Result<StorageFill, StoreError> {
         const NAME: &str = "ClickHouse's disk";
         let (used, capacity) = store.disk().await?;
-        Ok(Storage {
-            kind: Kind::Clickhouse,
+        Ok(StorageFill {
+            kind: StorageKind::Clickhouse,
             name: NAME.to_owned(),
             fullness: Fullness::judge(used, Some(capacity), self.growth(NAME, used)),
+            messages: None,
             refusal: None,
         })
     }
 
-    /// The growth between measurements; before there are enough, that of the stream's messages.
+    /// Returns the growth between measurements, or that of the stream's messages while there are
+    /// too few.
     fn growth_of(&mut self, info: &Info) -> Option<f64> {
         let state = &info.state;
         let lifetime = (state.last_timestamp - state.first_timestamp).unsigned_abs();
@@ -199,8 +230,8 @@ fn is_calm(info: &Info, settings: &Settings, limit: Option<u64>) -> bool {
     bounds.is_some_and(|bounds| plan::excess(info.state.bytes, bounds.bytes) == 0)
 }
 
-/// Sets the time until the stream of signals is full: by its own bound, or its account's. While it
-/// grows only up to the bound of its history there is none.
+/// Sets the time until the stream of signals is full, by its own bound or its account's. There is
+/// none while the stream grows only up to the bound of its history.
 fn set_signals(
     measured: &mut Measured,
     info: &Info,
@@ -211,7 +242,10 @@ fn set_signals(
 ) {
     let is_calm = is_calm(info, settings, measured.limit);
     let signals = measured.storages.iter_mut();
-    let Some(signals) = signals.into_iter().find(|it| it.kind == Kind::Signals) else {
+    let Some(signals) = signals
+        .into_iter()
+        .find(|it| it.kind == StorageKind::Signals)
+    else {
         return;
     };
     let used = match signals.fullness.limit_bytes {
@@ -220,27 +254,46 @@ fn set_signals(
     };
     let growth = growth.filter(|_| !is_calm);
     let judged = Fullness::judge(used, limit, growth);
-    signals.fullness = Fullness {
+    let fullness = Fullness {
         seconds_until_full: judged.seconds_until_full,
         level: judged.level,
         ..signals.fullness
     };
+    signals.fullness = with_count(fullness, signals.messages);
 }
 
-/// The size at which a stream refuses more; JetStream writes none as -1 or 0.
+/// Returns the size at which a stream rejects more; JetStream writes -1 or 0 for none.
 fn refuses_at(info: &Info) -> Option<u64> {
     let config = &info.config;
     let limit = u64::try_from(config.max_bytes).ok()?;
     (limit > 0 && config.discard == DiscardPolicy::New).then_some(limit)
 }
 
-/// The health of nats-server. One that gives no answer may be full, or not be monitored at all.
-async fn health_of(health: &NatsHealth) -> Storage {
-    let (refusal, level) = match health.ask().await {
+/// Includes the number of messages in the urgency.
+fn with_count(fullness: Fullness, messages: Option<MessageCount>) -> Fullness {
+    let level = messages.map_or(Level::Ok, MessageCount::level);
+    Fullness {
+        level: fullness.level.max(level),
+        ..fullness
+    }
+}
+
+/// Returns the messages of a stream with a bound on their number; JetStream writes -1 or 0 for
+/// none.
+fn messages(info: &Info) -> Option<MessageCount> {
+    let config = &info.config;
+    let limit = u64::try_from(config.max_messages).ok()?;
+    let count = info.state.messages;
+    (limit > 0 && config.discard == DiscardPolicy::New).then_some(MessageCount { count, limit })
+}
+
+/// Measures the health of nats-server. A server without an answer may be full, or not monitored.
+pub async fn measure_health(health: &NatsHealth) -> StorageFill {
+    let (refusal, level) = match health.check().await {
         Ok(()) => (None, Level::Ok),
         Err(Unhealthy::Reported(words)) => (Some(words), Level::Full),
         Err(error @ Unhealthy::NotAsked { .. }) => {
-            debug!(%error, "The health of nats-server is not known");
+            debug!(%error, "The health of nats-server is unknown");
             (None, Level::Filling)
         }
     };
@@ -248,10 +301,11 @@ async fn health_of(health: &NatsHealth) -> Storage {
         level,
         ..Fullness::default()
     };
-    Storage {
-        kind: Kind::Nats,
+    StorageFill {
+        kind: StorageKind::Nats,
         name: "nats-server".to_owned(),
         fullness,
+        messages: None,
         refusal,
     }
 }
@@ -260,24 +314,30 @@ async fn health_of(health: &NatsHealth) -> Storage {
 mod tests {
     use super::*;
 
-    fn storage(kind: Kind, level: Level) -> Storage {
-        Storage {
+    fn storage(kind: StorageKind, level: Level) -> StorageFill {
+        StorageFill {
             kind,
             name: format!("{kind:?}"),
             fullness: Fullness {
                 level,
                 ..Fullness::default()
             },
+            messages: None,
             refusal: None,
         }
     }
 
     #[test]
     fn an_outage_is_no_sign_of_room() {
-        let kinds = [Kind::Signals, Kind::Claims, Kind::Account, Kind::Clickhouse];
+        let kinds = [
+            StorageKind::Signals,
+            StorageKind::Claims,
+            StorageKind::Account,
+            StorageKind::Clickhouse,
+        ];
         let before = kinds.map(|kind| storage(kind, Level::Full));
-        let levels = |unmeasured: &[Kind]| {
-            let is_measured = |kind: &Kind| !unmeasured.contains(kind);
+        let levels = |unmeasured: &[StorageKind]| {
+            let is_measured = |kind: &StorageKind| !unmeasured.contains(kind);
             let measured = kinds.into_iter().filter(is_measured);
             let mut measured = Measured {
                 storages: measured.map(|kind| storage(kind, Level::Ok)).collect(),
@@ -295,7 +355,7 @@ mod tests {
         let (ok, full) = (Level::Ok, Level::Full);
         assert_eq!(levels(&[]), [ok; 4]);
         assert_eq!(levels(&kinds), [full; 4]);
-        assert_eq!(levels(&[Kind::Claims]), [ok, full, ok, ok]);
-        assert_eq!(levels(&[Kind::Account]), [full, ok, full, ok]);
+        assert_eq!(levels(&[StorageKind::Claims]), [ok, full, ok, ok]);
+        assert_eq!(levels(&[StorageKind::Account]), [full, ok, full, ok]);
     }
 }

@@ -1,19 +1,23 @@
-//! Fullness of what the daemon and its publishers write to: streams, their account, the disks.
+//! Fullness of the storages that the daemon and its publishers write to: streams, their account,
+//! disks.
 
 mod board;
 pub mod fullness;
+pub mod log_lines;
 mod measure;
+mod metrics;
 mod nats_health;
 mod poll;
 mod refusals;
-mod warning;
+pub mod warning;
 
-pub use board::{Board, Newest};
-pub use measure::Meter;
+pub use board::{Board, Monitored, Newest};
+pub use measure::{Meter, measure_health};
+pub use metrics::StorageMetrics;
 pub use nats_health::NatsHealth;
-pub use poll::Poller;
-pub use refusals::Refusals;
-pub use warning::{Warning, of_history, of_storage};
+pub use poll::CapacityPoller;
+pub use refusals::PublishRefusals;
+pub use warning::{Warning, for_drops, for_expired, for_history, for_storage};
 
 use std::fmt;
 
@@ -25,7 +29,7 @@ use fullness::{Fullness, Level};
 /// Purpose of a storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum StorageKind {
     /// The stream that applications publish to.
     Signals,
     /// The stream of dead letters.
@@ -34,29 +38,63 @@ pub enum Kind {
     Claims,
     /// All streams of the NATS account, on disk or in memory.
     Account,
-    /// The server's own health.
+    /// Health of the server itself.
     Nats,
     /// ClickHouse's disk.
     Clickhouse,
 }
 
-/// One storage.
+impl StorageKind {
+    /// Returns its name, for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Signals => "the stream of signals",
+            Self::DeadLetters => "the stream of dead letters",
+            Self::Claims => "the claims log",
+            Self::Account => "the account",
+            Self::Nats => "nats-server",
+            Self::Clickhouse => "ClickHouse's disk",
+        }
+    }
+}
+
+/// Messages of a stream with a bound on their number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageCount {
+    /// Present messages.
+    pub count: u64,
+    /// Messages at which it rejects more.
+    pub limit: u64,
+}
+
+impl MessageCount {
+    /// Judges the urgency by the number alone.
+    pub fn level(self) -> Level {
+        Fullness::judge(self.count, Some(self.limit), None).level
+    }
+}
+
+/// Fill level of one storage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Storage {
-    /// Its purpose.
-    pub kind: Kind,
-    /// Its name, unique among all.
+pub struct StorageFill {
+    /// Purpose of the storage.
+    pub kind: StorageKind,
+    /// Name, unique among all storages.
     pub name: String,
-    /// Its fullness.
+    /// Fullness of the storage.
     #[serde(flatten)]
     pub fullness: Fullness,
-    /// The server's words for the last write that it refused; `None` once it has taken one.
+    /// Messages, if their number has a bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<MessageCount>,
+    /// Reason for which it rejected the last write; `None` once it accepted one. For the health of
+    /// nats-server, the server's own words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
 }
 
-impl Storage {
-    /// Judges the urgency of its state: a refused write counts as full.
+impl StorageFill {
+    /// Judges the urgency: a rejected write counts as full.
     pub fn level(&self) -> Level {
         match self.refusal {
             Some(_) => Level::Full,
@@ -65,10 +103,10 @@ impl Storage {
     }
 }
 
-/// As `SIGNALS: 12.0 GiB, 60 % of 20.0 GiB, full in 3days`.
-impl fmt::Display for Storage {
+/// Displays it as `SIGNALS: 12.0 GiB, 60 % of 20.0 GiB, full in 3days`.
+impl fmt::Display for StorageFill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.kind == Kind::Nats {
+        if self.kind == StorageKind::Nats {
             let state = match self.level() {
                 Level::Ok => "is healthy",
                 Level::Filling => "does not answer at nats.monitoring_url",
@@ -87,17 +125,20 @@ impl fmt::Display for Storage {
             (Some(limit), Some(percent)) => write!(f, ", {percent} % of {}", ByteSize(limit))?,
             _ => f.write_str(", without a bound of its own")?,
         }
+        if let Some(MessageCount { count, limit }) = self.messages {
+            write!(f, ", {count} of at most {limit} messages")?;
+        }
         if let Some(seconds) = seconds_until_full {
             write!(f, ", full in {}", time(seconds))?;
         }
         if self.refusal.is_some() {
-            f.write_str("; it refuses writes")?;
+            f.write_str("; it rejects writes")?;
         }
         Ok(())
     }
 }
 
-/// A time in its two largest units.
+/// Formats a time in its two largest units.
 pub fn time(seconds: u64) -> String {
     let time = humantime::format_duration(std::time::Duration::from_secs(seconds)).to_string();
     time.split(' ').take(2).collect::<Vec<_>>().join(" ")

@@ -1,5 +1,5 @@
-//! The health of nats-server by its monitoring over HTTP. A server whose disk is full keeps
-//! answering its JetStream API as if all were well, and answers no publish.
+//! Health of nats-server from its HTTP monitoring. A server with a full disk keeps answering its
+//! JetStream API normally, and answers no publish.
 
 use std::time::Duration;
 
@@ -10,17 +10,16 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use jetstream::NatsOptions;
+use net::http::client::{self, with_causes};
+use net::tls::{ClientTls, TlsError};
 use serde::Deserialize;
 use tokio::time::timeout;
-
-use crate::http::client::{self, with_causes};
-use crate::settings::Nats;
-use crate::tls::{Side, TlsError};
 
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Asks the server's `/healthz`.
+/// Client of the server's `/healthz`.
 pub struct NatsHealth {
     url: String,
     client: HttpClient,
@@ -31,18 +30,18 @@ enum HttpClient {
     Tls(legacy::Client<HttpsConnector<HttpConnector>, Body>),
 }
 
-/// The reason why the health is not known, or not good.
+/// Reason for which the server is unhealthy, or its health unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum Unhealthy {
-    /// The server reports a fault of its own.
+    /// The server reports a fault.
     #[error("{0}")]
     Reported(String),
-    /// No answer came.
-    #[error("{url} cannot be asked: {words}; is nats.monitoring_url right?")]
+    /// No answer arrived.
+    #[error("{url} does not answer: {words}; is nats.monitoring_url right?")]
     NotAsked {
-        /// The address.
+        /// Address of the server.
         url: String,
-        /// The failure.
+        /// Cause of the failure.
         words: String,
     },
 }
@@ -54,18 +53,18 @@ struct Answer {
 }
 
 impl NatsHealth {
-    /// A client of `nats.monitoring_url`; `None` where that is not set.
+    /// Creates a client of `nats.monitoring_url`; `None` if that is unset.
     ///
     /// # Errors
-    /// When a certificate or a key cannot be used.
-    pub fn new(nats: &Nats) -> Result<Option<Self>, TlsError> {
+    /// Fails when a certificate or a key cannot be used.
+    pub fn new(nats: &NatsOptions) -> Result<Option<Self>, TlsError> {
         let Some(url) = &nats.monitoring_url else {
             return Ok(None);
         };
         let builder = legacy::Client::builder(TokioExecutor::new());
         let client = if url.to_ascii_lowercase().starts_with("https://") {
-            let tls = Side::of("nats", &nats.tls_files);
-            HttpClient::Tls(builder.build(client::https(&tls, &nats.tls_files)?))
+            let tls = ClientTls::new("nats", &nats.tls_files());
+            HttpClient::Tls(builder.build(client::https(&tls, &nats.tls_files())?))
         } else {
             HttpClient::Plain(builder.build(client::plain()))
         };
@@ -75,11 +74,11 @@ impl NatsHealth {
         }))
     }
 
-    /// Asks once.
+    /// Requests the health once.
     ///
     /// # Errors
-    /// With the server's words when it is not healthy, or when it gives no answer in time.
-    pub async fn ask(&self) -> Result<(), Unhealthy> {
+    /// Returns the server's words if it is unhealthy, or the failure if it does not answer in time.
+    pub async fn check(&self) -> Result<(), Unhealthy> {
         let not_asked = |words: String| Unhealthy::NotAsked {
             url: self.url.clone(),
             words,

@@ -1,26 +1,27 @@
-//! The poller of all storages, which purges committed history as well: both need the same look.
+//! Poller of all storages. It also purges committed history, which requires the same information.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use claims_log::Process;
+use store::Store;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::debug;
 
-use super::measure::Meter;
-use super::nats_health::NatsHealth;
-use super::{Kind, Newest, of_history, of_storage};
 use crate::ops::Ops;
 use crate::retention::Retention;
 use crate::settings::Settings;
-use crate::store::Store;
 
-/// Between two looks; storage fills slowly.
+use super::measure::Meter;
+use super::nats_health::NatsHealth;
+use super::{Newest, StorageKind, for_drops, for_history, for_storage};
+
+/// Interval of polling; storage fills slowly.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Polls until it is dropped.
-pub struct Poller {
+pub struct CapacityPoller {
     /// JetStream.
     pub context: Context,
     /// ClickHouse.
@@ -29,7 +30,7 @@ pub struct Poller {
     pub process: Process,
     /// The settings.
     pub settings: Arc<Settings>,
-    /// Monitoring of nats-server, where it is set.
+    /// Monitoring of nats-server, if it is set.
     pub health: Option<NatsHealth>,
     /// Committed history.
     pub retention: Retention,
@@ -37,7 +38,7 @@ pub struct Poller {
     pub ops: Ops,
 }
 
-impl Poller {
+impl CapacityPoller {
     /// Polls until it is dropped.
     pub async fn run(mut self) {
         let mut meter = Meter::default();
@@ -53,8 +54,8 @@ impl Poller {
         let log = self.settings.claims_log();
         let refusals = &self.ops.refusals;
         match self.process.refusal() {
-            Some(words) => refusals.refused(&log, words),
-            None => refusals.taken(&log),
+            Some(words) => refusals.note_refusal(&log, words),
+            None => refusals.note_success(&log),
         }
         let mut measured = meter
             .nats(
@@ -68,34 +69,37 @@ impl Poller {
             Ok(disk) => measured.storages.push(disk),
             Err(error) => {
                 debug!(%error, "ClickHouse's disk was not measured");
-                measured.unmeasured.push(Kind::Clickhouse);
+                measured.unmeasured.push(StorageKind::Clickhouse);
             }
         }
         let before = self.ops.board.newest();
         measured.keep(&before.storages);
         let storages = measured.storages;
-        let metrics = &self.ops.metrics;
+        let metrics = &self.ops.metrics.storage;
         for info in &measured.streams {
             let limit = bound(Some(info.config.max_bytes));
             metrics.stream(&info.config.name, &info.state, limit);
         }
-        // An account with tiers has no bound of its own; each tier has.
+        // An account with tiers has no bound of its own; each tier has one.
         if let Some(account) = &measured.account {
             let limits = &account.limits;
             metrics.jetstream("file", account.storage, bound(limits.max_storage));
             metrics.jetstream("memory", account.memory, bound(limits.max_memory));
         }
         storages.iter().for_each(|storage| metrics.storage(storage));
-        let mut warnings: Vec<_> = storages.iter().filter_map(of_storage).collect();
+        let mut warnings: Vec<_> = storages.iter().filter_map(for_storage).collect();
+        let streams = measured.streams.iter();
+        warnings.extend(streams.filter_map(|info| for_drops(&info.config)));
         let history = match &measured.signals {
-            Some(info) => Some(self.retention.look(info, measured.limit).await),
-            None if measured.unmeasured.contains(&Kind::Signals) => before.history.clone(),
+            Some(info) => Some(self.retention.purge_old(info, measured.limit).await),
+            None if measured.unmeasured.contains(&StorageKind::Signals) => before.history.clone(),
             None => None,
         };
         if let Some(history) = &history {
-            let signals = storages.iter().find(|it| it.kind == Kind::Signals);
+            let signals = storages.iter().find(|it| it.kind == StorageKind::Signals);
             let stream = &self.settings.stream.name;
-            warnings.extend(of_history(stream, history, signals));
+            warnings.extend(for_history(stream, history, signals));
+            let metrics = &self.ops.metrics.history;
             metrics.history(stream, before.history.as_ref(), history);
         }
         self.ops.board.set(Newest {
@@ -106,7 +110,7 @@ impl Poller {
     }
 }
 
-/// A size at which JetStream refuses more; it writes none as -1 or 0.
+/// Returns the size at which JetStream rejects more; it writes -1 or 0 for none.
 fn bound(bytes: Option<i64>) -> Option<i64> {
     bytes.filter(|bytes| *bytes > 0)
 }

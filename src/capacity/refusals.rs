@@ -1,31 +1,66 @@
-//! Writes that a stream has refused.
+//! Writes that a stream has rejected.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-/// The last refusal of each stream that has taken nothing since. The streams are those of the
-/// settings, so that it stays small.
+use tokio::time::Instant;
+
+/// Longest time that one rejected publish of an application counts: applications retry within
+/// seconds, and no other process publishes.
+const PUBLISHERS: Duration = Duration::from_secs(60);
+
+/// Last rejection of each stream that has accepted nothing since. Only streams of the settings are
+/// added, so the map stays small.
 #[derive(Debug, Clone, Default)]
-pub struct Refusals(Arc<Mutex<BTreeMap<String, String>>>);
+pub struct PublishRefusals(Arc<Mutex<BTreeMap<String, (Instant, String)>>>);
 
-impl Refusals {
-    /// A stream refused a write, or gave no answer.
-    pub fn refused(&self, stream: &str, words: String) {
-        self.lock().insert(stream.to_owned(), words);
+impl PublishRefusals {
+    /// Notes that a stream rejected a write or gave no answer, with the reason.
+    pub fn note_refusal(&self, stream: &str, reason: String) {
+        let refusal = (Instant::now(), reason);
+        self.lock().insert(stream.to_owned(), refusal);
     }
 
-    /// A stream took a write.
-    pub fn taken(&self, stream: &str) {
+    /// Notes that a stream accepted a write.
+    pub fn note_success(&self, stream: &str) {
         self.lock().remove(stream);
     }
 
-    /// The reason for the last refusal, where nothing was taken since.
-    pub fn of(&self, stream: &str) -> Option<String> {
-        self.lock().get(stream).cloned()
+    /// Returns the reason of the last rejection, if nothing was accepted since.
+    pub fn get(&self, stream: &str) -> Option<String> {
+        let refusals = self.lock();
+        refusals.get(stream).map(|(_, reason)| reason.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+    /// Like [`Self::get`], for a stream that only applications write to. Returns `None` after a
+    /// minute without another rejection.
+    pub fn get_recent(&self, stream: &str) -> Option<String> {
+        let refusals = self.lock();
+        let (at, reason) = refusals.get(stream)?;
+        (at.elapsed() < PUBLISHERS).then(|| reason.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, (Instant, String)>> {
         // No code panics while it holds the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_lasts_until_a_write_is_taken_and_that_of_publishers_a_minute() {
+        let refusals = PublishRefusals::default();
+        refusals.note_refusal("S", "full".to_owned());
+        tokio::time::advance(PUBLISHERS / 2).await;
+        assert_eq!(refusals.get_recent("S").as_deref(), Some("full"));
+        tokio::time::advance(PUBLISHERS / 2).await;
+        assert_eq!(refusals.get_recent("S"), None);
+        assert_eq!(refusals.get("S").as_deref(), Some("full"));
+        refusals.note_success("S");
+        assert_eq!(refusals.get("S"), None);
     }
 }

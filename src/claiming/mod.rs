@@ -1,122 +1,99 @@
-//! The claims log at the start: created where it is absent, rebuilt where it lost records; and what
-//! it is held against.
+//! The claims log at startup: created if absent, rebuilt if it lost records, and compared with the
+//! other servers.
 
 mod begin;
+mod error;
+pub mod log_lines;
 mod reopen;
 mod rewind;
 mod servers;
 mod share;
 
+pub use error::ClaimingError;
 pub use reopen::reopen;
 pub use servers::Servers;
-
-use share::Share;
 
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use claims::Log;
 use claims_log::{ClaimsLogError, Process, Timing, rebuild};
+use clock::unix_nanos;
+use store::Store;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use crate::dead_letter::LettersError;
-use crate::jetstream::stored::StoredError;
-use crate::jetstream::topology::TopologyError;
-use crate::pipeline::unix_nanos;
+use crate::claiming::log_lines::OTHER_LOG;
 use crate::settings::Settings;
-use crate::store::{Store, StoreError};
+
+use share::Share;
 
 const TIMING: Timing = Timing {
     linger: Duration::from_millis(2),
     grace: Duration::from_millis(500),
 };
-/// Between two tries to rebuild a log.
+/// Time between two attempts to rebuild a log.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Between two looks whether the log refuses records.
+/// Time between two checks for rejected records.
 const REFUSED: Duration = Duration::from_secs(2);
 
-/// Reasons for which nothing can be claimed.
-#[derive(Debug, thiserror::Error)]
-pub enum ClaimingError {
-    /// The claims log fails.
-    #[error(transparent)]
-    Log(#[from] ClaimsLogError),
-    /// The stream or the consumer fails.
-    #[error(transparent)]
-    Topology(#[from] TopologyError),
-    /// A message cannot be read.
-    #[error(transparent)]
-    Stored(#[from] StoredError),
-    /// ClickHouse fails.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The dead letters cannot be read.
-    #[error(transparent)]
-    DeadLetters(#[from] LettersError),
-    /// The claims log takes no record.
-    #[error("the claims log takes no record: {0}; make room in the NATS account and on its disk")]
-    Refused(String),
-    /// The stream of signals is gone.
-    #[error("stream {0} does not exist")]
-    NoStream(String),
-    /// There is no claims log.
-    #[error(
-        "the claims log {0} does not exist, so nothing was claimed; `risksignal run` creates it"
-    )]
-    NoLog(String),
-}
-
-/// The log is not the one that the daemon read. It is rebuilt, and what the daemon holds counts no
-/// more: the next process goes on.
+/// The log is not the one that the daemon read. It was rebuilt, and the messages that the daemon
+/// holds no longer count: the next process continues.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the claims log is not the one that was read, and was rebuilt ({0}); the daemon ends with status 75, and goes on when it is started again"
+    "the claims log is not the one that was read, and was rebuilt ({0}); the daemon ends with status 75, and continues when it is restarted"
 )]
-pub struct Lost(ClaimsLogError);
+pub struct LogReplaced(ClaimsLogError);
 
 /// A process that follows the claims log.
 pub struct Claiming {
-    /// Appends and decides.
+    /// Process that appends and decides.
     pub process: Process,
-    /// Ends the reading.
+    /// Token that ends the reading.
     pub reading: CancellationToken,
     servers: Servers,
     following: JoinHandle<Result<(), ClaimsLogError>>,
 }
 
-/// Makes sure of the log, before the consumer is created or updated.
+/// Prepares the log, before the consumer is created or updated. `waits` takes the reason for a
+/// wait, of minutes at most.
 ///
 /// # Errors
-/// When a server fails, or the log would lose records.
+/// Fails when a server fails, or the log would lose records.
 pub async fn begin(
     context: &Context,
     store: &Store,
     settings: &Settings,
+    waits: &impl Fn(String),
 ) -> Result<(), ClaimingError> {
-    begin::begin(&Servers::new(context, store, settings)).await
+    begin::begin(&Servers::new(context, store, settings), waits).await
 }
 
-/// Reads and checks the log, which is rebuilt where it lost records.
+/// Reads and checks the log, and rebuilds it if it lost records. `waits` is that of [`begin()`].
 ///
 /// # Errors
-/// When a server fails, or the log would lose records.
+/// Fails when a server fails, or the log would lose records.
 pub async fn start(
     context: &Context,
     store: &Store,
     settings: &Settings,
+    waits: &impl Fn(String),
 ) -> Result<Claiming, ClaimingError> {
     let servers = Servers::new(context, store, settings);
+    let mut first = None;
     loop {
-        begin::begin(&servers).await?;
+        begin::begin(&servers, waits).await?;
         let window = usize::try_from(store.window().await?).unwrap_or(usize::MAX);
-        let share = Share::of(&servers).await?;
+        let share = Share::new(&servers).await?;
         let logs = share.join().await?;
         let mut claiming = Claiming::follow(&servers, window);
         let process = claiming.process.clone();
+        if let Some(first) = first {
+            process.begin_at(first);
+        }
         process.with(|instance| instance.share_window(logs));
         tokio::select! {
             () = claiming.process.ready() => {}
@@ -126,7 +103,8 @@ pub async fn start(
             }
             error = ended(&mut claiming.following) => {
                 claiming.mend(&error).await;
-                // A log that cannot be mended gets no record at each turn of this.
+                first = error.renewed_at();
+                // The pause bounds the number of records that an irreparable log gets.
                 sleep(RETRY).await;
                 continue;
             }
@@ -137,10 +115,10 @@ pub async fn start(
 }
 
 /// Reports whether the stream of signals went back, as far as the claims log shows: it lacks a
-/// message that was claimed, and no daemon has rewound the log since. Appends nothing.
+/// claimed message, and no daemon has rewound the log since. Appends nothing.
 ///
 /// # Errors
-/// When a server fails, or the log cannot be read.
+/// Fails when a server fails, or the log cannot be read.
 pub async fn stream_went_back(
     context: &Context,
     store: &Store,
@@ -156,7 +134,8 @@ pub async fn stream_went_back(
 }
 
 impl Claiming {
-    /// A process that follows the log. `window` is the number of tokens that the table keeps.
+    /// Starts a process that follows the log. `window` is the number of tokens that the table
+    /// keeps.
     fn follow(servers: &Servers, window: usize) -> Self {
         let process = Process::new(servers.log(), window, TIMING);
         let reading = CancellationToken::new();
@@ -170,33 +149,35 @@ impl Claiming {
         }
     }
 
-    /// Waits until the log is not the one that was read any more. From then on nothing of this
-    /// process is sent, claimed or acked. Never ends while the log is sound.
+    /// Waits until the log is no longer the one that was read. From then on this process sends,
+    /// claims and acks nothing. Waits forever while the log is sound.
     pub async fn ended(&mut self) -> ClaimsLogError {
         ended(&mut self.following).await
     }
 
     /// Rebuilds the log after [`Self::ended`].
-    pub async fn rebuilt(&self, error: ClaimsLogError) -> Lost {
+    pub async fn rebuild(&self, error: ClaimsLogError) -> LogReplaced {
         self.mend(&error).await;
-        Lost(error)
+        LogReplaced(error)
     }
 
-    /// Rebuilds a log that lost records, unless another process has done that.
+    /// Rebuilds a log that lost records, unless another process has done so.
     async fn mend(&self, error: &ClaimsLogError) {
         let settings = &self.servers.settings;
-        error!(%error, "The claims log is not the one that was read; nothing is claimed until it is rebuilt");
+        error!(%error, "{OTHER_LOG}");
         let log = self.servers.log();
-        while !error.is_renewed() {
+        while error.renewed_at().is_none() {
             let known = self.process.with(|instance| instance.log().clone());
             if known.tip().seq == 0 {
-                // Nothing was read of it: the start begins it.
+                // Nothing was read yet: the start begins the log.
                 return;
             }
             let rebuilt = async {
-                let storage = crate::jetstream::topology::storage(settings.stream.storage);
+                // No other task recreates it: the pulls have ended.
+                jetstream::topology::ensure_stream(&self.servers.context, &settings.stream).await?;
+                let storage = jetstream::topology::storage(settings.stream.storage);
                 log.ensure(storage, settings.stream.replicas).await?;
-                rebuild(&log, known, &self.servers).await
+                Ok::<_, ClaimingError>(rebuild(&log, known, &self.servers).await?)
             };
             match rebuilt.await {
                 Ok(()) => return,
@@ -209,7 +190,7 @@ impl Claiming {
     }
 }
 
-/// Waits until the log refuses records for longer than a moment, and returns the reason.
+/// Waits until the log has rejected records for a while, and returns the reason.
 async fn refused(process: &Process) -> String {
     loop {
         sleep(REFUSED).await;
@@ -219,7 +200,7 @@ async fn refused(process: &Process) -> String {
     }
 }
 
-/// The error with which following the log ended. Never ends after a shutdown.
+/// Returns the error that ended the following of the log. Waits forever after a shutdown.
 async fn ended(following: &mut JoinHandle<Result<(), ClaimsLogError>>) -> ClaimsLogError {
     match following.await {
         Ok(Err(error)) => error,

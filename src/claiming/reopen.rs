@@ -1,4 +1,4 @@
-//! Messages of a table that went back, which count as in doubt again.
+//! Puts messages of a table that went back in doubt again.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -6,22 +6,24 @@ use std::time::Duration;
 use async_nats::jetstream::Context;
 use claims::AllFencesOver;
 use claims_log::{Fences, Process};
+use clock::unix_nanos;
+use store::Store;
 use tokio::time::sleep;
 
-use super::{Claiming, ClaimingError, Servers, ended};
-use crate::pipeline::unix_nanos;
 use crate::settings::Settings;
-use crate::store::Store;
 
-/// Between two looks at ClickHouse's clock.
+use super::{Claiming, ClaimingError, Servers, ended};
+
+/// Time between two reads of ClickHouse's clock.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Counts messages as in doubt, once no insert can land that was under way. Running daemons look
-/// them up, and land those that neither the table nor the dead letters have. `waits` learns for how
-/// many seconds it waits.
+/// Puts messages in doubt, once no earlier insert can land any more. Running daemons look them up,
+/// and insert those that neither the table nor the dead letters have. `waits` receives the number
+/// of seconds to wait.
 ///
 /// # Errors
-/// When a server fails, there is no claims log, or it lost records, which a daemon mends.
+/// Fails when a server fails, the claims log is missing, or it lost records, which a daemon
+/// repairs.
 pub async fn reopen(
     context: &Context,
     store: &Store,
@@ -30,8 +32,9 @@ pub async fn reopen(
     waits: impl FnOnce(u64),
 ) -> Result<(), ClaimingError> {
     let servers = Servers::new(context, store, settings);
+    store.learn_ledger().await?;
     let log = servers.log();
-    let is_begun = match log.find().await? {
+    let is_begun = match log.check().await? {
         Some(info) => log.is_begun(&info).await?,
         None => false,
     };
@@ -52,7 +55,7 @@ pub async fn reopen(
         loop {
             process.ready().await;
             let (id, range) = (process.nonce(), range.clone());
-            // None while the log is checked again.
+            // `None` while the log is checked again.
             if let Some(record) = process.with(|instance| instance.reopen(id, over, created, range))
             {
                 process.append(record).await;
@@ -68,7 +71,7 @@ pub async fn reopen(
     result
 }
 
-/// Waits until no insert of a claim that was made before can land.
+/// Waits until no insert of an earlier claim can land any more.
 async fn fences_over(
     servers: &Servers,
     process: &Process,

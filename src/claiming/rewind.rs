@@ -1,31 +1,32 @@
-//! The message to which a stream went back.
+//! Position to which a stream went back.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use claims::Position;
+use clock::unix_nanos;
+use jetstream::stored;
 
-use super::{ClaimingError, Servers};
-use crate::jetstream::stored;
-use crate::pipeline::unix_nanos;
+use super::error::ClaimingError;
+use super::servers::Servers;
 
-/// Messages that are compared at a place before it counts as unknown.
+/// Most messages that are compared around a sequence before it counts as unknown.
 const COMPARED: usize = 16;
-/// Sequences below a deleted message that are compared in its place.
+/// Sequences below a deleted message that are compared instead.
 const NEAR: u64 = 64;
-/// Rows of these messages that are read at most; more would be many rows of each.
+/// Most rows of these messages that are read; more would mean many rows for each.
 const ROWS: usize = 1_000;
 
 impl Servers {
-    /// The last message that the stream and the table agree on: the table has it with the same
+    /// Finds the last message on which stream and table agree: the table has it with the same
     /// publish time, and no other message at its sequence. `last` is the last sequence that was
-    /// ever claimed. Found by bisection, since a stream goes on with other messages from one
-    /// sequence on. Where nothing tells it is an earlier message, which costs look-ups and is as
-    /// safe.
+    /// ever claimed. Bisects, since a stream that went back has other messages from one sequence
+    /// on. If rows are missing the result is an earlier message, which is as safe and costs
+    /// look-ups.
     ///
     /// # Errors
-    /// When a server fails.
-    pub async fn agreed(&self, created: i64, last: u64) -> Result<Position, ClaimingError> {
+    /// Fails when a server fails.
+    pub async fn find_agreed(&self, created: i64, last: u64) -> Result<Position, ClaimingError> {
         let state = self.stream_info().await?.state;
         let mut agreed = Position {
             stream_created_ns: created,
@@ -73,8 +74,8 @@ impl Servers {
         Ok(false)
     }
 
-    /// Compares the first messages of a range with the table; returns the last one before the first
-    /// that differs, where one is the same.
+    /// Compares the first messages of a range with the table. Returns the last one before the first
+    /// difference, if any is the same.
     async fn compare(
         &self,
         created: i64,
@@ -101,7 +102,7 @@ impl Servers {
         Ok(agreed)
     }
 
-    /// The first messages of a range, and the publish times of the rows at their sequences.
+    /// Returns the first messages of a range, and the publish times of the rows at their sequences.
     async fn both(
         &self,
         created: i64,
@@ -120,7 +121,10 @@ impl Servers {
         }
         let mut rows: BTreeMap<u64, Vec<i64>> = BTreeMap::new();
         if let (Some(first), Some(end)) = (messages.first(), messages.last()) {
-            let within = self.store.within(created, &[first.0..=end.0], ROWS).await?;
+            let within = self
+                .store
+                .rows_in_ranges(created, &[first.0..=end.0], ROWS)
+                .await?;
             for (seq, published_ns, _) in within {
                 rows.entry(seq).or_default().push(published_ns);
             }
@@ -129,8 +133,8 @@ impl Servers {
     }
 }
 
-/// A publish time in nanoseconds, and as rows of a release without claims have it: in whole
-/// milliseconds.
+/// Returns a publish time in nanoseconds, and truncated to milliseconds, as in rows of a release
+/// without claims.
 fn same_times(published_ns: i64) -> [i64; 2] {
     [
         published_ns,

@@ -1,31 +1,34 @@
-//! The stream, the table and the dead letters that the claims log is held against.
+//! Servers that the claims log is compared with: the stream, the table and the dead letters.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Info;
-use claims::{Nonce, Position, Stored};
-use claims_log::{Fences, Holdings, HoldingsError, LogStream, Page};
+use claims::{Nonce, Position, StoredEntry};
+use claims_log::{Fences, Holdings, HoldingsError, HoldingsPage, LogStream};
+use clock::unix_nanos;
+use jetstream::dead_letter::{
+    DeadLetterStream, DeadLetterStreamError, SequenceRange, is_dead_letter_of,
+};
+use jetstream::stored::{self, StoredMessage};
+use jetstream::topology;
+use store::Store;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::ClaimingError;
-use crate::dead_letter::{Letters, LettersError, Range, is_of};
-use crate::jetstream::stored::{self, StoredMessage};
-use crate::jetstream::topology;
-use crate::pipeline::unix_nanos;
 use crate::settings::Settings;
-use crate::store::Store;
 
-/// Dead letters that are read after a connect. An older one was explained by an earlier check.
+use super::error::ClaimingError;
+
+/// Most dead letters that are read after a connect. An earlier check has explained older ones.
 const LETTERS: u64 = 1_000;
 /// Rows that are read from the table at once.
 const ROWS: usize = 10_000;
-/// A dead letter has whole milliseconds.
+/// Nanoseconds in a millisecond, the precision of dead letters.
 const NS_PER_MS: i64 = 1_000_000;
 
-/// The servers that the log is held against.
+/// Servers that the log is compared with.
 #[derive(Clone)]
 pub struct Servers {
     pub(super) context: Context,
@@ -34,7 +37,7 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Servers that are connected.
+    /// Creates it from connected servers.
     pub fn new(context: &Context, store: &Store, settings: &Settings) -> Self {
         Self {
             context: context.clone(),
@@ -43,12 +46,17 @@ impl Servers {
         }
     }
 
-    /// The settings.
+    /// Returns JetStream.
+    pub fn jetstream(&self) -> &Context {
+        &self.context
+    }
+
+    /// Returns the settings.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// The log of the settings' stream and table.
+    /// Returns the log of the settings' stream and table.
     pub fn log(&self) -> LogStream {
         let (stream, clickhouse) = (&self.settings.stream, &self.settings.clickhouse);
         LogStream::new(
@@ -57,9 +65,10 @@ impl Servers {
             &clickhouse.database,
             &clickhouse.table,
         )
+        .with_ledger(self.store.ledger_names())
     }
 
-    /// Reads the bounds of the fences of claims that nobody remembers, whichever process published them.
+    /// Reads the bounds of the fences of any process's unknown claims.
     pub(super) async fn fences(&self) -> Result<Fences, ClaimingError> {
         let clickhouse = &self.settings.clickhouse;
         Ok(Fences {
@@ -68,17 +77,17 @@ impl Servers {
         })
     }
 
-    /// The stream of signals.
+    /// Looks up the stream of signals.
     ///
     /// # Errors
-    /// When it does not exist, or JetStream fails.
+    /// Fails when it does not exist, or JetStream fails.
     pub async fn stream_info(&self) -> Result<Info, ClaimingError> {
         let name = &self.settings.stream.name;
         let stream = topology::find_stream(&self.context, name).await?;
         stream.ok_or_else(|| ClaimingError::NoStream(name.clone()))
     }
 
-    /// The message at a sequence, as the stream has it now.
+    /// Returns the position of the stream's present message at a sequence.
     async fn position(
         &self,
         stream_created_ns: i64,
@@ -89,26 +98,26 @@ impl Servers {
         Ok(found.map(|found| position(stream_created_ns, &found)))
     }
 
-    /// The messages that the newest dead letters are of, by their headers: sequence and publish
-    /// time in milliseconds, each with the sequence of its letter.
+    /// Returns the messages of the newest dead letters, from their headers: sequence and publish
+    /// time in milliseconds, each with the sequence of its dead letter.
     ///
     /// # Errors
-    /// When JetStream fails.
-    pub async fn newest_letters(
+    /// Fails when JetStream fails.
+    pub async fn newest_dead_letters(
         &self,
         stream_created_ns: i64,
     ) -> Result<BTreeMap<(u64, i64), u64>, ClaimingError> {
-        let letters = match Letters::open(&self.context, &self.settings).await {
+        let letters = match DeadLetterStream::open(&self.context, self.settings.plan()).await {
             Ok(letters) => letters,
             // The daemon creates it before it claims anything.
-            Err(LettersError::NoStream(_)) => return Ok(BTreeMap::new()),
+            Err(DeadLetterStreamError::NoStream(_)) => return Ok(BTreeMap::new()),
             Err(error) => return Err(error.into()),
         };
         let created = stream_created_ns.to_string();
         let table = self.settings.clickhouse.full_table();
-        let mut scan = letters.scan(Range {
+        let mut scan = letters.scan(SequenceRange {
             first: letters.last_sequence().saturating_sub(LETTERS - 1),
-            ..Range::default()
+            ..SequenceRange::default()
         });
         let mut found = BTreeMap::new();
         while let Some(scanned) = scan.next().await? {
@@ -120,49 +129,62 @@ impl Servers {
             {
                 continue;
             }
-            // A record of a replay has no time, and is no letter.
+            // The record of a replay has no time, and is no dead letter.
             if let Ok(published) = OffsetDateTime::parse(&head.published, &Rfc3339) {
                 let ms = unix_nanos(published).div_euclid(NS_PER_MS);
-                // The first part, which comes first.
+                // The first part precedes the others.
                 found.entry((head.stream_sequence, ms)).or_insert(letter);
             }
         }
         Ok(found)
     }
 
-    /// Reports whether the stream of dead letters has the letter of a message with this body on a
-    /// subject.
+    /// Reports whether the stream of dead letters has the dead letter of a message with this body
+    /// on a subject.
     ///
     /// # Errors
-    /// When JetStream fails.
-    pub async fn has_letter(&self, subject: &str, body: &[u8]) -> Result<bool, ClaimingError> {
+    /// Fails when JetStream fails.
+    pub async fn has_dead_letter_on(
+        &self,
+        subject: &str,
+        body: &[u8],
+    ) -> Result<bool, ClaimingError> {
         let letters = &self.settings.dead_letters.name;
         let found = stored::next_on_subject(&self.context, letters, 1, subject).await?;
-        Ok(found.is_some_and(|found| is_of(&found, &self.settings.clickhouse.full_table(), body)))
+        Ok(found.is_some_and(|found| {
+            is_dead_letter_of(&found, &self.settings.clickhouse.full_table(), body)
+        }))
     }
 
-    /// Reports whether the stream of dead letters has the letter of a message with this body at a
-    /// sequence.
+    /// Reports whether the stream of dead letters has the dead letter of a message with this body
+    /// at a sequence.
     ///
     /// # Errors
-    /// When JetStream fails.
-    pub async fn is_letter(&self, sequence: u64, body: &[u8]) -> Result<bool, ClaimingError> {
+    /// Fails when JetStream fails.
+    pub async fn has_dead_letter_at(
+        &self,
+        sequence: u64,
+        body: &[u8],
+    ) -> Result<bool, ClaimingError> {
         let letters = &self.settings.dead_letters.name;
         let found = stored::message(&self.context, letters, sequence).await?;
-        Ok(found.is_some_and(|found| is_of(&found, &self.settings.clickhouse.full_table(), body)))
+        Ok(found.is_some_and(|found| {
+            is_dead_letter_of(&found, &self.settings.clickhouse.full_table(), body)
+        }))
     }
 
-    /// Rows within ranges, and the newest dead letters of messages that the stream still has.
+    /// Returns rows within ranges, and the newest dead letters of messages that the stream still
+    /// has.
     async fn stored_within(
         &self,
         created: i64,
         ranges: &[RangeInclusive<u64>],
-    ) -> Result<Page, ClaimingError> {
-        let rows = self.store.within(created, ranges, ROWS).await?;
+    ) -> Result<HoldingsPage, ClaimingError> {
+        let rows = self.store.rows_in_ranges(created, ranges, ROWS).await?;
         let next = (rows.len() >= ROWS)
             .then(|| rows.last().and_then(|(seq, ..)| seq.checked_add(1)))
             .flatten();
-        let row = |(stream_seq, published_ns, claim): (u64, i64, uuid::Uuid)| Stored {
+        let row = |(stream_seq, published_ns, claim): (u64, i64, uuid::Uuid)| StoredEntry {
             position: Position {
                 stream_created_ns: created,
                 stream_seq,
@@ -170,8 +192,8 @@ impl Servers {
             },
             claim: Some(Nonce(claim.as_u128())),
         };
-        let mut stored: Vec<Stored> = rows.into_iter().map(row).collect();
-        for ((seq, ms), letter) in self.newest_letters(created).await? {
+        let mut stored: Vec<StoredEntry> = rows.into_iter().map(row).collect();
+        for ((seq, ms), letter) in self.newest_dead_letters(created).await? {
             if !ranges.iter().any(|range| range.contains(&seq)) {
                 continue;
             }
@@ -180,26 +202,29 @@ impl Servers {
                 continue;
             };
             let position = position(created, &found);
-            // Somebody else's message in the stream of letters says nothing of the log.
+            // A foreign message in the stream of dead letters proves nothing about the log.
             if position.published_ns.div_euclid(NS_PER_MS) == ms
-                && self.is_letter(letter, &found.body).await?
+                && self.has_dead_letter_at(letter, &found.body).await?
             {
-                stored.push(Stored {
+                stored.push(StoredEntry {
                     position,
                     claim: None,
                 });
             }
         }
-        Ok(Page { stored, next })
+        Ok(HoldingsPage { stored, next })
     }
 
-    /// The last message that the table or the dead letters have. Where the stream still has it at
-    /// the same millisecond, its time is exact. A letter of a message that the stream has no more
-    /// counts not: no delivery brings that.
-    pub(super) async fn newest(&self, created: i64) -> Result<Option<Position>, ClaimingError> {
-        let row = self.store.last(created).await?;
+    /// Returns the last message with a row or a dead letter. If the stream still has it at the same
+    /// millisecond, its time is exact. A dead letter of a message that has left the stream does not
+    /// count, since no delivery brings that message again.
+    pub(super) async fn newest_stored(
+        &self,
+        created: i64,
+    ) -> Result<Option<Position>, ClaimingError> {
+        let row = self.store.last_message(created).await?;
         let above = row.map_or(0, |(seq, _)| seq);
-        let letters = self.newest_letters(created).await?;
+        let letters = self.newest_dead_letters(created).await?;
         for (seq, ms) in letters.into_keys().rev().filter(|(seq, _)| *seq > above) {
             let found = self.position(created, seq).await?;
             let is_same = |found: &Position| found.published_ns.div_euclid(NS_PER_MS) == ms;
@@ -225,7 +250,7 @@ impl Servers {
     /// Reports whether each message is as it was claimed, or deleted.
     ///
     /// # Errors
-    /// When JetStream fails.
+    /// Fails when JetStream fails.
     pub async fn are_as_claimed(
         &self,
         messages: &BTreeSet<Position>,
@@ -238,7 +263,7 @@ impl Servers {
                 None if self.stream_info().await?.state.last_sequence < message.stream_seq => {
                     return Ok(false);
                 }
-                // Its deletion hides whether it was this message: others near it say so.
+                // Its deletion hides whether it was this message: messages near it show that.
                 None if self.differs_below(created, message.stream_seq).await? => {
                     return Ok(false);
                 }
@@ -270,12 +295,12 @@ impl Holdings for Servers {
         &self,
         created: i64,
         ranges: &[RangeInclusive<u64>],
-    ) -> Result<Page, HoldingsError> {
+    ) -> Result<HoldingsPage, HoldingsError> {
         Ok(self.stored_within(created, ranges).await?)
     }
 
     async fn last_stored(&self, created: i64) -> Result<Option<Position>, HoldingsError> {
-        Ok(self.newest(created).await?)
+        Ok(self.newest_stored(created).await?)
     }
 
     async fn fences(&self) -> Result<Fences, HoldingsError> {

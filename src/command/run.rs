@@ -5,44 +5,46 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use async_nats::Client;
-use async_nats::jetstream::Context;
+use clock::Backoff;
+use jetstream::topology::TopologyError;
+use jetstream::{self, ConnectError, advisories, topology};
+use store::schema::SchemaError;
+use store::{Adjustment, AfterCommit, AfterCommits, Remedy, Store, migrations};
+use telemetry::traces::Traces;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
+use wallets::{Feed, Feeder, Redis};
 
-use crate::backoff::Backoff;
-use crate::cache::{Feed, Feeder, Redis};
-use crate::capacity::Refusals;
+use crate::capacity::{Monitored as Condition, PublishRefusals};
 use crate::claiming::{self, Claiming, ClaimingError};
 use crate::cli::RunArgs;
-use crate::jetstream::topology::TopologyError;
-use crate::jetstream::{self, advisories, topology};
+use crate::command::log_lines::{
+    CLAIMS_LOG_NOT_READY, CLICKHOUSE_NOT_READY, CLICKHOUSE_WRONG, JETSTREAM_WRONG, NATS_NOT_READY,
+    NEWER_TABLE, STARTING, STOPPED, VIEW_REPEATS,
+};
+use crate::command::message_size;
+use crate::conditions;
+use crate::metrics::Metrics;
 use crate::ops::Ops;
 use crate::ops::health::{Dependency, Health};
-use crate::pipeline::{self, Ends, Source};
-use crate::reload::{InForce, Reload};
+use crate::pipeline::{self, JetStreamPulls, PipelineContext, Pulls as _, SignalSource};
+use crate::reload::{Reload, SettingsHandle};
 use crate::serve::Server;
 use crate::service_manager;
 use crate::settings::Settings;
-use crate::store::schema::SchemaError;
-use crate::store::{Remedy, Store, migrations};
-use crate::telemetry::metrics::Metrics;
-use crate::telemetry::traces::Traces;
 
-/// What one try of the start takes at most.
+/// Longest time of one attempt of the startup.
 const TRY_MAX: Duration = Duration::from_secs(120);
-/// Between two looks at the size that a message may have.
-const SIZE_INTERVAL: Duration = Duration::from_secs(1);
-/// What the cache may take at a stop: all is acked by then.
+/// Time that the cache has at shutdown, after all messages are acked.
 const CACHE_GRACE: Duration = Duration::from_secs(2);
 
-/// Moves signals until `shutdown`. It never gives up on a server: whatever is away or not as
-/// it should be is tried again until it is.
+/// Moves signals until `shutdown`. It never gives up on a server: it retries until the server is up
+/// and fits.
 ///
 /// # Errors
-/// When a certificate or a key for https cannot be used, an address cannot be had, or what is held at the end cannot be
-/// committed within `shutdown.grace`.
+/// Fails when a certificate or a key for https cannot be used, an address cannot be bound, or held
+/// messages are not committed within `shutdown.grace`.
 pub async fn run(
     args: &RunArgs,
     settings: Settings,
@@ -54,7 +56,7 @@ pub async fn run(
         recent: Arc::default(),
         health: Health::new(),
         board: Arc::default(),
-        refusals: Refusals::default(),
+        refusals: PublishRefusals::default(),
     };
     let in_force = reload
         .on_sighup(settings, &ops.health)
@@ -64,30 +66,37 @@ pub async fn run(
     if !settings.serve.with_run {
         return move_signals(args, &ops, in_force, shutdown).await;
     }
-    let server = Server::bind(&in_force, &ops.metrics).await?;
+    let server = Server::bind(&in_force, ops.metrics.serve(), &ops.refusals).await?;
     let serving = async { Ok(server.run(shutdown.clone()).await?) };
     let moving = move_signals(args, &ops, in_force, shutdown.clone());
     tokio::try_join!(serving, moving)?;
     Ok(())
 }
 
-/// From JetStream to ClickHouse.
+/// Moves signals from JetStream to ClickHouse.
 async fn move_signals(
     args: &RunArgs,
     ops: &Ops,
-    in_force: InForce,
+    in_force: SettingsHandle,
     shutdown: CancellationToken,
 ) -> Result<()> {
     let settings = Arc::clone(&in_force.borrow());
-    let traces = Traces::start(&settings, &ops.metrics)?;
-    let (cache, feeder) = cache(&settings, ops)?.unzip();
+    let traces = Traces::start(
+        &settings.otel,
+        settings.plan(),
+        &settings.clickhouse,
+        &ops.metrics.traces,
+    )?;
+    let (feed, feeder) = cache(&settings, ops)?.unzip();
+    let consumers = feed.map(|feed| Arc::new(feed) as Arc<dyn AfterCommit>);
+    let after_commit: AfterCommits = consumers.into_iter().collect();
     let prepared = tokio::select! {
-        prepared = prepare(args, &settings, ops, cache, &traces) => Some(prepared?),
+        prepared = prepare(args, &settings, ops, after_commit, &traces) => Some(prepared?),
         () = shutdown.cancelled() => None,
     };
-    let Some((ends, mut claiming)) = prepared else {
-        service_manager::stopping("Stopped before the start was complete").await;
-        info!("Stopped before the start was complete");
+    let Some((context, mut claiming)) = prepared else {
+        service_manager::stopping("Stopped before startup was complete").await;
+        info!("Stopped before startup was complete");
         return Ok(());
     };
     announce(&settings);
@@ -96,29 +105,29 @@ async fn move_signals(
         let (health, shutdown) = (Arc::clone(&ops.health), shutdown.clone());
         async move {
             shutdown.cancelled().await;
-            health.down(Dependency::Pipeline, "the daemon stops");
+            health.down(Dependency::Pipeline, "the daemon is stopping");
         }
     };
     tokio::spawn(stopping);
     let feeding = feeder.map(|feeder| tokio::spawn(feeder.run()));
     let stop = shutdown.child_token();
-    let client = ends.client.clone();
+    let client = context.client.clone();
     let totals = tokio::select! {
-        totals = pipeline::run(ends, in_force, stop.clone()) => totals,
-        error = message_size_changed(client) => {
+        totals = pipeline::run(context, in_force, stop.clone()) => totals,
+        error = message_size::changed(client) => {
             stop.cancel();
             ops.health.down(Dependency::Nats, error.to_string());
             return Err(error.into());
         }
         error = claiming.ended() => {
-            // What is held counts no more, and nothing of it can be claimed or acked.
+            // Held messages no longer count; nothing can be claimed or acked.
             stop.cancel();
             ops.health.down(Dependency::Jetstream, error.to_string());
-            return Err(claiming.rebuilt(error).await.into());
+            return Err(claiming.rebuild(error).await.into());
         }
     };
     if let Some(feeding) = feeding {
-        // It ends when it has told what it was left.
+        // Ends once it has processed the remaining updates.
         let aborts = feeding.abort_handle();
         if timeout(CACHE_GRACE, feeding).await.is_err() {
             aborts.abort();
@@ -130,35 +139,12 @@ async fn move_signals(
         inserted = totals.inserted,
         already_stored = totals.already_stored,
         dead_lettered = totals.dead_lettered,
-        "Stopped; everything that was held is committed and acked"
+        "{STOPPED}"
     );
     Ok(())
 }
 
-/// Claims and dead letters are cut to the size that a message may have, and must be cut alike at
-/// each try.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "nats-server takes messages of {now} bytes now (max_payload), and took {before} at the start; the daemon ends with status 75, and goes on when it is started again"
-)]
-pub struct MessageSizeChanged {
-    before: usize,
-    now: usize,
-}
-
-/// Ends when the server takes messages of another size than at the start.
-async fn message_size_changed(client: Client) -> MessageSizeChanged {
-    let before = client.max_payload();
-    loop {
-        sleep(SIZE_INTERVAL).await;
-        let now = client.max_payload();
-        if now != before {
-            return MessageSizeChanged { before, now };
-        }
-    }
-}
-
-/// What keeps the cache, where there is one.
+/// Creates the cache's feeder, if there is a cache.
 fn cache(settings: &Settings, ops: &Ops) -> Result<Option<(Feed, Feeder)>> {
     let Some(redis) = Redis::new(&settings.cache)? else {
         return Ok(None);
@@ -168,55 +154,61 @@ fn cache(settings: &Settings, ops: &Ops) -> Result<Option<(Feed, Feeder)>> {
         redis,
         store,
         &settings.cache,
-        &ops.metrics,
+        &ops.metrics.cache,
     )))
 }
 
 async fn prepare(
     args: &RunArgs,
-    settings: &Settings,
+    settings: &Arc<Settings>,
     ops: &Ops,
-    cache: Option<Feed>,
+    after_commit: AfterCommits,
     traces: &Traces,
-) -> Result<(Ends, Claiming)> {
+) -> Result<(PipelineContext, Claiming)> {
     let retry = Backoff::new(settings.clickhouse.retry_min, settings.clickhouse.retry_max);
     let store = Store::new(&settings.clickhouse)?
         .with_tokens(settings.tokens_needed())
         .with_fault_points(args.fault_points());
-    make_ready(&store, args, settings, &ops.health, retry.clone()).await;
-    let client = client(settings, &ops.health, retry.clone()).await;
-    let context = jetstream::context(&client, &settings.nats);
-    // Before the consumer, which shows what was delivered.
-    let begin = || claiming::begin(&context, &store, settings);
+    make_ready(&store, args, settings, ops, retry.clone()).await;
+    let pulls = connected(settings, ops, retry.clone()).await;
+    let context = pulls.context.clone();
+    // Before the consumer, whose state shows past deliveries.
+    let waits = |reason: String| ops.health.down(Dependency::Jetstream, reason);
+    let begin = || claiming::begin(&context, &store, settings, &waits);
     until_ready(begin, &ops.health, retry.clone()).await;
-    let source = source(&client, &context, settings, &ops.health, retry.clone()).await;
-    let start = || claiming::start(&context, &store, settings);
+    let source = source(&pulls, &ops.health, retry.clone()).await;
+    let start = || claiming::start(&context, &store, settings, &waits);
     let claiming = until_ready(start, &ops.health, retry).await;
-    let ends = Ends {
-        client,
-        context,
+    // A wait for a log that went meanwhile is over.
+    ops.health.up(Dependency::Jetstream);
+    let context = PipelineContext {
+        client: pulls.client.clone(),
+        pulls,
+        jetstream: context,
         source,
         store,
         process: claiming.process.clone(),
         reading: claiming.reading.clone(),
-        cache,
+        after_commit,
         ops: ops.clone(),
         traces: traces.clone(),
         faults: args.fault_points(),
     };
-    Ok((ends, claiming))
+    Ok((context, claiming))
 }
 
-/// Ends once the store's schema is up to date and fits.
+/// Waits until the store's schema is up to date and fits.
 async fn make_ready(
     store: &Store,
     args: &RunArgs,
     settings: &Settings,
-    health: &Health,
+    Ops { health, board, .. }: &Ops,
     mut backoff: Backoff,
 ) {
     let migrate = settings.clickhouse.migrate && !args.no_migrate;
     loop {
+        // Before an old version makes anything fail.
+        conditions::check_clickhouse_version(store, board).await;
         let Err(error) = schema(store, migrate).await else {
             warn_of_newer_schema(store).await;
             warn_of_views(store).await;
@@ -226,12 +218,12 @@ async fn make_ready(
         let pause = match error.remedy() {
             Remedy::Wait | Remedy::Late | Remedy::Halve => {
                 let pause = backoff.pause();
-                warn!(%error, retry_in_ms = ms(pause), "ClickHouse is not ready");
+                warn!(%error, retry_in_ms = ms(pause), "{CLICKHOUSE_NOT_READY}");
                 pause
             }
             Remedy::Halt | Remedy::Bisect => {
                 let pause = backoff.longest();
-                error!(%error, retry_in_ms = ms(pause), "ClickHouse is not as it should be; no signal is pulled until it is");
+                error!(%error, retry_in_ms = ms(pause), "{CLICKHOUSE_WRONG}");
                 pause
             }
         };
@@ -242,29 +234,29 @@ async fn make_ready(
 async fn schema(store: &Store, migrate: bool) -> Result<(), SchemaError> {
     store.check_profile().await?;
     if migrate {
-        for migration in store.migrate().await? {
+        let migrated = store.migrate().await?;
+        for migration in migrated.migrations {
             info!(
                 version = migration.version,
                 name = migration.name,
                 "Applied migration to ClickHouse"
             );
         }
+        for Adjustment { name, sql, .. } in migrated.adjustments {
+            info!(name, sql, "Changed a setting of the table in ClickHouse");
+        }
     }
     store.learn_clock().await?;
     store.verify().await?;
-    // A proxy may treat inserts otherwise than queries.
+    // A proxy may treat inserts differently from queries.
     Ok(store.probe_insert().await?)
 }
 
 async fn warn_of_newer_schema(store: &Store) {
     match store.newer_version().await {
         Ok(None) => {}
-        Ok(Some(version)) => warn!(
-            version,
-            known = migrations::NEWEST,
-            "A newer release has migrated the table; this one goes on while the table fits"
-        ),
-        Err(error) => warn!(%error, "The version of the schema was not read"),
+        Ok(Some(version)) => warn!(version, known = migrations::NEWEST, "{NEWER_TABLE}"),
+        Err(error) => warn!(%error, "The version of the schema cannot be read"),
     }
 }
 
@@ -272,45 +264,60 @@ async fn warn_of_views(store: &Store) {
     match store.repeating_views().await {
         Ok(views) => {
             for view in views {
-                warn!(view = view.view, advice = %view, "A materialized view repeats rows when an insert is sent again");
+                warn!(view = view.view, advice = %view, "{VIEW_REPEATS}");
             }
         }
-        Err(error) => warn!(%error, "The materialized views on the table were not read"),
+        Err(error) => warn!(%error, "The materialized views on the table cannot be read"),
     }
 }
 
-async fn client(settings: &Settings, health: &Health, mut backoff: Backoff) -> Client {
+/// Waits until the client and the reader are connected.
+async fn connected(
+    settings: &Arc<Settings>,
+    Ops { health, board, .. }: &Ops,
+    mut backoff: Backoff,
+) -> JetStreamPulls {
     loop {
-        match jetstream::connect_trusting_subjects(&settings.nats, "risksignal run").await {
-            Ok(client) => {
+        match connect(settings).await {
+            Ok(pulls) => {
+                let version = pulls.client.server_info().version;
+                board.set_condition(Condition::Nats, conditions::judge_nats_version(&version));
                 health.up(Dependency::Nats);
-                return client;
+                return pulls;
             }
             Err(error) => {
                 health.down(Dependency::Nats, error.to_string());
                 let pause = backoff.pause();
-                warn!(%error, retry_in_ms = ms(pause), "NATS is not ready");
+                warn!(%error, retry_in_ms = ms(pause), "{NATS_NOT_READY}");
                 wait("NATS", &error, pause).await;
             }
         }
     }
 }
 
-/// Makes sure of both streams and the consumer.
-async fn source(
-    client: &Client,
-    context: &Context,
-    settings: &Settings,
-    health: &Health,
-    mut backoff: Backoff,
-) -> Source {
+async fn connect(settings: &Arc<Settings>) -> Result<JetStreamPulls, ConnectError> {
+    let (nats, consumer) = (&settings.nats, &settings.consumer);
+    let client = jetstream::connect_trusting_subjects(nats, "risksignal run").await?;
+    let pulled_max = consumer.fetch_bytes;
+    let reader = jetstream::connect_reader(nats, "risksignal run: pulls", pulled_max).await?;
+    Ok(JetStreamPulls {
+        reader,
+        context: jetstream::context(&client, nats),
+        client,
+        settings: Arc::clone(settings),
+    })
+}
+
+/// Prepares both streams and the consumer.
+async fn source(pulls: &JetStreamPulls, health: &Health, mut backoff: Backoff) -> SignalSource {
+    let (context, settings) = (&pulls.context, pulls.settings.as_ref());
     loop {
         let found = async {
-            topology::ensure_dead_letter_stream(context, settings).await?;
+            topology::ensure_dead_letter_stream(context, settings.plan()).await?;
             // Before the consumer, which may give up on a message from then on.
-            advisories::ensure(context, settings).await?;
-            topology::check_fetch(client, &settings.consumer)?;
-            Source::ensure(context, settings).await
+            advisories::ensure(context, settings.plan()).await?;
+            topology::check_fetch(&pulls.client, &settings.consumer)?;
+            pulls.find_source().await
         };
         match found.await {
             Ok(source) => {
@@ -328,12 +335,12 @@ async fn source(
     }
 }
 
-/// Logs what is wrong with JetStream.
+/// Logs a fault of JetStream.
 fn refused(error: &TopologyError, pause: Duration) {
-    error!(%error, retry_in_ms = ms(pause), "JetStream is not as it should be; no signal is pulled until it is");
+    error!(%error, retry_in_ms = ms(pause), "{JETSTREAM_WRONG}");
 }
 
-/// Tries until the claims log is ready.
+/// Retries until the claims log is ready.
 async fn until_ready<T>(
     ready: impl AsyncFn() -> Result<T, ClaimingError>,
     health: &Health,
@@ -348,7 +355,7 @@ async fn until_ready<T>(
                 match &error {
                     ClaimingError::Topology(error) => refused(error, pause),
                     error => {
-                        error!(%error, retry_in_ms = ms(pause), "The claims log is not ready; no signal is pulled until it is");
+                        error!(%error, retry_in_ms = ms(pause), "{CLAIMS_LOG_NOT_READY}");
                     }
                 }
                 wait("the claims log", &error, pause).await;
@@ -357,7 +364,7 @@ async fn until_ready<T>(
     }
 }
 
-/// Pauses before another try of the start, and has systemd wait for that.
+/// Pauses before another attempt of the startup, and extends systemd's time limit.
 async fn wait(server: &str, error: &impl Display, pause: Duration) {
     let reason = format!("Waiting for {server}: {error}");
     service_manager::starting(&reason, pause + TRY_MAX).await;
@@ -376,7 +383,7 @@ fn announce(settings: &Settings) {
         batch_max_rows = settings.batch.max_rows,
         batch_max_bytes = settings.batch.max_bytes,
         batch_max_wait_ms = ms(settings.batch.max_wait),
-        "Starting signals consumer"
+        "{STARTING}"
     );
 }
 

@@ -1,46 +1,41 @@
-//! `risksignal status`: how a running daemon is, in a few lines.
+//! `risksignal status`: the state of a running daemon, in a few lines.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 
 use anyhow::Result;
 use bytesize::ByteSize;
 use indicatif::HumanCount;
+use metric_kit::MetricValues;
+use telemetry::faulty::FaultyPayloads;
 use time::format_description::well_known::Rfc3339;
 
 use crate::capacity;
 use crate::cli::StatusArgs;
 use crate::ops::client::Client;
 use crate::ops::status::Status;
-use crate::retention::History;
+use crate::retention::RetentionState;
 use crate::retention::plan::Policy;
 use crate::settings::Settings;
-use crate::telemetry::faulty::FaultyPayloads;
-use crate::telemetry::figures::Figures;
 
 use super::wording::{count, in_flight, lasted, oldest_age, quantiles, time};
+use super::{exit, output};
 
-/// Of a daemon that answers and cannot ingest. 3 is what init scripts mean by "not running".
-const EXIT_NOT_READY: u8 = 3;
-
-/// Prints it, and returns the exit status.
+/// Prints the state, and returns the exit status.
 ///
 /// # Errors
-/// When the daemon cannot be asked.
+/// Fails when the daemon does not answer.
 pub async fn status(args: &StatusArgs, settings: &Settings) -> Result<u8> {
-    let client = Client::new(&settings.ops)?;
+    let client = Client::new(&settings.ops, args.daemon.url.as_deref()).await?;
     let status = client.status().await?;
-    let text = if args.json {
-        serde_json::to_string_pretty(&status)? + "\n"
+    if args.json {
+        output::print_json(&status)?;
     } else {
-        summary(&status)
-    };
-    // Where nobody reads it any more, the exit status is still of use.
-    let _ = io::stdout().write_all(text.as_bytes());
+        output::print(summary(&status).trim_end())?;
+    }
     Ok(if status.health.ready {
         0
     } else {
-        EXIT_NOT_READY
+        exit::NOT_READY
     })
 }
 
@@ -90,8 +85,8 @@ fn summary(status: &Status) -> String {
     for storage in &status.storages {
         line("storage", storage.to_string());
     }
-    if let Some(told) = status.history.as_ref().map(history) {
-        line("history", told);
+    if let Some(text) = status.history.as_ref().map(history) {
+        line("history", text);
     }
     for warning in &status.health.warnings {
         line("WARNING", format!("{}: {}", warning.text, warning.remedy));
@@ -99,8 +94,8 @@ fn summary(status: &Status) -> String {
     text
 }
 
-/// Signals since the start.
-fn signals(metrics: &Figures) -> String {
+/// Describes the signals since the start.
+fn signals(metrics: &MetricValues) -> String {
     let count = |name: &str| count(metrics, name);
     format!(
         "{} received, {} inserted in {} batches, {} found in ClickHouse already",
@@ -111,8 +106,8 @@ fn signals(metrics: &Figures) -> String {
     )
 }
 
-/// Signals that are not in ClickHouse.
-fn behind(metrics: &Figures) -> String {
+/// Describes the signals that are not in ClickHouse.
+fn behind(metrics: &MetricValues) -> String {
     let count = |name: &str| count(metrics, name);
     format!(
         "{} not delivered, {} not acked, the oldest {}",
@@ -123,7 +118,7 @@ fn behind(metrics: &Figures) -> String {
 }
 
 /// Describes the rule for committed history, and its newest purge.
-fn history(history: &History) -> String {
+fn history(history: &RetentionState) -> String {
     let mut text = match (history.policy, history.keep_seconds, history.keep_bytes) {
         (Policy::Bounded, Some(seconds), Some(bytes)) => {
             format!("keeps {} and {}", capacity::time(seconds), ByteSize(bytes))
@@ -146,10 +141,10 @@ fn history(history: &History) -> String {
     text
 }
 
-/// Signals of one type and source whose payloads break the contract.
+/// Describes signals of one type and source whose payloads break the contract.
 fn payload_faults(faulty: &FaultyPayloads) -> String {
     format!(
-        "{} of type {} from {} break their contract and landed: {}",
+        "{} of type {} from {} break their contract and were inserted: {}",
         HumanCount(faulty.count),
         faulty.event_type,
         faulty.source_id,
@@ -157,8 +152,8 @@ fn payload_faults(faulty: &FaultyPayloads) -> String {
     )
 }
 
-/// How many there are, and of each reason that there is.
-fn dead_letters(metrics: &Figures) -> String {
+/// Describes the number of dead letters, in total and by reason.
+fn dead_letters(metrics: &MetricValues) -> String {
     const LETTERS: &str = "signals_dead_lettered_total";
     let mut text = count(metrics, LETTERS).to_string();
     for series in metrics.series(LETTERS) {

@@ -1,45 +1,45 @@
-//! How `risksignal status` and `risksignal top` word a daemon's figures.
+//! Wording of a daemon's figures in `risksignal status` and `risksignal top`.
 
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use indicatif::HumanCount;
+use metric_kit::{Distribution, MetricValues};
 
 use crate::ops::health::Latch;
 use crate::ops::status::Status;
-use crate::telemetry::figures::{Figures, Histogram};
 
-/// In place of a figure that there is not.
+/// Placeholder for a missing figure.
 pub(super) const NOTHING: &str = "–";
 
-/// The sum over the series of a counter or a gauge, by its name behind `risksignal_`.
-pub(super) fn count(metrics: &Figures, name: &str) -> HumanCount {
+/// Sums the series of a counter or a gauge, by its name after `risksignal_`.
+pub(super) fn count(metrics: &MetricValues, name: &str) -> HumanCount {
     HumanCount(metrics.total(name) as u64)
 }
 
-/// Messages and bytes between a pull and its ack.
-pub(super) fn in_flight(metrics: &Figures) -> String {
+/// Describes messages and bytes between a pull and its ack.
+pub(super) fn in_flight(metrics: &MetricValues) -> String {
     let bytes = ByteSize(metrics.total("in_flight_bytes") as u64);
     format!("{}, {bytes}", count(metrics, "in_flight_messages"))
 }
 
-/// The age of the oldest message that is not acked.
-pub(super) fn oldest_age(metrics: &Figures) -> String {
+/// Describes the age of the oldest unacked message.
+pub(super) fn oldest_age(metrics: &MetricValues) -> String {
     time(metrics.total("consumer_oldest_age_seconds"))
 }
 
-/// The middle of some times and their slow end.
-pub(super) fn quantiles(times: &Histogram) -> String {
+/// Describes the median of some times, and their slow end.
+pub(super) fn quantiles(times: &Distribution) -> String {
     let quantile = |share| times.quantile(share).map_or(NOTHING.to_owned(), time);
     format!("p50 {}, p99 {}", quantile(0.5), quantile(0.99))
 }
 
-/// How long a dependency has been in its state.
+/// Describes the time that a dependency has been in its state.
 pub(super) fn lasted(status: &Status, latch: &Latch) -> String {
     time((status.now - latch.since).as_seconds_f64())
 }
 
-/// A time in at most two units, and below a second in milliseconds.
+/// Formats a time in at most two units, and below a second in milliseconds.
 pub(super) fn time(seconds: f64) -> String {
     if seconds > 0.0 && seconds < 1.0 {
         let digits = if seconds < 0.01 { 1 } else { 0 };

@@ -1,4 +1,4 @@
-//! Who may ask: with a token set, those who show it.
+//! Access: with a token set, for those who show it.
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -8,22 +8,21 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use net::http::{Reached, names_loopback, repeated};
+use option_kit::Secret;
 use subtle::ConstantTimeEq;
 
-use crate::http::{Reached, names_loopback, repeated};
-use crate::settings::Secret;
-
 /// Lets a request through that is meant for this listener. One that repeats a header that counts is
-/// malformed. Where no token is asked for, a request that has reached loopback has to name it: a web
-/// page may have its own name resolve to loopback, and would read what is here (DNS rebinding).
+/// malformed. Where no token is asked for, a request that has reached loopback has to name it: a
+/// web page may have its own name resolve to loopback, and would read what is here (DNS rebinding).
 pub(super) async fn addressed(
     State(token): State<Secret>,
     request: Request<Body>,
     next: Next,
 ) -> Response {
     if let Some(name) = repeated(request.headers()) {
-        let told = format!("the header {name} is there more than once\n");
-        return (StatusCode::BAD_REQUEST, told).into_response();
+        let words = format!("the header {name} is there more than once\n");
+        return (StatusCode::BAD_REQUEST, words).into_response();
     }
     let reached = request.extensions().get::<Reached>();
     let is_loopback =

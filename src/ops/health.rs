@@ -1,17 +1,18 @@
-//! Whether the daemon can ingest: one latch for each thing that it depends on.
+//! Readiness of the daemon: one latch for each thing that it depends on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use store::schema::SchemaError;
 use time::OffsetDateTime;
 use time::serde::rfc3339;
 use tracing::{info, warn};
 
 use crate::capacity::Warning;
-use crate::store::schema::SchemaError;
+use crate::ops::log_lines::DEPENDENCY_DOWN;
 
-/// What ingesting depends on.
+/// Part that ingesting depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dependency {
     /// The daemon itself: its start is complete, and it does not stop.
@@ -25,6 +26,9 @@ pub enum Dependency {
     /// The table fits.
     Schema,
 }
+
+/// Reasons of one outage that the log has at most.
+const REASONS_MAX: usize = 8;
 
 const ALL: [Dependency; 5] = [
     Dependency::Pipeline,
@@ -46,20 +50,20 @@ impl Dependency {
     }
 }
 
-/// How one of them is.
+/// State of one dependency.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latch {
-    /// Whether it works.
+    /// Its state.
     pub state: State,
     /// Since when it has been in this state.
     #[serde(with = "rfc3339")]
     pub since: OffsetDateTime,
-    /// Why it is not up.
+    /// Reason for which it is not up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// Whether a dependency works.
+/// State of a dependency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -82,12 +86,12 @@ impl State {
     }
 }
 
-/// What `/readyz` answers.
+/// The answer of `/readyz`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Whether the daemon can ingest.
+    /// The daemon can ingest.
     pub ready: bool,
-    /// Why it cannot.
+    /// Reason for which it cannot.
     pub reason: Option<String>,
     /// Each by its name.
     pub dependencies: BTreeMap<String, Latch>,
@@ -102,15 +106,17 @@ pub struct Health {
     latches: Mutex<[Option<Latch>; ALL.len()]>,
     /// The stages of the pipeline that hang.
     hung: Mutex<Option<String>>,
+    /// Reasons that the log has of each dependency that is down.
+    logged: Mutex<[BTreeSet<String>; ALL.len()]>,
 }
 
 impl Health {
-    /// Of a process that depends on everything; nothing is known yet.
+    /// Health of a process that depends on everything; nothing is known yet.
     pub fn new() -> Arc<Self> {
         Self::of(&ALL)
     }
 
-    /// Of a process that depends on these alone; nothing is known yet.
+    /// Health of a process that depends on these alone; nothing is known yet.
     pub fn of(dependencies: &[Dependency]) -> Arc<Self> {
         let since = OffsetDateTime::now_utc();
         let latches = ALL.map(|dependency| {
@@ -127,6 +133,7 @@ impl Health {
         Arc::new(Self {
             latches: Mutex::new(latches),
             hung: Mutex::default(),
+            logged: Mutex::default(),
         })
     }
 
@@ -145,13 +152,13 @@ impl Health {
         *lock(&self.hung) = stages;
     }
 
-    /// Why the process had better be restarted.
+    /// Reason to restart the process.
     pub fn hang(&self) -> Option<String> {
         let stages = lock(&self.hung);
         Some(format!("the pipeline hangs: {}", stages.as_ref()?))
     }
 
-    /// What a check of the table said of ClickHouse and of the schema.
+    /// Takes the result of a check of the table, for ClickHouse and the schema.
     pub fn checked(&self, result: Result<(), &SchemaError>) {
         let Err(error) = result else {
             self.up(Dependency::Clickhouse);
@@ -179,26 +186,43 @@ impl Health {
         latch.reason = reason;
         let now = latch.clone();
         drop(latches);
-        if before.state != now.state {
-            changed(dependency, &before, &now);
+        self.log(dependency, &before, &now);
+    }
+
+    /// Logs another state, and while it is down each reason once.
+    fn log(&self, dependency: Dependency, before: &Latch, now: &Latch) {
+        let mut all = lock(&self.logged);
+        let logged = &mut all[dependency as usize];
+        let is_changed = before.state != now.state;
+        if is_changed {
+            logged.clear();
+            changed(dependency, before, now);
+        }
+        let Some(reason) = now.reason.as_ref().filter(|_| now.state == State::Down) else {
+            return;
+        };
+        let is_new = logged.len() < REASONS_MAX && logged.insert(reason.clone());
+        if is_new && !is_changed {
+            let dependency = dependency.name();
+            warn!(dependency, reason, "Dependency is down for another reason");
         }
     }
 
-    /// Whether it works.
+    /// Returns true when it works.
     pub fn is_up(&self, dependency: Dependency) -> bool {
         let latches = self.lock();
         let latch = latches[dependency as usize].as_ref();
         latch.is_some_and(|latch| latch.state == State::Up)
     }
 
-    /// Whether the daemon can ingest.
+    /// Returns true when the daemon can ingest.
     pub fn is_ready(&self) -> bool {
         let latches = self.lock();
         let mut asked = latches.iter().flatten();
         lock(&self.hung).is_none() && asked.all(|latch| latch.state == State::Up)
     }
 
-    /// How all of them are.
+    /// Reports the state of all dependencies.
     pub fn report(&self) -> Report {
         let latches = self.lock().clone();
         let named = || {
@@ -233,7 +257,7 @@ fn changed(dependency: Dependency, before: &Latch, now: &Latch) {
         State::Up => info!(dependency, was, lasted_ms, "Dependency is up"),
         State::Waiting | State::Down => {
             let reason = now.reason.as_deref().unwrap_or_default();
-            warn!(dependency, was, lasted_ms, reason, "Dependency is down");
+            warn!(dependency, was, lasted_ms, reason, "{DEPENDENCY_DOWN}");
         }
     }
 }

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use metric_kit::Distribution;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::status::{Sources, Status};
-use crate::telemetry::figures::Histogram;
 
 /// Points that are kept: 15 minutes, some 100 KiB.
 const KEPT: usize = 900;
@@ -26,11 +26,11 @@ pub(crate) struct Between {
     /// Dead letters stored.
     pub dead_letters_per_second: f64,
     /// Seconds from publish to commit.
-    pub latency: Histogram,
+    pub latency: Distribution,
     /// Seconds.
-    pub insert: Histogram,
+    pub insert: Distribution,
     /// Rows.
-    pub batch_rows: Histogram,
+    pub batch_rows: Distribution,
 }
 
 impl Between {
@@ -56,7 +56,7 @@ impl Between {
 
 /// One second of a daemon. A distribution has values only where something came.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Point {
+pub struct HistoryPoint {
     /// Seconds since the epoch.
     pub at: f64,
     /// The daemon could ingest.
@@ -73,17 +73,17 @@ pub struct Point {
     pub unacked: f64,
     /// Rows of a batch, the mean.
     pub batch_rows: Option<f64>,
-    /// Of an insert.
+    /// Median time of an insert.
     pub insert_p50_ms: Option<f64>,
-    /// Of an insert.
+    /// Slow end of the times of an insert.
     pub insert_p99_ms: Option<f64>,
     /// Dead letters stored.
     pub dead_letters_per_second: f64,
 }
 
-impl Point {
+impl HistoryPoint {
     fn of(between: &Between, status: &Status) -> Self {
-        let ms = |histogram: &Histogram, share| histogram.quantile(share).map(|s| s * 1000.0);
+        let ms = |histogram: &Distribution, share| histogram.quantile(share).map(|s| s * 1000.0);
         Self {
             at: unix_seconds(status.now),
             ready: status.health.ready,
@@ -102,7 +102,7 @@ impl Point {
 
 /// The newest points, the oldest first. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct History(Arc<Mutex<VecDeque<Point>>>);
+pub(crate) struct History(Arc<Mutex<VecDeque<HistoryPoint>>>);
 
 impl History {
     /// Adds a point each second; never ends.
@@ -114,23 +114,23 @@ impl History {
             ticks.tick().await;
             let later = sources.snapshot();
             if let Some(between) = Between::of(&earlier, &later) {
-                self.add(Point::of(&between, &later));
+                self.add(HistoryPoint::of(&between, &later));
             }
             earlier = later;
         }
     }
 
     /// Every point that is kept.
-    pub fn points(&self) -> Vec<Point> {
+    pub fn points(&self) -> Vec<HistoryPoint> {
         self.lock().iter().cloned().collect()
     }
 
     /// The newest point.
-    pub fn newest(&self) -> Option<Point> {
+    pub fn newest(&self) -> Option<HistoryPoint> {
         self.lock().back().cloned()
     }
 
-    fn add(&self, point: Point) {
+    fn add(&self, point: HistoryPoint) {
         let mut points = self.lock();
         while points.len() >= KEPT {
             points.pop_front();
@@ -138,7 +138,7 @@ impl History {
         points.push_back(point);
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Point>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<HistoryPoint>> {
         // No code panics while it holds the lock; the state is whole in any case.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn the_newest_points_are_kept() {
         let history = History::default();
-        let point = |at: usize| Point {
+        let point = |at: usize| HistoryPoint {
             at: at as f64,
             ready: true,
             signals_per_second: 0.0,

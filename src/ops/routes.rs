@@ -1,4 +1,4 @@
-//! What is answered on which path.
+//! The answer of each path.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +20,9 @@ use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::access;
-use super::history::{History, Point};
+use super::history::{History, HistoryPoint};
 use super::page::FILES;
-use super::runbook;
+use super::runbook::{self, RUNBOOK, TROUBLESHOOTING};
 use super::status::{Sources, Status};
 
 /// Live pages that are served at once.
@@ -50,11 +50,11 @@ pub(super) fn router(sources: Sources, history: History) -> Router {
     let mut guarded = Router::new()
         .route("/metrics", get(metrics))
         .route("/statusz", get(statusz))
-        .route("/events", get(events))
-        .route(
-            "/runbook",
-            page("text/html; charset=utf-8", runbook::page().into()),
-        );
+        .route("/events", get(events));
+    for (path, document) in [("/runbook", RUNBOOK), ("/troubleshooting", TROUBLESHOOTING)] {
+        let body = runbook::page(document).into();
+        guarded = guarded.route(path, page("text/html; charset=utf-8", body));
+    }
     for file in FILES {
         let body = Bytes::from_static(file.body.as_bytes());
         guarded = guarded.route(file.path, page(file.content_type, body));
@@ -108,7 +108,7 @@ async fn statusz(State(shared): State<Shared>) -> Response {
 
 async fn metrics(State(shared): State<Shared>) -> Response {
     match shared.sources.metrics() {
-        Ok(text) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Ok(text) => ([(CONTENT_TYPE, metric_kit::TEXT_FORMAT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
@@ -118,7 +118,7 @@ async fn metrics(State(shared): State<Shared>) -> Response {
 struct Now {
     #[serde(flatten)]
     status: Status,
-    point: Option<Point>,
+    point: Option<HistoryPoint>,
 }
 
 /// The last minutes, a snapshot now, and one each second.

@@ -1,14 +1,33 @@
-//! The runbook as a page: an operator at night needs nothing but the daemon.
+//! Pages for an operator at night, who needs nothing but the daemon: the runbook, and the table of
+//! log lines with what to do about each.
 
 use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
 
-const TEXT: &str = include_str!("../../docs/runbook.md");
+/// A document that the daemon serves.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Document {
+    title: &'static str,
+    text: &'static str,
+}
 
-/// The page, in HTML.
-pub(super) fn page() -> String {
+/// Actions for each alert and each dependency that is down.
+pub(super) const RUNBOOK: Document = Document {
+    title: "Runbook",
+    text: include_str!("../../docs/runbook.md"),
+};
+
+/// Meaning of each line of the log.
+pub(super) const TROUBLESHOOTING: Document = Document {
+    title: "Troubleshooting",
+    text: include_str!("../../docs/troubleshooting.md"),
+};
+
+/// Renders a document as a page, in HTML.
+pub(super) fn page(document: Document) -> String {
+    let Document { title, text } = document;
     format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<title>Runbook: RiskSignal Ingest</title>\n<link rel=\"icon\" href=\"/icon.svg\" type=\"image/svg+xml\">\n<link rel=\"stylesheet\" href=\"/page.css\">\n</head>\n<body>\n<main class=\"text\">\n<p><a href=\"/\">Live page</a></p>\n{}</main>\n</body>\n</html>\n",
-        rendered(TEXT)
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}: RiskSignal Ingest</title>\n<link rel=\"icon\" href=\"/icon.svg\" type=\"image/svg+xml\">\n<link rel=\"stylesheet\" href=\"/page.css\">\n</head>\n<body>\n<main class=\"text\">\n<p><a href=\"/\">Live page</a></p>\n{}</main>\n</body>\n</html>\n",
+        rendered(text)
     )
 }
 
@@ -44,8 +63,40 @@ fn rendered(text: &str) -> String {
         }
     }
     let mut page = String::with_capacity(text.len() * 2);
-    html::push_html(&mut page, events.into_iter());
+    html::push_html(&mut page, linked(events.into_iter()));
     page
+}
+
+/// Links to documents that the daemon serves lead there; other links within the repository are
+/// plain text.
+fn linked<'a>(events: impl Iterator<Item = Event<'a>>) -> impl Iterator<Item = Event<'a>> {
+    let mut is_plain = false;
+    events.filter_map(move |mut event| {
+        match &mut event {
+            Event::Start(Tag::Link { dest_url, .. }) => {
+                let served = served(dest_url);
+                is_plain = served.is_none();
+                *dest_url = CowStr::from(served?);
+            }
+            Event::End(TagEnd::Link) if std::mem::take(&mut is_plain) => return None,
+            _ => {}
+        }
+        Some(event)
+    })
+}
+
+/// Address under which a browser finds what a link leads to; `None` for what the daemon does not
+/// serve.
+fn served(link: &str) -> Option<String> {
+    if link.starts_with('#') || link.contains("://") {
+        return Some(link.to_owned());
+    }
+    let documents = [
+        ("runbook.md", "/runbook"),
+        ("troubleshooting.md", "/troubleshooting"),
+    ];
+    let mut documents = documents.into_iter();
+    documents.find_map(|(file, path)| Some(format!("{path}{}", link.strip_prefix(file)?)))
 }
 
 fn name(event: &mut Event<'_>, text: &str) {
@@ -67,6 +118,18 @@ mod tests {
         assert!(page.contains("<td>2</td>"), "{page}");
     }
 
+    #[test]
+    fn links_lead_to_what_is_served_or_are_plain_text() {
+        let page = rendered("[a](troubleshooting.md#b) [c](#d) [e](../infra/x.md) [f](https://g/)");
+        for link in ["/troubleshooting#b", "#d", "https://g/"] {
+            assert!(page.contains(&format!("<a href=\"{link}\">")), "{page}");
+        }
+        assert!(page.contains(" e "), "{page}");
+        let runbook = super::page(RUNBOOK);
+        assert!(runbook.contains("<a href=\"/troubleshooting\">"));
+        assert!(!runbook.contains(".md\">"), "a link leads nowhere");
+    }
+
     /// Each page of the runbook that the live page links to is there.
     #[test]
     fn the_live_page_links_to_pages_that_there_are() {
@@ -77,10 +140,11 @@ mod tests {
                 && text.len() > "risksignal".len()
                 && !text.ends_with('_')
                 || text.ends_with("-is-down")
+                || text.ends_with("-is-too-old")
         };
         let anchors: Vec<&str> = texts.filter(is_anchor).collect();
         assert!(anchors.len() > 6, "{anchors:?}");
-        let page = page();
+        let page = page(RUNBOOK);
         for anchor in anchors {
             assert!(page.contains(&format!("id=\"{anchor}\"")), "{anchor}");
         }

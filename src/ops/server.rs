@@ -1,18 +1,19 @@
-//! Where the operator asks, and what a client may take of it.
+//! The listener for the operator, and the bounds of its clients.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use net::http::{Acceptor, ListenError, Listener, ListenerBounds};
+use net::tls::TlsError;
+use telemetry::recent::Recent;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::capacity::{Board, Refusals};
-use crate::http::{Acceptor, Bounds, ListenError, Listener};
-use crate::reload::InForce;
-use crate::telemetry::metrics::Metrics;
-use crate::telemetry::recent::Recent;
-use crate::tls::TlsError;
+use crate::capacity::{Board, PublishRefusals};
+use crate::metrics::Metrics;
+use crate::ops::log_lines::{PLAIN_TEXT, SERVING};
+use crate::reload::SettingsHandle;
 
 use super::health::Health;
 use super::history::History;
@@ -21,7 +22,7 @@ use super::status::Sources;
 
 /// A live page connects again by itself when its connection has lasted for long enough. The live
 /// pages of one client, which are the only requests that take long, leave room for others.
-const BOUNDS: Bounds = Bounds {
+const BOUNDS: ListenerBounds = ListenerBounds {
     connections: 64,
     per_client: 48,
     answer_timeout: Duration::from_secs(30),
@@ -29,19 +30,19 @@ const BOUNDS: Bounds = Bounds {
     linger: Duration::ZERO,
 };
 
-/// What the daemon tells of itself.
+/// State that the daemon shows to the operator.
 #[derive(Debug, Clone)]
 pub struct Ops {
-    /// The figures.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
     /// The newest batches and dead letters.
     pub recent: Arc<Recent>,
-    /// What works.
+    /// State of the dependencies.
     pub health: Arc<Health>,
     /// Fullness of storages, and what to act on.
     pub board: Arc<Board>,
     /// Writes that were refused.
-    pub refusals: Refusals,
+    pub refusals: PublishRefusals,
 }
 
 /// Reasons for which nothing is answered on `ops.listen`.
@@ -60,22 +61,24 @@ impl Ops {
     ///
     /// # Errors
     /// When the address cannot be had, or the certificate cannot be used.
-    pub async fn listen(&self, in_force: &InForce) -> Result<(), OpsError> {
+    pub async fn listen(&self, in_force: &SettingsHandle) -> Result<(), OpsError> {
         let settings = Arc::clone(&in_force.borrow());
-        let Some(address) = settings.ops.listen else {
+        let Some(address) = &settings.ops.listen else {
             return Ok(());
         };
-        let tls = Acceptor::new("ops", &settings.ops.tls_files)?;
-        let listener = Listener::bind("ops.listen", address, BOUNDS, &self.metrics).await?;
+        let tls = Acceptor::new("ops", &settings.ops.tls_files())?;
+        let listener =
+            Listener::bind("ops.listen", address, BOUNDS, &self.metrics.listener).await?;
         let address = listener.address();
         let https = tls.is_tls();
-        info!(%address, https, "Serving metrics, health and the live page");
+        info!(%address, https, "{SERVING}");
         if !address.ip().is_loopback() {
             warn_beyond_loopback(address, https, !settings.ops.token.is_empty());
         }
         let sources = Sources {
             settings: in_force.clone(),
-            metrics: Arc::clone(&self.metrics),
+            registry: self.metrics.registry.clone(),
+            metrics: self.metrics.program.clone(),
             recent: Arc::clone(&self.recent),
             health: Arc::clone(&self.health),
             board: Arc::clone(&self.board),
@@ -102,15 +105,15 @@ fn warn_beyond_loopback(address: SocketAddr, is_https: bool, has_token: bool) {
     if !is_https {
         warn!(
             %address,
-            "Metrics, the live page and ops.token go in plain text: set ops.cert_file and ops.key_file, or listen on 127.0.0.1"
+            "{PLAIN_TEXT}"
         );
     }
 }
 
 /// Renews the certificate at each SIGHUP, for ever.
-async fn renew(mut in_force: InForce, tls: Acceptor) {
+async fn renew(mut in_force: SettingsHandle, tls: Acceptor) {
     while in_force.changed().await.is_ok() {
         let settings = Arc::clone(&in_force.borrow_and_update());
-        tls.renew(&settings.ops.tls_files).await;
+        tls.renew(&settings.ops.tls_files()).await;
     }
 }

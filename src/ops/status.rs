@@ -4,31 +4,31 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use metric_kit::{MetricValues, Registry};
 use serde::{Deserialize, Serialize};
+use telemetry::faulty::FaultyPayloads;
+use telemetry::recent::{Recent, RecentBatch, RecentDeadLetter};
 use time::OffsetDateTime;
 use time::serde::rfc3339;
 
-use crate::capacity::{Board, Storage, Warning};
-use crate::reload::InForce;
-use crate::retention::History;
-use crate::telemetry::faulty::FaultyPayloads;
-use crate::telemetry::figures::Figures;
-use crate::telemetry::metrics::Metrics;
-use crate::telemetry::recent::{Batch, DeadLetter, Recent};
+use crate::capacity::{Board, StorageFill, Warning};
+use crate::reload::SettingsHandle;
+use crate::retention::RetentionState;
 
 use super::health::{Health, Report};
+use super::metrics::ProgramMetrics;
 
-/// What `/statusz` answers, and each event of the live page.
+/// The answer of `/statusz`, and each event of the live page.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// The daemon's version.
     pub version: String,
-    /// When it was asked.
+    /// Time of the answer.
     #[serde(with = "rfc3339")]
     pub now: OffsetDateTime,
     /// Since its start.
     pub uptime_seconds: f64,
-    /// What works.
+    /// State of the dependencies.
     pub health: Report,
     /// The stream of signals.
     pub stream: String,
@@ -38,29 +38,30 @@ pub struct Status {
     pub table: String,
     /// Fullness of everything that the daemon and its publishers write to.
     #[serde(default)]
-    pub storages: Vec<Storage>,
+    pub storages: Vec<StorageFill>,
     /// Committed history, once the daemon has looked.
     #[serde(default)]
-    pub history: Option<History>,
+    pub history: Option<RetentionState>,
     /// The newest batches, newest first.
-    pub last_batches: Vec<Batch>,
+    pub last_batches: Vec<RecentBatch>,
     /// The newest dead letters, newest first.
-    pub last_dead_letters: Vec<DeadLetter>,
+    pub last_dead_letters: Vec<RecentDeadLetter>,
     /// Payloads that break their contracts and landed, by type and source.
     #[serde(default)]
     pub payload_faults: Vec<FaultyPayloads>,
     /// Every metric.
-    pub metrics: Figures,
+    pub metrics: MetricValues,
     /// Every setting as it may be shown; none in the live page's events.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,
 }
 
-/// What is asked when somebody looks.
+/// Sources of a status.
 #[derive(Debug, Clone)]
 pub(crate) struct Sources {
-    pub settings: InForce,
-    pub metrics: Arc<Metrics>,
+    pub settings: SettingsHandle,
+    pub registry: Registry,
+    pub metrics: ProgramMetrics,
     pub recent: Arc<Recent>,
     pub health: Arc<Health>,
     pub board: Arc<Board>,
@@ -68,9 +69,9 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// What changes: health, figures, the newest batches and dead letters.
+    /// Returns what changes: health, metrics, the newest batches and dead letters.
     pub fn snapshot(&self) -> Status {
-        self.tell_ready();
+        self.set_ready();
         let (last_batches, last_dead_letters) = self.recent.snapshot();
         let board = self.board.newest();
         let settings = self.settings.borrow();
@@ -88,7 +89,7 @@ impl Sources {
             last_batches,
             last_dead_letters,
             payload_faults: self.recent.faulty.snapshot(),
-            metrics: self.metrics.snapshot(),
+            metrics: self.registry.snapshot(),
             settings: BTreeMap::new(),
         }
     }
@@ -110,18 +111,18 @@ impl Sources {
         let in_force = self.settings.borrow();
         let shown = in_force.shown();
         Status {
-            settings: shown.map(|(key, text)| (key.to_owned(), text)).collect(),
+            settings: shown.map(|(key, text, _)| (key.to_owned(), text)).collect(),
             ..self.snapshot()
         }
     }
 
     /// The metrics in Prometheus' text format.
-    pub fn metrics(&self) -> prometheus::Result<Vec<u8>> {
-        self.tell_ready();
-        self.metrics.render()
+    pub fn metrics(&self) -> metric_kit::Result<Vec<u8>> {
+        self.set_ready();
+        self.registry.render()
     }
 
-    fn tell_ready(&self) {
+    fn set_ready(&self) {
         self.metrics.ready.set(self.health.is_ready().into());
     }
 }

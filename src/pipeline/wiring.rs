@@ -7,36 +7,45 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::Backoff;
 use crate::claiming::Servers;
-use crate::reload::InForce;
+use crate::reload::SettingsHandle;
 use crate::settings::Settings;
-use crate::telemetry::events::EventLog;
+use clock::Backoff;
+use telemetry::events::EventLog;
 
-use super::Ends;
-use super::absent::Absent;
-use super::ack::{Ack, Held, Settled, Totals};
-use super::batch::ClosedBatch;
-use super::circuit::Circuit;
-use super::dead_letter::{DeadLetter, Letters, Rejected};
-use super::decode::{self, Decode, Slot};
-use super::delivery::Arrived;
-use super::exhausted::Exhausted;
-use super::in_flight::InFlight;
-use super::insert::{self, Halt, Insert};
-use super::parked::Parked;
-use super::pull::Pull;
-use super::pulse::Pulses;
-use super::source::CurrentSource;
-use super::suspects::Suspects;
-use super::takeover::Takeover;
+use crate::pipeline::context::PipelineContext;
+use crate::pipeline::crossing::batch::ClosedBatch;
+use crate::pipeline::crossing::delivery::DeliveryChunk;
+use crate::pipeline::crossing::halt::Halt;
+use crate::pipeline::crossing::in_flight::InFlight;
+use crate::pipeline::crossing::permit::InsertPermit;
+use crate::pipeline::crossing::rejected::{ClaimDeadLetters, Rejected};
+use crate::pipeline::crossing::settled::Settled;
+use crate::pipeline::crossing::source::CurrentSource;
+use crate::pipeline::liveness::heartbeat::Heartbeats;
+use crate::pipeline::port::advisories::JetStreamAdvisories;
+use crate::pipeline::port::claims_log::ClaimsLog;
+use crate::pipeline::port::pulls::JetStreamPulls;
+use crate::pipeline::stage::absent::Absent;
+use crate::pipeline::stage::ack::{Ack, HeldAcks, Totals};
+use crate::pipeline::stage::circuit::Circuit;
+use crate::pipeline::stage::dead_letter::DeadLetterStage;
+use crate::pipeline::stage::decode;
+use crate::pipeline::stage::decode::Decode;
+use crate::pipeline::stage::insert;
+use crate::pipeline::stage::insert::Insert;
+use crate::pipeline::stage::max_deliveries::MaxDeliveries;
+use crate::pipeline::stage::parked::Parked;
+use crate::pipeline::stage::pull::Pull;
+use crate::pipeline::stage::quarantine::Quarantine;
+use crate::pipeline::stage::takeover::Takeover;
 
 /// Committed batches and dead letters that wait for their acks.
 const WAITING_SETTLED: usize = 256;
 
 /// The tasks of one pipeline.
-pub(super) struct Stages {
-    /// Those of `before_ack` that pull.
+pub struct Stages {
+    /// Handles of the tasks in `before_ack` that pull.
     pub pulls: Vec<AbortHandle>,
     pub before_ack: Vec<JoinHandle<()>>,
     pub ack: JoinHandle<Totals>,
@@ -44,63 +53,57 @@ pub(super) struct Stages {
 
 /// Parts that several stages share.
 struct Wiring<'a> {
-    ends: Ends,
-    in_force: &'a InForce,
+    context: PipelineContext,
+    process: Arc<dyn ClaimsLog>,
+    /// The streams of signals and of dead letters.
+    servers: Arc<Servers>,
+    in_force: &'a SettingsHandle,
     settings: Arc<Settings>,
     source: CurrentSource,
     in_flight: Arc<InFlight>,
     shutdown: CancellationToken,
     backoff: Backoff,
-    pulses: &'a mut Pulses,
+    heartbeats: &'a mut Heartbeats,
 }
 
 /// Starts the stages.
-pub(super) fn spawn(
-    ends: Ends,
-    in_force: &InForce,
+pub fn spawn(
+    context: PipelineContext,
+    in_force: &SettingsHandle,
     in_flight: &Arc<InFlight>,
     shutdown: &CancellationToken,
-    pulses: &mut Pulses,
+    heartbeats: &mut Heartbeats,
 ) -> (Stages, watch::Receiver<Halt>) {
-    let settings = Arc::clone(&in_force.borrow());
-    let channels = channels(&settings);
-    let mut wiring = Wiring {
-        source: CurrentSource::new(ends.client.clone(), ends.source),
-        ends,
-        in_force,
-        in_flight: Arc::clone(in_flight),
-        shutdown: shutdown.clone(),
-        backoff: Backoff::new(settings.clickhouse.retry_min, settings.clickhouse.retry_max),
-        settings,
-        pulses,
-    };
-    let parked = Parked::new(wiring.ends.process.clone(), channels.settled.0.clone());
+    let channels = channels(&in_force.borrow());
+    let mut wiring = Wiring::new(context, in_force, in_flight, shutdown, heartbeats);
+    let parked = Parked::new(Arc::clone(&wiring.process), channels.settled.0.clone());
     let pulls = wiring.pulls(&channels);
     let decode = wiring.decode(channels.deliveries.1, channels.batches.0);
-    let exhausted = wiring.exhausted(channels.deliveries.0, channels.settled.0.clone());
+    let max_deliveries = wiring.max_deliveries(channels.deliveries.0, channels.settled.0.clone());
     let insert = Insert {
-        store: wiring.ends.store.clone(),
-        cache: wiring.ends.cache.clone(),
+        sink: Arc::new(wiring.context.store.clone()),
+        after_commit: wiring.context.after_commit.clone(),
         circuit: Arc::new(Circuit::new(wiring.backoff.clone())),
-        suspects: Arc::new(Suspects::default()),
+        quarantine: Arc::new(Quarantine::default()),
         insert_time: Arc::clone(decode.insert_time()),
-        process: wiring.ends.process.clone(),
+        process: Arc::clone(&wiring.process),
         parked: parked.clone(),
-        servers: wiring.servers(),
+        dead_letters: wiring.servers.clone(),
+        settings: Arc::clone(&wiring.settings),
         source: wiring.source.clone(),
-        entries_max: insert::entries_max(wiring.ends.client.max_payload()),
-        max_payload: wiring.ends.client.max_payload(),
+        entries_max: insert::entries_max(wiring.context.client.max_payload()),
+        max_payload: wiring.context.client.max_payload(),
         fence: wiring.settings.clickhouse.fence,
         late_commit: wiring.settings.clickhouse.late_commit,
         shutdown: wiring.shutdown.clone(),
-        over: wiring.ends.reading.clone(),
+        over: wiring.context.reading.clone(),
         batches: Arc::new(Mutex::new(channels.batches.1)),
         settled: channels.settled.0,
         rejects: channels.rejects.0,
         halt: channels.halt.0,
-        ops: wiring.ends.ops.clone(),
-        faults: wiring.ends.faults.clone(),
-        pulse: wiring.pulses.of("insert"),
+        ops: wiring.context.ops.clone(),
+        faults: wiring.context.faults.clone(),
+        heartbeat: wiring.heartbeats.add("insert"),
     };
     let (takeover, absent) = (wiring.takeover(&insert), wiring.absent(&insert));
     let inserts = wiring.inserts(insert);
@@ -112,7 +115,7 @@ pub(super) fn spawn(
     before_ack.extend(inserts.into_iter().map(|insert| tokio::spawn(insert.run())));
     before_ack.extend([
         tokio::spawn(decode.run()),
-        tokio::spawn(exhausted.run()),
+        tokio::spawn(max_deliveries.run()),
         tokio::spawn(dead_letter.run()),
         tokio::spawn(parked.run(shutdown.clone())),
         tokio::spawn(takeover.run()),
@@ -126,25 +129,43 @@ pub(super) fn spawn(
     (stages, channels.halt.1)
 }
 
-impl Wiring<'_> {
-    fn servers(&self) -> Servers {
-        Servers::new(&self.ends.context, &self.ends.store, &self.settings)
+impl<'a> Wiring<'a> {
+    fn new(
+        context: PipelineContext,
+        in_force: &'a SettingsHandle,
+        in_flight: &Arc<InFlight>,
+        shutdown: &CancellationToken,
+        heartbeats: &'a mut Heartbeats,
+    ) -> Self {
+        let settings = Arc::clone(&in_force.borrow());
+        let (jetstream, store) = (&context.jetstream, &context.store);
+        Self {
+            source: CurrentSource::new(Arc::new(context.pulls.clone()), context.source),
+            process: Arc::new(context.process.clone()),
+            servers: Arc::new(Servers::new(jetstream, store, &settings)),
+            context,
+            in_force,
+            in_flight: Arc::clone(in_flight),
+            shutdown: shutdown.clone(),
+            backoff: Backoff::new(settings.clickhouse.retry_min, settings.clickhouse.retry_max),
+            settings,
+            heartbeats,
+        }
     }
 
-    /// Tasks that pull side by side, each with its own pulse.
-    fn pulls(&mut self, channels: &Channels) -> Vec<Pull> {
+    /// Tasks that pull side by side, each with its own heartbeat.
+    fn pulls(&mut self, channels: &Channels) -> Vec<Pull<JetStreamPulls>> {
         let one = || Pull {
-            client: self.ends.client.clone(),
-            context: self.ends.context.clone(),
+            pulls: self.context.pulls.clone(),
             settings: Arc::clone(&self.settings),
             source: self.source.clone(),
             in_flight: Arc::clone(&self.in_flight),
             deliveries: channels.deliveries.0.clone(),
             halt: channels.halt.1.clone(),
-            metrics: Arc::clone(&self.ends.ops.metrics),
-            process: self.ends.process.clone(),
+            metrics: self.context.ops.metrics.pipeline.clone(),
+            process: Arc::clone(&self.process),
             shutdown: self.shutdown.clone(),
-            pulse: self.pulses.of("pull"),
+            heartbeat: self.heartbeats.add("pull"),
         };
         repeat_with(one)
             .take(self.settings.consumer.pulls)
@@ -153,8 +174,8 @@ impl Wiring<'_> {
 
     fn decode(
         &mut self,
-        deliveries: mpsc::Receiver<Arrived>,
-        batches: mpsc::Sender<(ClosedBatch, Slot)>,
+        deliveries: mpsc::Receiver<DeliveryChunk>,
+        batches: mpsc::Sender<(ClosedBatch, InsertPermit)>,
     ) -> Decode {
         Decode::new(
             self.in_force.clone(),
@@ -162,21 +183,25 @@ impl Wiring<'_> {
                 deliveries,
                 batches,
             },
-            self.ends.traces.collecting(),
-            &self.ends.ops,
-            self.ends.faults.clone(),
-            self.pulses.of("decode"),
+            self.context.traces.collecting(),
+            &self.context.ops,
+            self.context.faults.clone(),
+            self.heartbeats.add("decode"),
         )
     }
 
-    fn exhausted(
+    fn max_deliveries(
         &mut self,
-        deliveries: mpsc::Sender<Arrived>,
+        deliveries: mpsc::Sender<DeliveryChunk>,
         settled: mpsc::Sender<Settled>,
-    ) -> Exhausted {
-        Exhausted {
-            pulse: self.pulses.of("exhausted"),
-            ends: self.ends.clone(),
+    ) -> MaxDeliveries<JetStreamAdvisories> {
+        MaxDeliveries {
+            heartbeat: self.heartbeats.add("exhausted"),
+            advisories: JetStreamAdvisories {
+                context: self.context.jetstream.clone(),
+                settings: Arc::clone(&self.settings),
+            },
+            process: Arc::clone(&self.process),
             settings: Arc::clone(&self.settings),
             source: self.source.clone(),
             in_flight: Arc::clone(&self.in_flight),
@@ -190,10 +215,10 @@ impl Wiring<'_> {
     fn takeover(&mut self, insert: &Insert) -> Takeover {
         Takeover {
             insert: Insert {
-                pulse: self.pulses.of("takeover"),
+                heartbeat: self.heartbeats.add("takeover"),
                 ..insert.clone()
             },
-            context: self.ends.context.clone(),
+            signals: self.servers.clone(),
             settings: Arc::clone(&self.settings),
             in_force: self.in_force.clone(),
             in_flight: Arc::clone(&self.in_flight),
@@ -204,20 +229,20 @@ impl Wiring<'_> {
     fn absent(&mut self, insert: &Insert) -> Absent {
         Absent {
             insert: Insert {
-                pulse: self.pulses.of("absent"),
+                heartbeat: self.heartbeats.add("absent"),
                 ..insert.clone()
             },
-            context: self.ends.context.clone(),
+            signals: self.servers.clone(),
             settings: Arc::clone(&self.settings),
             in_force: self.in_force.clone(),
             in_flight: Arc::clone(&self.in_flight),
         }
     }
 
-    /// Workers that insert side by side, each with its own pulse.
+    /// Workers that insert side by side, each with its own heartbeat.
     fn inserts(&mut self, insert: Insert) -> Vec<Insert> {
         let one = || Insert {
-            pulse: self.pulses.of("insert"),
+            heartbeat: self.heartbeats.add("insert"),
             ..insert.clone()
         };
         repeat_with(one)
@@ -225,57 +250,57 @@ impl Wiring<'_> {
             .collect()
     }
 
-    fn dead_letter(&mut self, rejects: mpsc::Receiver<(Rejected, Letters)>) -> DeadLetter {
-        DeadLetter {
-            max_payload: self.ends.client.max_payload(),
-            context: self.ends.context.clone(),
+    fn dead_letter(
+        &mut self,
+        rejects: mpsc::Receiver<(Rejected, ClaimDeadLetters)>,
+    ) -> DeadLetterStage {
+        DeadLetterStage {
+            max_payload: self.context.client.max_payload(),
+            dead_letters: self.servers.clone(),
             settings: Arc::clone(&self.settings),
-            refusals: self.ends.ops.refusals.clone(),
+            refusals: self.context.ops.refusals.clone(),
             rejects,
             backoff: self.backoff.clone(),
-            traces: self.ends.traces.clone(),
-            faults: self.ends.faults.clone(),
-            pulse: self.pulses.of("dead letter"),
+            traces: self.context.traces.clone(),
+            faults: self.context.faults.clone(),
+            heartbeat: self.heartbeats.add("dead letter"),
         }
     }
 
-    fn ack(self, settled: mpsc::Receiver<Settled>) -> Ack {
-        let Ends {
-            client,
-            context,
-            process,
-            ops,
-            faults,
-            ..
-        } = self.ends;
+    fn ack(self, settled: mpsc::Receiver<Settled>) -> Ack<JetStreamPulls> {
+        let PipelineContext {
+            pulls, ops, faults, ..
+        } = self.context;
         Ack {
-            client,
-            context,
-            process,
-            log: EventLog::new(&self.settings.log, ops.metrics, ops.recent),
-            settings: self.settings,
+            replies: pulls,
+            process: self.process,
+            log: EventLog::new(&self.settings.log, ops.metrics.events.clone(), ops.recent),
             in_force: self.in_force.clone(),
             in_flight: self.in_flight,
             source: self.source,
-            held: Held::default(),
+            held: HeldAcks::default(),
             settled,
             faults,
-            pulse: self.pulses.of("ack"),
+            heartbeat: self.heartbeats.add("ack"),
         }
     }
 }
 
 /// Channels between the stages, each with its bound.
 struct Channels {
-    deliveries: Channel<Arrived>,
-    rejects: Channel<(Rejected, Letters)>,
-    batches: Channel<(ClosedBatch, Slot)>,
+    deliveries: Channel<DeliveryChunk>,
+    rejects: Channel<(Rejected, ClaimDeadLetters)>,
+    batches: Channel<(ClosedBatch, InsertPermit)>,
     settled: Channel<Settled>,
     halt: (watch::Sender<Halt>, watch::Receiver<Halt>),
 }
 
 type Channel<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "all queues of the pipeline are made here"
+)]
 fn channels(settings: &Settings) -> Channels {
     // A sender of a delivery or a reject holds its share of the memory bound already, so these two
     // never fill: no later stage keeps a pull from its messages or a batch from closing.

@@ -2,22 +2,22 @@
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Info;
+use jetstream::KeepBounds;
+use jetstream::stored::{self, StoredError};
 use time::OffsetDateTime;
 
 use super::plan;
-use crate::jetstream::stored::{self, StoredError};
-use crate::settings::KeepBounds;
 
-/// Messages whose mean size is taken for that of a range.
+/// Most messages that are sampled for the mean size of a range.
 const LOOKS: u64 = 16;
 /// Bytes that JetStream counts for a message besides subject, headers and body: length, sequence,
 /// time and checksum.
 const OVERHEAD: u64 = 30;
 
-/// The last sequence up to `floor` that exceeds a bound; `None` while none does.
+/// Returns the last sequence up to `floor` that exceeds a bound; `None` if none does.
 ///
 /// # Errors
-/// When a message cannot be read.
+/// Fails when a message cannot be read.
 pub async fn last_beyond(
     context: &Context,
     info: &Info,
@@ -29,8 +29,8 @@ pub async fn last_beyond(
     Ok(by_age.max(by_size))
 }
 
-/// By age: found by bisection, as if publish times rose with the sequences. Where the server's clock
-/// stepped they do not, which moves the bound and purges nothing above `floor`.
+/// Finds it by age, with a bisection that assumes rising publish times. If the server's clock
+/// stepped, the result is imprecise, but never above `floor`.
 async fn last_too_old(
     context: &Context,
     info: &Info,
@@ -59,8 +59,8 @@ async fn last_too_old(
     Ok(found)
 }
 
-/// By size: as many messages as are estimated at no more than the excess. JetStream does not count
-/// the bytes of a range, so sizes are sampled; the range shrinks until its sample fits.
+/// Finds it by size: as many messages as are estimated at no more than the excess. JetStream does
+/// not count the bytes of a range, so sizes are sampled; the range shrinks until its sample fits.
 async fn last_too_many(
     context: &Context,
     info: &Info,
@@ -87,7 +87,7 @@ async fn last_too_many(
         if estimate <= excess {
             return Ok(Some(state.first_sequence + count - 1));
         }
-        count = plan::fewer(count, estimate, excess);
+        count = plan::next_estimate(count, estimate, excess);
     }
     Ok(None)
 }

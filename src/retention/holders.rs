@@ -4,53 +4,44 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
+use async_nats::jetstream::consumer;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::Info;
 use claims_log::LogStream;
-use futures_util::TryStreamExt;
+use clock::unix_nanos;
+use jetstream::stored;
 use serde::Deserialize;
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use super::RetentionError;
-use super::plan::{Holder, HolderKind};
-use crate::jetstream::stored;
-use crate::pipeline::unix_nanos;
 use crate::settings::Settings;
 
-/// Durable consumers of a stream that are looked at; with more of them nothing is purged.
+use super::error::RetentionError;
+use super::plan::{Holder, HolderKind};
+
+/// Most durable consumers of a stream; with more of them nothing is purged.
 const CONSUMERS_MAX: usize = 1_000;
-/// Claims logs of one stream that are looked at; with more of them nothing is purged.
+/// Name for consumers that a list lacks without their names.
+const UNNAMED: &str = "some that are not named";
+/// Most claims logs of one stream; with more of them nothing is purged.
 const LOGS_MAX: usize = 64;
-/// Besides fence and late commit: the time in which the daemons of a log that is gone create it.
+/// Time, in addition to fence and late commit, in which daemons recreate their removed log.
 const REBUILD: Duration = Duration::from_secs(60);
 
-/// The durable consumers of the stream of signals. One that has nothing to deliver and waits for
-/// no ack needs nothing that is there now.
+/// Returns the durable consumers of the stream of signals. One with nothing to deliver and no
+/// pending ack needs no present message.
 ///
 /// # Errors
-/// When JetStream fails, or there are too many.
+/// Fails when JetStream fails, or there are too many.
 pub async fn consumers(
     context: &Context,
     settings: &Settings,
     info: &Info,
 ) -> Result<Vec<Holder>, RetentionError> {
-    let stream = context.get_stream_no_info(&settings.stream.name).await;
-    let stream = stream.map_err(|error| RetentionError::list("consumers", error))?;
-    let mut listed = stream.consumers();
     let mut holders = Vec::new();
-    while let Some(consumer) = listed
-        .try_next()
-        .await
-        .map_err(|error| RetentionError::list("consumers", error))?
-    {
-        if consumer.config.durable_name.is_none() {
-            continue;
-        }
-        if holders.len() == CONSUMERS_MAX {
-            return Err(RetentionError::TooMany("durable consumers", CONSUMERS_MAX));
-        }
+    for consumer in durables(context, &settings.stream.name).await? {
         let is_idle = consumer.num_pending == 0 && consumer.num_ack_pending == 0;
         let floor = match is_idle {
             true => u64::MAX,
@@ -65,7 +56,66 @@ pub async fn consumers(
     Ok(holders)
 }
 
-/// A holder with an estimate of what it holds.
+/// A part of the list of consumers.
+#[derive(Deserialize)]
+struct ConsumerPage {
+    total: usize,
+    consumers: Option<Vec<Option<consumer::Info>>>,
+    missing: Option<Vec<String>>,
+}
+
+impl ConsumerPage {
+    /// Returns the consumers from `offset` on, if the server of each has answered.
+    fn complete(self, offset: usize) -> Result<Vec<consumer::Info>, RetentionError> {
+        let missing = self.missing.unwrap_or_default();
+        let consumers: Option<Vec<_>> = self.consumers.unwrap_or_default().into_iter().collect();
+        match consumers {
+            Some(found) if missing.is_empty() && (!found.is_empty() || offset >= self.total) => {
+                Ok(found)
+            }
+            _ if missing.is_empty() => Err(RetentionError::Unanswered(vec![UNNAMED.to_owned()])),
+            _ => Err(RetentionError::Unanswered(missing)),
+        }
+    }
+}
+
+/// Lists the durable consumers of a stream by requests of its own: the client library drops the
+/// names of consumers whose server does not answer (`missing`), and these need their messages most.
+async fn durables(context: &Context, stream: &str) -> Result<Vec<consumer::Info>, RetentionError> {
+    let (mut durables, mut offset) = (Vec::new(), 0);
+    loop {
+        let subject = format!("CONSUMER.LIST.{stream}");
+        let request = json!({ "offset": offset });
+        let page: ConsumerPage = page(context, "consumers", &subject, &request).await?;
+        let total = page.total;
+        let found = page.complete(offset)?;
+        offset += found.len();
+        let is_durable = |consumer: &consumer::Info| consumer.config.durable_name.is_some();
+        durables.extend(found.into_iter().filter(is_durable));
+        if durables.len() > CONSUMERS_MAX {
+            return Err(RetentionError::TooMany("durable consumers", CONSUMERS_MAX));
+        }
+        if offset >= total {
+            return Ok(durables);
+        }
+    }
+}
+
+/// Requests a part of a list.
+async fn page<T: DeserializeOwned>(
+    context: &Context,
+    what: &'static str,
+    subject: &str,
+    request: &Value,
+) -> Result<T, RetentionError> {
+    let answer: Result<Response<T>, _> = context.request(subject.to_owned(), request).await;
+    match answer.map_err(|error| RetentionError::list(what, error))? {
+        Response::Ok(page) => Ok(page),
+        Response::Err { error } => Err(RetentionError::list(what, error)),
+    }
+}
+
+/// Returns a holder with an estimate of the bytes that it holds.
 pub async fn holder(
     context: &Context,
     info: &Info,
@@ -98,27 +148,27 @@ pub async fn holder(
 /// Claims logs of the stream of signals other than the daemon's own.
 #[derive(Debug, Default)]
 pub struct OtherLogs {
-    /// Those that were seen, by name.
+    /// Known logs, by name.
     seen: BTreeMap<String, Seen>,
 }
 
-/// A log at the last look.
+/// State of a log at the last check.
 #[derive(Debug)]
 struct Seen {
     created: OffsetDateTime,
     last_record: u64,
-    /// Creation of the stream of signals that the floor is of.
+    /// Creation time of the stream of signals that the floor belongs to.
     stream_created: OffsetDateTime,
     floor: u64,
     at: Instant,
 }
 
 impl OtherLogs {
-    /// The floors of all of them. A log without an entry for the stream needs everything. One that
-    /// is gone keeps its last floor for as long as its daemons may take to create it.
+    /// Returns the floors of all of them. A log without an entry for the stream needs everything. A
+    /// removed log keeps its last floor for as long as its daemons may take to recreate it.
     ///
     /// # Errors
-    /// When a log cannot be read, or there are too many.
+    /// Fails when a log cannot be read, or there are too many.
     pub async fn floors(
         &mut self,
         context: &Context,
@@ -162,7 +212,7 @@ impl OtherLogs {
     }
 }
 
-/// The names of these logs.
+/// Returns the names of these logs.
 async fn names(context: &Context, settings: &Settings) -> Result<Vec<String>, RetentionError> {
     #[derive(Deserialize)]
     struct Page {
@@ -173,16 +223,9 @@ async fn names(context: &Context, settings: &Settings) -> Result<Vec<String>, Re
     let own = settings.claims_log();
     let (mut names, mut offset) = (Vec::new(), 0);
     loop {
-        // A log's subject is its name, which has no dot.
+        // The subject of a log is its name, which has no dot.
         let request = json!({ "subject": "*", "offset": offset });
-        let page: Response<Page> = context
-            .request("STREAM.NAMES", &request)
-            .await
-            .map_err(|error| RetentionError::list("streams", error))?;
-        let page = match page {
-            Response::Ok(page) => page,
-            Response::Err { error } => return Err(RetentionError::list("streams", error)),
-        };
+        let page: Page = page(context, "streams", "STREAM.NAMES", &request).await?;
         let found = page.streams.unwrap_or_default();
         offset += found.len();
         let is_end = found.is_empty() || offset >= page.total;
@@ -197,5 +240,29 @@ async fn names(context: &Context, settings: &Settings) -> Result<Vec<String>, Re
         if is_end {
             return Ok(names);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_lacks_a_consumer_is_an_error_that_names_it() {
+        let page = |text| serde_json::from_str::<ConsumerPage>(text).unwrap();
+        let lacking = r#"{"total": 2, "consumers": [], "missing": ["reader"]}"#;
+        let error = page(lacking).complete(0).unwrap_err();
+        assert!(
+            error.to_string().contains("do not answer: reader;"),
+            "{error}"
+        );
+        let blank = r#"{"total": 1, "consumers": [null]}"#;
+        assert!(page(blank).complete(0).is_err());
+        // The second part of two is not there.
+        let short = r#"{"total": 2, "consumers": []}"#;
+        assert!(page(short).complete(1).is_err());
+        assert!(page(short).complete(2).is_ok());
+        let none = page(r#"{"total": 0, "consumers": null}"#);
+        assert!(none.complete(0).unwrap().is_empty());
     }
 }

@@ -1,15 +1,21 @@
-//! Committed history of the stream of signals: how much stays, and the purge of the rest.
+//! Committed history of the stream of signals: the purge of old messages.
 //!
-//! A purge names a sequence, and JetStream attaches no condition to it. So all that limits it is
-//! read first, over one connection and within seconds: the floor of each claims log of the stream,
-//! the ack floor of each durable consumer, and at last that the stream still has the newest claimed
-//! messages with their publish times. A stream that has those has the same messages below them.
+//! A purge names a sequence, and JetStream attaches no condition to it. So the daemon reads all
+//! limits first, over one connection and within seconds: the floor of each claims log of the
+//! stream, and the ack floor of each durable consumer. Last, it checks that the stream still has
+//! the newest claimed messages with their publish times. Such a stream has the same messages below
+//! them.
 
 mod cut;
+mod error;
 mod holders;
+pub mod log_lines;
+mod metrics;
 pub mod plan;
 
+pub use error::RetentionError;
 pub use holders::consumers;
+pub use metrics::HistoryMetrics;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,114 +23,66 @@ use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Info;
-use claims_log::{ClaimsLogError, Process};
+use claims_log::Process;
+use clock::unix_nanos;
+use jetstream::KeepBounds;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::serde::rfc3339;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info};
 
-use crate::claiming::{ClaimingError, Servers};
-use crate::jetstream::stored::StoredError;
-use crate::pipeline::unix_nanos;
-use crate::settings::{KeepBounds, Settings};
-use crate::telemetry::metrics::Metrics;
+use crate::claiming::Servers;
+use crate::retention::log_lines::PURGED;
+use crate::settings::Settings;
 
+use error::LOOK_MAX;
 use holders::OtherLogs;
 use plan::{Holder, HolderKind, Policy};
 
-/// The time from the first look to the purge; a slower one is dropped, since what it saw is old.
-const LOOK_MAX: Duration = Duration::from_secs(20);
-/// From a purge that failed to the next try.
+/// Time from a failed purge to the next attempt.
 const RETRY: Duration = Duration::from_secs(60);
 
-/// Reasons for which nothing was purged.
-#[derive(Debug, thiserror::Error)]
-pub enum RetentionError {
-    /// Something could not be listed.
-    #[error(
-        "JetStream does not list the {what}: {source}; does nats.user lack a permission of infra/nats/least-privilege.conf?"
-    )]
-    List {
-        /// The thing asked for.
-        what: &'static str,
-        /// JetStream's answer.
-        source: async_nats::Error,
-    },
-    /// Too much would have to be looked at.
-    #[error("the stream has more than {1} {0}")]
-    TooMany(&'static str, usize),
-    /// A message could not be read.
-    #[error(transparent)]
-    Stored(#[from] StoredError),
-    /// A claims log could not be read.
-    #[error(transparent)]
-    Log(#[from] ClaimsLogError),
-    /// The stream could not be compared with the claims log.
-    #[error(transparent)]
-    Claiming(#[from] ClaimingError),
-    /// The server refused.
-    #[error(
-        "JetStream does not purge stream {stream}: {source}; does nats.user lack $JS.API.STREAM.PURGE.{stream}, or has the stream deny_purge?"
-    )]
-    Purge {
-        /// The stream.
-        stream: String,
-        /// JetStream's answer.
-        source: async_nats::Error,
-    },
-    /// It took too long to look.
-    #[error("looking at what may be purged took longer than {} s", LOOK_MAX.as_secs())]
-    TooSlow,
-}
-
-impl RetentionError {
-    fn list(what: &'static str, source: impl Into<async_nats::Error>) -> Self {
-        let source = source.into();
-        Self::List { what, source }
-    }
-}
-
-/// Messages that were purged.
+/// Purged messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Purged {
     /// Time of the purge.
     #[serde(with = "rfc3339")]
     pub at: OffsetDateTime,
-    /// The first sequence.
+    /// First sequence.
     pub first_seq: u64,
-    /// The last sequence.
+    /// Last sequence.
     pub last_seq: u64,
-    /// Their number.
+    /// Number of messages.
     pub messages: u64,
-    /// Their bytes as JetStream counts them; estimated where others were published meanwhile.
+    /// Their bytes as JetStream counts them; estimated if others were published meanwhile.
     pub bytes: u64,
 }
 
 /// Committed history: the rule in force, its limits and its newest purge.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct History {
-    /// By which rule.
+pub struct RetentionState {
+    /// Rule in force.
     pub policy: Policy,
-    /// The bound of age in force.
+    /// Bound of age in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_seconds: Option<u64>,
-    /// The bound of bytes in force.
+    /// Bound of bytes in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_bytes: Option<u64>,
     /// Positions that limit a purge.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holders: Vec<Holder>,
-    /// The newest purge of this process.
+    /// Newest purge of this process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_purge: Option<Purged>,
-    /// Reason for which the last try failed.
+    /// Reason for which the last attempt failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
 }
 
-impl History {
-    /// Others that hold back more than half of a bound.
+impl RetentionState {
+    /// Iterates over other holders that hold back more than half of a bound.
     pub fn holding_back(&self) -> impl Iterator<Item = &Holder> {
         self.holders
             .iter()
@@ -132,26 +90,26 @@ impl History {
     }
 }
 
-/// Looks at the stream now and then, and purges what may go.
+/// Checks the stream periodically, and purges old messages.
 pub struct Retention {
     context: Context,
     settings: Arc<Settings>,
     process: Process,
     servers: Servers,
-    metrics: Arc<Metrics>,
+    metrics: HistoryMetrics,
     others: OtherLogs,
     last_purge: Option<Purged>,
     failed: Option<(Instant, String)>,
 }
 
 impl Retention {
-    /// Nothing was looked at yet.
+    /// Starts without any information.
     pub fn new(
         settings: Arc<Settings>,
         process: Process,
         servers: Servers,
         context: Context,
-        metrics: Arc<Metrics>,
+        metrics: HistoryMetrics,
     ) -> Self {
         Self {
             context,
@@ -166,8 +124,8 @@ impl Retention {
     }
 
     /// Purges what may go, and reports the rest. `limit` is the number of bytes at which the stream
-    /// or its account refuses more.
-    pub async fn look(&mut self, info: &Info, limit: Option<u64>) -> History {
+    /// or its account rejects more.
+    pub async fn purge_old(&mut self, info: &Info, limit: Option<u64>) -> RetentionState {
         let (policy, bounds) = plan::policy(&info.config, self.settings.stream.keep, limit);
         let mut holders = Vec::new();
         if let Some(bounds) = bounds {
@@ -183,7 +141,7 @@ impl Retention {
             }
             holders.iter_mut().for_each(|holder| holder.judge(bounds));
         }
-        History {
+        RetentionState {
             policy,
             keep_seconds: bounds.map(|bounds| bounds.age.as_secs()),
             keep_bytes: bounds.map(|bounds| bounds.bytes),
@@ -207,7 +165,7 @@ impl Retention {
         }
     }
 
-    /// Finds the last sequence that may be purged, and lists what limits it.
+    /// Finds the last sequence that may be purged, and lists the limits.
     async fn decide(
         &mut self,
         info: &Info,
@@ -226,7 +184,7 @@ impl Retention {
         let Some(floor) = plan::floor(holders) else {
             return Ok(None);
         };
-        // Other logs are read whole, so only where there is something to purge.
+        // Other logs are read whole, so only if there is something to purge.
         if cut::last_beyond(context, info, bounds, floor)
             .await?
             .is_none()
@@ -243,8 +201,8 @@ impl Retention {
         Ok(self.may_purge(info, last, connects).await?.then_some(last))
     }
 
-    /// The last look before a purge: the consumers once more, since one may be new; the stream; and
-    /// the claims log over the same connection as before.
+    /// Makes the last checks before a purge: the consumers again, since one may be new; the stream;
+    /// and the claims log over the same connection as before.
     async fn may_purge(
         &self,
         info: &Info,
@@ -264,23 +222,24 @@ impl Retention {
         Ok(is_free && is_same && is_done && connects == self.connects())
     }
 
-    /// The floor of the daemon's own log; `None` while that is not known to be whole.
+    /// Returns the floor of the daemon's own log; `None` while it is unchecked.
     fn own_floor(&self, info: &Info) -> Option<u64> {
         let created = unix_nanos(info.created);
         let floor = self.process.with(|instance| instance.log().floor(created));
         self.process.is_ready().then_some(floor?)
     }
 
-    /// Purges up to and with a sequence.
+    /// Purges up to and including a sequence.
     async fn purge_to(&mut self, info: &Info, last: u64) -> Result<(), RetentionError> {
         let name = &self.settings.stream.name;
-        let failed = |source: async_nats::Error| RetentionError::Purge {
-            stream: name.clone(),
-            source,
+        let failed = |answer: async_nats::Error| {
+            debug!(stream = name, words = %answer, "JetStream's own words");
+            let stream = name.clone();
+            RetentionError::Purge { stream, answer }
         };
         let stream = self.context.get_stream_no_info(name).await;
         let stream = stream.map_err(|error| failed(error.into()))?;
-        // The sequence is the first one that stays. A purge without one would take everything.
+        // The sequence is the first one that stays. A purge without one would delete everything.
         let done = stream.purge().sequence(last.saturating_add(1)).await;
         let done = done.map_err(|error| failed(error.into()))?;
         let after = self.servers.stream_info().await?.state;
@@ -300,7 +259,7 @@ impl Retention {
             last_seq = purged.last_seq,
             messages = purged.messages,
             bytes = purged.bytes,
-            "Purged committed history"
+            "{PURGED}"
         );
         self.metrics
             .history_purged_messages_total

@@ -1,34 +1,33 @@
-//! Rules of what may be purged. Pure.
+//! Rules for purges. Pure.
 
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
+use jetstream::topology::PURGES;
+use jetstream::{Keep, KeepBounds};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::jetstream::topology::PURGES;
-use crate::settings::{Keep, KeepBounds};
-
-/// A bound is exceeded by this share before something is purged, so that purges are rare.
+/// Share by which a bound must be exceeded before a purge, so that purges are rare.
 const SLACK: u32 = 16;
 
 /// Rule for committed history.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Policy {
-    /// The daemon purges what exceeds the bounds.
+    /// The daemon purges messages beyond the bounds.
     Bounded,
     /// `stream.keep` is `all`.
     Everything,
-    /// `stream.keep` is not set, and the stream is not one that this release created.
+    /// `stream.keep` is unset, and this release did not create the stream.
     #[default]
     NotSet,
-    /// As [`Self::NotSet`], and the stream drops old messages by a limit of its own.
+    /// Like [`Self::NotSet`], and the stream drops old messages by its own limit.
     OwnLimits,
 }
 
-/// The policy for a stream, and the bounds where there are any. `limit` is the number of bytes at
-/// which the stream or its account refuses more: history takes half of it at most.
+/// Returns the policy of a stream, and its bounds, if any. `limit` is the number of bytes at which
+/// the stream or its account rejects more: history uses at most half of that.
 pub fn policy(config: &Config, keep: Keep, limit: Option<u64>) -> (Policy, Option<KeepBounds>) {
     let bounds = match keep {
         Keep::All => return (Policy::Everything, None),
@@ -48,7 +47,7 @@ pub fn policy(config: &Config, keep: Keep, limit: Option<u64>) -> (Policy, Optio
     (Policy::Bounded, Some(KeepBounds { bytes, ..bounds }))
 }
 
-/// Something whose position limits a purge.
+/// Kind of a holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HolderKind {
@@ -61,8 +60,15 @@ pub enum HolderKind {
 }
 
 impl HolderKind {
-    /// Its name, as JSON and metrics have it.
-    pub fn name(self) -> &'static str {
+    /// Names of all kinds.
+    pub const NAMES: [&str; 3] = [
+        Self::Own.name(),
+        Self::Consumer.name(),
+        Self::ClaimsLog.name(),
+    ];
+
+    /// Returns its name in JSON and metrics.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Own => "own",
             Self::Consumer => "consumer",
@@ -71,25 +77,25 @@ impl HolderKind {
     }
 }
 
-/// Something whose position limits a purge. Nothing above `floor` is purged.
+/// A consumer or claims log whose position limits a purge. Nothing above `floor` is purged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
-    /// Its kind.
+    /// Kind of the holder.
     pub kind: HolderKind,
-    /// Name of the consumer, or of the stream that is the log.
+    /// Name of the consumer, or of the log's stream.
     pub name: String,
-    /// The last sequence that it needs no more.
+    /// Last sequence that it no longer needs.
     pub floor: u64,
-    /// Bytes above its floor, estimated; 0 where it needs nothing.
+    /// Bytes above its floor, estimated; 0 if it needs nothing.
     pub bytes: u64,
     /// Age of the first message above its floor.
     pub age_seconds: u64,
-    /// It holds back more than half of a bound.
+    /// True if it holds back more than half of a bound.
     pub holds_back: bool,
 }
 
 impl Holder {
-    /// The command that removes it, once nobody needs it any more.
+    /// Returns the command that removes it, once it is no longer needed.
     pub fn command(&self, stream: &str) -> String {
         match self.kind {
             HolderKind::ClaimsLog => format!("nats stream rm {}", self.name),
@@ -106,23 +112,23 @@ impl Holder {
     }
 }
 
-/// The last sequence that may be purged: none of the holders needs it. `None` without holders, and
-/// where one needs everything.
+/// Returns the last sequence that no holder needs. `None` without holders, or if one needs
+/// everything.
 pub fn floor(holders: &[Holder]) -> Option<u64> {
     let floor = holders.iter().map(|holder| holder.floor).min()?;
     (floor > 0).then_some(floor)
 }
 
-/// Messages published before this time exceed the bound of age. The newest message says what time
-/// it is, unless this machine's clock is behind it: a clock that steps forward purges nothing, and
-/// an idle stream keeps its history.
+/// Returns the publish time before which messages exceed the bound of age. The newest message sets
+/// the time, unless this machine's clock is behind it. So a clock that steps forward purges
+/// nothing, and an idle stream keeps its history.
 pub fn cutoff(now: OffsetDateTime, newest: OffsetDateTime, age: Duration) -> OffsetDateTime {
     now.min(newest)
         .checked_sub(age.try_into().unwrap_or(time::Duration::MAX))
         .unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
-/// Reports whether the oldest message exceeds the bound of age by enough.
+/// Reports whether the oldest message exceeds the bound of age, with the slack.
 pub fn is_too_old(
     now: OffsetDateTime,
     newest: OffsetDateTime,
@@ -132,7 +138,7 @@ pub fn is_too_old(
     oldest < cutoff(now, newest, age.saturating_add(age / SLACK))
 }
 
-/// Bytes by which a stream exceeds its bound; 0 while that is within the slack.
+/// Returns the bytes by which a stream exceeds its bound; 0 within the slack.
 pub fn excess(bytes: u64, bound: u64) -> u64 {
     let excess = bytes.saturating_sub(bound);
     if excess > bound / u64::from(SLACK) {
@@ -142,8 +148,8 @@ pub fn excess(bytes: u64, bound: u64) -> u64 {
     }
 }
 
-/// The sequences to look at for the mean size of `count` messages from `first` on: evenly spread,
-/// with the first one among them.
+/// Returns the sequences to sample for the mean size of `count` messages from `first` on: evenly
+/// spread, including the first.
 pub fn spread(first: u64, count: u64, looks: u64) -> impl Iterator<Item = u64> {
     let looks = looks.min(count).max(1);
     (0..looks).map(move |look| {
@@ -152,8 +158,9 @@ pub fn spread(first: u64, count: u64, looks: u64) -> impl Iterator<Item = u64> {
     })
 }
 
-/// The number of messages to try next, after `count` of them were estimated at more than `excess`.
-pub fn fewer(count: u64, estimate: u64, excess: u64) -> u64 {
+/// Returns the number of messages to try next, after `count` messages were estimated at more than
+/// `excess`.
+pub fn next_estimate(count: u64, estimate: u64, excess: u64) -> u64 {
     let fewer = u128::from(count) * u128::from(excess) / u128::from(estimate.max(1));
     u64::try_from(fewer).unwrap_or(u64::MAX).min(count - 1)
 }
@@ -229,7 +236,7 @@ mod tests {
             assert!(is_too_old(now, newest, old, 7 * DAY));
             assert!(!is_too_old(now, newest, young, 7 * DAY));
         }
-        // A server's clock that stepped makes its newest message young, and nothing old.
+        // A server's clock that stepped makes its newest message young, and none old.
         assert!(!is_too_old(newest, newest + 9999 * DAY, young, 7 * DAY));
         assert!(!is_too_old(newest, newest, old, Duration::MAX));
     }
@@ -281,7 +288,7 @@ mod tests {
         fn an_estimate_that_is_too_high_ends_in_fewer(
             count in 1_u64..=u64::MAX, estimate in 1_u64..=u64::MAX, excess in 0_u64..=u64::MAX,
         ) {
-            prop_assert!(fewer(count, estimate, excess) < count);
+            prop_assert!(next_estimate(count, estimate, excess) < count);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who may ask: those who show a token that the operator has allowed, for what it is for, and no
+//! Access: for those who show a token that the operator has allowed, for what it is for, and no
 //! more often than it may.
 
 use std::num::NonZeroU32;
@@ -15,18 +15,18 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::settings::{Scope, Token};
+use crate::serve::tokens::{Scope, Token};
 
 use super::problem::Problem;
 
-/// Where a client that shows no token is told of it: RFC 6750.
+/// The header that asks a client for a token: RFC 6750.
 const CHALLENGE: &str = "Bearer realm=\"RiskSignal\"";
 
 /// Every token, which may be replaced while they are asked for.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Keys(Arc<RwLock<Vec<Arc<Caller>>>>);
 
-/// Whoever shows a token.
+/// A client that shows a token.
 #[derive(Debug)]
 pub(crate) struct Caller {
     token: Token,
@@ -46,7 +46,7 @@ impl Keys {
             .collect();
     }
 
-    /// Whose token the request shows.
+    /// Finds the client whose token the request shows.
     fn find(&self, headers: &HeaderMap) -> Option<Arc<Caller>> {
         let shown = headers.get(AUTHORIZATION)?.as_bytes();
         let scheme = shown.get(..7)?;
@@ -80,7 +80,7 @@ impl Caller {
         &self.token.name
     }
 
-    /// Whether it may send signals of this type.
+    /// Returns true when it may send signals of this type.
     pub fn may_send(&self, event_type: &str) -> bool {
         let allowed = self.token.event_types.as_ref();
         allowed.is_none_or(|allowed| allowed.iter().any(|one| one == event_type))
@@ -115,7 +115,7 @@ impl Caller {
     }
 }
 
-/// What a route asks of its callers.
+/// Demand of a route on its callers.
 #[derive(Debug, Clone)]
 pub(crate) struct Guard {
     pub keys: Keys,

@@ -19,16 +19,16 @@ use super::problem::Problem;
 /// Bytes that are decompressed at once.
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// How a body is sent.
+/// Encoding of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Encoding {
-    /// As it is.
+    /// Plain.
     Identity,
     /// One gzip member or several, one after the other (RFC 1952, section 2.2).
     Gzip,
 }
 
-/// What bodies may take, all together and each.
+/// Bounds of bodies, all together and each.
 #[derive(Debug, Clone)]
 pub(crate) struct Bodies {
     room: Arc<Semaphore>,
@@ -38,7 +38,7 @@ pub(crate) struct Bodies {
 
 /// A body, and its share of the room.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct HeldBody {
     pub bytes: Bytes,
     _room: Option<OwnedSemaphorePermit>,
 }
@@ -66,7 +66,7 @@ impl Bodies {
     }
 
     /// Reads a body to its end.
-    pub async fn read(&self, body: Body, encoding: Encoding) -> Result<Held, Problem> {
+    pub async fn read(&self, body: Body, encoding: Encoding) -> Result<HeldBody, Problem> {
         let body = body.into_data_stream();
         let read = async {
             match encoding {
@@ -84,7 +84,7 @@ impl Bodies {
         })
     }
 
-    async fn read_plain(&self, mut body: BodyDataStream) -> Result<Held, Problem> {
+    async fn read_plain(&self, mut body: BodyDataStream) -> Result<HeldBody, Problem> {
         let mut growing = Growing::default();
         while let Some(data) = body.next().await {
             let data = data.map_err(|error| unreadable(&error))?;
@@ -95,7 +95,7 @@ impl Bodies {
 
     /// Reads every member. What follows the last one and is none makes the whole unreadable,
     /// as does a member that is cut: a part of the signals would be lost in silence.
-    async fn read_gzip(&self, body: BodyDataStream) -> Result<Held, Problem> {
+    async fn read_gzip(&self, body: BodyDataStream) -> Result<HeldBody, Problem> {
         let mut decoder = GzipDecoder::new(StreamReader::new(self.bounded(body)));
         decoder.multiple_members(true);
         let mut growing = Growing::default();
@@ -149,7 +149,7 @@ impl Bodies {
         })
     }
 
-    /// Of a body that has more bytes than it may.
+    /// Answers a body that has more bytes than it may.
     pub fn too_large(&self) -> Problem {
         Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -161,15 +161,15 @@ impl Bodies {
         )
     }
 
-    /// Whether a body of this length cannot fit.
+    /// Returns true when a body of this length cannot fit.
     pub fn exceeds(&self, length: u64) -> bool {
         length > self.max as u64
     }
 }
 
 impl Growing {
-    fn into_held(self) -> Held {
-        Held {
+    fn into_held(self) -> HeldBody {
+        HeldBody {
             bytes: self.bytes.freeze(),
             _room: self.room,
         }

@@ -8,15 +8,17 @@ use axum::extract::{Extension, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
+use jetstream::{NotPublished, Outcome, PublishAnswer, Publisher};
+use metric_kit::signed;
+use signal::contract::PayloadFaults;
 
-use crate::contract::Faults;
-use crate::jetstream::{Answer, NotPublished, Outcome, Publisher};
-use crate::reload::InForce;
-use crate::telemetry::metrics::{Metrics, signed};
+use crate::capacity::PublishRefusals;
+use crate::reload::SettingsHandle;
 
 use super::access::Caller;
 use super::body::{Bodies, Encoding};
 use super::judge::{IdempotencyKey, Judge, Judged};
+use super::metrics::HttpMetrics;
 use super::problem::Problem;
 use super::results::{self, Stored, Taken};
 use super::split::{Form, split};
@@ -30,13 +32,15 @@ const AWAY: Duration = Duration::from_secs(3);
 /// The same, when the stream is full, which the daemon or the operator has to change.
 const FULL: Duration = Duration::from_secs(10);
 
-/// What the route works with.
+/// Parts that the route works with.
 #[derive(Debug, Clone)]
 pub(crate) struct Ingest {
-    pub in_force: InForce,
+    pub in_force: SettingsHandle,
     pub publisher: Publisher,
     pub bodies: Bodies,
-    pub metrics: Arc<Metrics>,
+    pub metrics: HttpMetrics,
+    /// Receives what the stream refuses for want of room.
+    pub refusals: PublishRefusals,
 }
 
 /// Takes the signals of a request, and answers when JetStream has answered for each.
@@ -86,7 +90,7 @@ impl Ingest {
         let judged = judged.map(|(index, body)| judge.judge(body, place(index)));
         let taken = self.publish(judged.collect()).await;
         for result in &taken {
-            self.metrics.http_signal(match result {
+            self.metrics.signal(match result {
                 Ok(stored) if stored.duplicate => "duplicate",
                 Ok(_) => "stored",
                 Err(problem) if problem.retry_after.is_some() => "put_off",
@@ -96,7 +100,7 @@ impl Ingest {
         Ok(results::response(taken, signals.are_many()))
     }
 
-    /// Publishes what may be, in its order, and tells what became of each.
+    /// Publishes what may be, in its order, and returns the result of each.
     async fn publish(&self, judged: Vec<Result<Judged, Problem>>) -> Vec<Taken> {
         let mut messages = Vec::with_capacity(judged.len());
         let mut signals = Vec::with_capacity(judged.len());
@@ -107,8 +111,12 @@ impl Ingest {
             }));
         }
         let waiting = Waiting::begin(&self.metrics, messages.len());
-        let mut published = self.publisher.publish(messages).await.map(Vec::into_iter);
+        let published = self.publisher.publish(messages).await;
         drop(waiting);
+        if let Ok(outcomes) = &published {
+            self.note_room(outcomes);
+        }
+        let mut published = published.map(Vec::into_iter);
         let mut outcome = |(trace_id, warnings)| match &mut published {
             Ok(outcomes) => {
                 let outcome = outcomes.next().unwrap_or(Outcome::Unanswered);
@@ -123,14 +131,37 @@ impl Ingest {
     }
 }
 
-/// Signals that wait for JetStream's answer, as the metrics tell it; also when the client goes.
+impl Ingest {
+    /// Notes for readiness, log and metrics whether the stream had room.
+    fn note_room(&self, outcomes: &[Outcome]) {
+        let in_force = self.in_force.borrow();
+        let stream = &in_force.stream.name;
+        let mut answers = outcomes.iter().filter_map(|outcome| match outcome {
+            Outcome::Answered(answer) => Some(answer),
+            _ => None,
+        });
+        let full = answers.clone().find_map(|answer| match answer {
+            PublishAnswer::Full(reason) => Some(reason.clone()),
+            _ => None,
+        });
+        match full {
+            Some(reason) => self.refusals.note_refusal(stream, reason),
+            None if answers.any(|answer| matches!(answer, PublishAnswer::Stored { .. })) => {
+                self.refusals.note_success(stream);
+            }
+            None => {}
+        }
+    }
+}
+
+/// Signals that wait for JetStream's answer, as the metrics count them; also when the client goes.
 struct Waiting<'m> {
-    metrics: &'m Metrics,
+    metrics: &'m HttpMetrics,
     signals: i64,
 }
 
 impl<'m> Waiting<'m> {
-    fn begin(metrics: &'m Metrics, signals: usize) -> Self {
+    fn begin(metrics: &'m HttpMetrics, signals: usize) -> Self {
         let signals = signed(signals);
         metrics.http_unanswered_signals.add(signals);
         Self { metrics, signals }
@@ -143,10 +174,10 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn taken(trace_id: String, warnings: Faults, outcome: Outcome) -> Taken {
+fn taken(trace_id: String, warnings: PayloadFaults, outcome: Outcome) -> Taken {
     let unavailable = StatusCode::SERVICE_UNAVAILABLE;
     match outcome {
-        Outcome::Answered(Answer::Stored {
+        Outcome::Answered(PublishAnswer::Stored {
             stream,
             sequence,
             duplicate,
@@ -157,16 +188,16 @@ fn taken(trace_id: String, warnings: Faults, outcome: Outcome) -> Taken {
             duplicate,
             warnings,
         }),
-        Outcome::Answered(Answer::Full(words)) => {
+        Outcome::Answered(PublishAnswer::Full(words)) => {
             let detail = format!("JetStream has no room: {words}");
             let status = StatusCode::TOO_MANY_REQUESTS;
             Err(Problem::retry(status, "stream_full", detail, FULL))
         }
-        Outcome::Answered(Answer::NotNow(words)) => {
+        Outcome::Answered(PublishAnswer::NotNow(words)) => {
             let detail = format!("JetStream does not take it at present: {words}");
             Err(Problem::retry(unavailable, "unavailable", detail, AWAY))
         }
-        Outcome::Answered(Answer::Never(words)) => {
+        Outcome::Answered(PublishAnswer::Never(words)) => {
             let detail = format!("JetStream refuses it: {words}");
             let status = StatusCode::BAD_GATEWAY;
             Err(Problem::new(status, "refused_by_jetstream", detail))

@@ -1,13 +1,13 @@
-//! Whether a signal may be published, as the daemon would judge it.
+//! Judges whether a signal may be published, by the rules of the daemon.
 
 use async_nats::header::HeaderValue;
 use axum::http::StatusCode;
 use bytes::Bytes;
+use jetstream::{Message, subject};
+use signal::Signal;
+use signal::contract::PayloadFaults;
 
-use crate::contract::Faults;
-use crate::jetstream::{Message, subject};
 use crate::settings::Settings;
-use crate::signal::Signal;
 
 use super::access::Caller;
 use super::problem::Problem;
@@ -21,10 +21,10 @@ pub(crate) struct Judged {
     pub message: Message,
     pub trace_id: String,
     /// Faults of the payload, which lands all the same.
-    pub warnings: Faults,
+    pub warnings: PayloadFaults,
 }
 
-/// What a client names its request by, so that a retry is recognised.
+/// Name that a client gives its request, so that a retry is recognised.
 #[derive(Debug)]
 pub(crate) struct IdempotencyKey(String);
 
@@ -42,14 +42,14 @@ impl IdempotencyKey {
         Ok(Self(text.to_owned()))
     }
 
-    /// Names a signal of the request, `place` being where it stands among several.
+    /// Names a signal of the request, `place` being its place among several.
     fn of(&self, place: Option<usize>) -> String {
         let key = &self.0;
         place.map_or_else(|| key.clone(), |place| format!("{key}:{place}"))
     }
 }
 
-/// What all signals of a request are judged by.
+/// Parts that all signals of a request are judged by.
 pub(crate) struct Judge<'a> {
     pub settings: &'a Settings,
     pub caller: &'a Caller,
@@ -59,7 +59,7 @@ pub(crate) struct Judge<'a> {
 impl Judge<'_> {
     /// Judges one signal. What is published are its bytes as they came.
     pub fn judge(&self, body: &Bytes, place: Option<usize>) -> Result<Judged, Problem> {
-        // It has no subject yet, so that it has to tell its type itself.
+        // It has no subject yet, so that it has to name its type itself.
         let signal = Signal::parse(body, "", &self.settings.validation)
             .map_err(|invalid| Problem::invalid(&invalid))?;
         if !self.caller.may_send(&signal.event_type) {
@@ -73,8 +73,8 @@ impl Judge<'_> {
             ));
         }
         let trace_id = signal.trace_id.to_string();
-        // JetStream drops a message whose id it knows. It begins with the token's name, which has no
-        // colon, so that no application can take the id of another one's signal.
+        // JetStream drops a message whose id it knows. It begins with the token's name, which has
+        // no colon, so that no application can take the id of another one's signal.
         let own = self.key.map(|key| key.of(place));
         let id = format!(
             "{}:{}",

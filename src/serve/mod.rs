@@ -5,12 +5,16 @@ mod access;
 mod body;
 mod ingest;
 mod judge;
+pub mod log_lines;
+mod metrics;
 mod openapi;
+pub mod options;
 mod problem;
 mod read;
 mod results;
 mod routes;
 mod split;
+pub mod tokens;
 mod unread;
 
 use std::sync::Arc;
@@ -18,18 +22,21 @@ use std::time::Duration;
 
 use async_nats::Client;
 use axum::Router;
+use jetstream::{self, ConnectError, Publisher};
+use net::http::{Acceptor, ListenError, Listener, ListenerBounds, ListenerMetrics};
+use net::tls::TlsError;
+use store::Store;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use wallets::{CacheError, CacheMetrics, Redis};
 
-use crate::cache::{CacheError, Redis};
-use crate::http::{Acceptor, Bounds, ListenError, Listener};
-use crate::jetstream::{self, ConnectError, Publisher};
-use crate::reload::InForce;
+use crate::capacity::PublishRefusals;
+use crate::reload::SettingsHandle;
+use crate::serve::log_lines::{SERVING, STOPPED};
 use crate::settings::Settings;
-use crate::store::Store;
-use crate::telemetry::metrics::Metrics;
-use crate::tls::TlsError;
+
+pub use metrics::HttpMetrics;
 
 use access::Keys;
 use body::Bodies;
@@ -37,12 +44,12 @@ use ingest::Ingest;
 use read::Read;
 
 /// After this a connection is closed when its request is answered, so that none is held for ever
-/// and a load balancer spreads them anew.
+/// and a load balancer spreads them again.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(600);
 /// Longest time that the request under way may take then: its body, the work on it and its answer.
 const CONNECTION_LINGER: Duration = Duration::from_secs(60);
 
-/// Why there is no way in, or not all of it was answered.
+/// Reasons for which nothing is served, or not every request was answered.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// Nobody is allowed anything.
@@ -78,29 +85,48 @@ pub enum ServeError {
     },
 }
 
+/// Metrics of everything that a [`Server`] works with.
+#[derive(Debug, Clone)]
+pub struct ServeMetrics {
+    /// Requests and their signals.
+    pub http: HttpMetrics,
+    /// Connections.
+    pub listener: ListenerMetrics,
+    /// Reads of the cache.
+    pub cache: CacheMetrics,
+}
+
 /// Answers over HTTP.
 pub struct Server {
     listener: Listener,
     router: Router,
     tls: Acceptor,
     keys: Keys,
-    in_force: InForce,
+    in_force: SettingsHandle,
     client: Client,
 }
 
 impl Server {
-    /// Takes the address of `serve.listen`. NATS may be away; until it comes, clients are told
-    /// to come later.
+    /// Takes the address of `serve.listen`. NATS may be away; until it comes, clients get
+    /// an answer to come later.
     ///
     /// # Errors
     /// When a setting cannot be used, or the address cannot be had.
-    pub async fn bind(in_force: &InForce, metrics: &Arc<Metrics>) -> Result<Self, ServeError> {
+    pub async fn bind(
+        in_force: &SettingsHandle,
+        ServeMetrics {
+            http,
+            listener,
+            cache,
+        }: ServeMetrics,
+        refusals: &PublishRefusals,
+    ) -> Result<Self, ServeError> {
         let settings = Arc::clone(&in_force.borrow());
         let serve = &settings.serve;
         if serve.tokens.is_empty() {
             return Err(ServeError::NoTokens);
         }
-        let tls = Acceptor::new("serve", &serve.tls_files)?;
+        let tls = Acceptor::new("serve", &serve.tls_files())?;
         let is_https = tls.is_tls();
         let keys = Keys::default();
         keys.set(&serve.tokens);
@@ -118,21 +144,22 @@ impl Server {
                 serve.max_body_bytes,
                 serve.body_timeout,
             ),
-            metrics: Arc::clone(metrics),
+            metrics: http,
+            refusals: refusals.clone(),
         };
         let store = Store::new(&settings.clickhouse)?;
-        let read = Read::new(store, Redis::new(&settings.cache)?, serve, metrics);
-        let bounds = Bounds {
+        let read = Read::new(store, Redis::new(&settings.cache)?, serve, cache);
+        let bounds = ListenerBounds {
             connections: serve.max_connections,
             per_client: serve.max_connections_per_client,
             answer_timeout: serve.answer_timeout,
             lifetime: CONNECTION_LIFETIME,
             linger: CONNECTION_LINGER,
         };
-        let address = serve.listen.ok_or(ServeError::NoAddress)?;
-        let listener = Listener::bind("serve.listen", address, bounds, metrics).await?;
+        let address = serve.listen.as_ref().ok_or(ServeError::NoAddress)?;
+        let listener = Listener::bind("serve.listen", address, bounds, &listener).await?;
         let address = listener.address();
-        info!(%address, https = is_https, tokens = serve.tokens.len(), "Serving signals over HTTP");
+        info!(%address, https = is_https, tokens = serve.tokens.len(), "{SERVING}");
         if !is_https && !address.ip().is_loopback() {
             warn!(
                 %address,
@@ -171,7 +198,7 @@ impl Server {
         tokio::select! {
             biased;
             () = serve => {
-                info!("Stopped; every request that was taken is answered");
+                info!("{STOPPED}");
                 Ok(())
             }
             () = grace => Err(ServeError::Unfinished { connections: connections.len() }),
@@ -181,7 +208,7 @@ impl Server {
 }
 
 /// Takes up what SIGHUP has changed, for ever.
-async fn follow(mut in_force: InForce, keys: Keys, tls: Acceptor) {
+async fn follow(mut in_force: SettingsHandle, keys: Keys, tls: Acceptor) {
     while in_force.changed().await.is_ok() {
         let settings: Arc<Settings> = Arc::clone(&in_force.borrow_and_update());
         let serve = &settings.serve;
@@ -190,7 +217,7 @@ async fn follow(mut in_force: InForce, keys: Keys, tls: Acceptor) {
             warn!("serve.tokens_file is not set any more: nobody is served");
         }
         keys.set(&serve.tokens);
-        tls.renew(&serve.tls_files).await;
+        tls.renew(&serve.tls_files()).await;
     }
     // Nothing will change any more.
     std::future::pending().await

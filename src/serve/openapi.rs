@@ -1,4 +1,4 @@
-//! What clients may ask, in the form of OpenAPI 3.1: a document that is kept beside the routes.
+//! Requests of clients, in the form of OpenAPI 3.1: a document that is kept beside the routes.
 //! `tests/it/serve_openapi.rs` holds every route and status to it.
 
 use axum::http::header::CONTENT_TYPE;

@@ -1,4 +1,4 @@
-//! What went wrong, as RFC 9457 has it.
+//! Problems, as RFC 9457 has them.
 
 use std::time::Duration;
 
@@ -7,11 +7,10 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
 use serde::Serialize;
+use signal::contract::PayloadFault;
+use signal::{Breach, Invalid};
 
-use crate::contract::Fault;
-use crate::signal::{Breach, Invalid};
-
-/// Of a problem details object.
+/// Media type of a problem details object.
 const CONTENT: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// A problem, of a request or of one of its signals.
@@ -57,7 +56,7 @@ impl Problem {
         }
     }
 
-    /// Of a client that is to come again.
+    /// Problem of a client that is to come again.
     pub fn retry(
         status: StatusCode,
         code: &'static str,
@@ -72,7 +71,7 @@ impl Problem {
         }
     }
 
-    /// Of a signal that is none.
+    /// Problem of a signal that is none.
     pub fn invalid(invalid: &Invalid) -> Self {
         let status = match invalid {
             Invalid::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -96,7 +95,7 @@ impl Problem {
 }
 
 impl FieldError {
-    /// Of a parameter in the URL.
+    /// Problem of a parameter in the URL.
     pub fn of_parameter(name: &str, detail: &str) -> Self {
         Self {
             pointer: None,
@@ -105,7 +104,7 @@ impl FieldError {
         }
     }
 
-    fn of_payload(fault: &Fault) -> Self {
+    fn of_payload(fault: &PayloadFault) -> Self {
         Self::at(format!("#/{}", fault.path), &fault.rule)
     }
 
@@ -132,7 +131,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// An answer of a problem, whose body may tell more than it.
+/// An answer of a problem, whose body may hold more than it.
 pub(crate) fn answer(problem: &Problem, body: &impl Serialize) -> Response<Body> {
     let text = match serde_json::to_vec(body) {
         Ok(text) => text,
@@ -160,9 +159,9 @@ mod tests {
             rule: "is missing".to_owned(),
         };
         let invalid = Invalid::BreaksRules(vec![breach("severity"), breach("signal")]);
-        let told = serde_json::to_value(Problem::invalid(&invalid)).unwrap();
+        let answer = serde_json::to_value(Problem::invalid(&invalid)).unwrap();
         assert_eq!(
-            told,
+            answer,
             serde_json::json!({
                 "status": 422,
                 "title": "Unprocessable Entity",

@@ -1,4 +1,4 @@
-//! What became of a request's signals: 202 when all are stored, 207 when some are, otherwise
+//! Results of a request's signals: 202 when all are stored, 207 when some are, otherwise
 //! the problem.
 
 use axum::body::Body;
@@ -6,8 +6,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
 use serde::Serialize;
-
-use crate::contract::Faults;
+use signal::contract::PayloadFaults;
 
 use super::problem::{self, Problem};
 
@@ -22,8 +21,8 @@ pub(super) struct Stored {
     pub sequence: u64,
     pub duplicate: bool,
     /// Faults of the payload; the signal lands with them.
-    #[serde(skip_serializing_if = "Faults::is_empty")]
-    pub warnings: Faults,
+    #[serde(skip_serializing_if = "PayloadFaults::is_empty")]
+    pub warnings: PayloadFaults,
 }
 
 #[derive(Serialize)]
@@ -46,7 +45,7 @@ enum What<'a> {
 
 #[derive(Serialize)]
 struct Results<'a> {
-    /// Of the whole, when no signal is stored.
+    /// Problem of the whole, when no signal is stored.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     problem: Option<&'a Problem>,
     results: Vec<Item<'a>>,
@@ -120,7 +119,7 @@ mod tests {
             stream: "SIGNALS".to_owned(),
             sequence,
             duplicate: false,
-            warnings: Faults::default(),
+            warnings: PayloadFaults::default(),
         })
     }
 
@@ -129,7 +128,7 @@ mod tests {
         Err(Problem::new(status, "x", "y"))
     }
 
-    async fn told(taken: Vec<Taken>, are_many: bool) -> (u16, Value) {
+    async fn answered(taken: Vec<Taken>, are_many: bool) -> (u16, Value) {
         let response = response(taken, are_many);
         let status = response.status().as_u16();
         let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
@@ -138,17 +137,20 @@ mod tests {
 
     #[tokio::test]
     async fn the_status_is_that_of_all_or_207() {
-        let (status, body) = told(vec![stored(1), stored(2)], true).await;
+        let (status, body) = answered(vec![stored(1), stored(2)], true).await;
         assert_eq!(status, 202);
         let second = json!({"index": 1, "status": 202, "trace_id": "t", "stream": "SIGNALS", "sequence": 2, "duplicate": false});
         assert_eq!(body["results"][1], second);
-        let (status, body) = told(vec![stored(1), refused(422)], true).await;
+        let (status, body) = answered(vec![stored(1), refused(422)], true).await;
         assert_eq!((status, &body["results"][1]["status"]), (207, &json!(422)));
-        assert_eq!(told(vec![refused(422), refused(403)], true).await.0, 207);
-        let (status, body) = told(vec![refused(422), refused(422)], true).await;
+        assert_eq!(
+            answered(vec![refused(422), refused(403)], true).await.0,
+            207
+        );
+        let (status, body) = answered(vec![refused(422), refused(422)], true).await;
         assert_eq!((status, &body["status"]), (422, &json!(422)));
         assert_eq!(body["results"].as_array().map(Vec::len), Some(2));
-        let (status, body) = told(vec![refused(422)], false).await;
+        let (status, body) = answered(vec![refused(422)], false).await;
         assert_eq!((status, body.get("results")), (422, None));
     }
 

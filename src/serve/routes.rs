@@ -1,6 +1,5 @@
-//! What is answered on which path, and what all of it passes through.
+//! The answer of each path, and the layers that all requests pass.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -13,28 +12,29 @@ use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use net::http::repeated;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::debug;
 
-use crate::http::repeated;
-use crate::settings::Scope;
-use crate::telemetry::metrics::Metrics;
+use crate::serve::log_lines::ANSWERED;
+use crate::serve::tokens::Scope;
 
 use super::access::{self, Guard, Keys};
 use super::ingest::{self, IDEMPOTENCY_KEY, Ingest};
+use super::metrics::HttpMetrics;
 use super::openapi;
 use super::problem::Problem;
 use super::read::{self, Read};
 use super::unread;
 
-/// How long a browser may remember what it may send.
+/// Time for which a browser may remember its rights.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
 /// The route of what has none, in the metrics.
 const NO_ROUTE: &str = "other";
 
 /// Every path.
 pub(super) fn router(ingest: Ingest, read: Read, keys: &Keys, origins: &[String]) -> Router {
-    let metrics = Arc::clone(&ingest.metrics);
+    let metrics = ingest.metrics.clone();
     let guard = |scope| {
         let keys = keys.clone();
         middleware::from_fn_with_state(Guard { keys, scope }, access::check)
@@ -52,7 +52,7 @@ pub(super) fn router(ingest: Ingest, read: Read, keys: &Keys, origins: &[String]
             Problem::new(status, "method", "this path has other methods")
         })
         .fallback(async || {
-            let detail = "there is nothing here; GET /v1/openapi.json tells what there is";
+            let detail = "there is nothing here; GET /v1/openapi.json lists what there is";
             Problem::new(StatusCode::NOT_FOUND, "path", detail)
         })
         .layer(cors(origins))
@@ -89,16 +89,16 @@ async fn once(request: Request, next: Next) -> Response {
     }
 }
 
-/// Counts and times every answer. No token and no body is told.
-async fn observe(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
+/// Counts and times every answer. No token and no body is logged.
+async fn observe(State(metrics): State<HttpMetrics>, request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().cloned();
     let method = request.method().clone();
     let began = Instant::now();
     let mut response = next.run(request).await;
     let route = path.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
     let (status, took) = (response.status(), began.elapsed());
-    metrics.http_answered(route, status.as_str(), took);
-    debug!(%method, route, status = status.as_u16(), took_ms = took.as_millis(), "Answered over HTTP");
+    metrics.answered(route, status.as_str(), took);
+    debug!(%method, route, status = status.as_u16(), took_ms = took.as_millis(), "{ANSWERED}");
     let nosniff = HeaderValue::from_static("nosniff");
     response
         .headers_mut()

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::problem::Problem;
 
-/// How the signals stand in a body.
+/// Form of the signals in a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// One signal, or an array of them.
@@ -33,15 +33,15 @@ impl Form {
 
 /// The signals of a body.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Signals {
+pub(crate) enum SignalBodies {
     /// The body is one.
     One(Bytes),
     /// It has some.
     Many(Vec<Bytes>),
 }
 
-impl Signals {
-    /// Whether they came in a form for several.
+impl SignalBodies {
+    /// Returns true when they came in a form for several.
     pub fn are_many(&self) -> bool {
         matches!(self, Self::Many(_))
     }
@@ -58,10 +58,10 @@ impl Signals {
 ///
 /// # Errors
 /// When there are more or none, or an array has no end.
-pub(crate) fn split(body: &Bytes, form: Form, max: usize) -> Result<Signals, Problem> {
+pub(crate) fn split(body: &Bytes, form: Form, max: usize) -> Result<SignalBodies, Problem> {
     let signals = match form {
         Form::Json if !body.trim_ascii_start().starts_with(b"[") => {
-            return Ok(Signals::One(body.slice_ref(body.trim_ascii())));
+            return Ok(SignalBodies::One(body.slice_ref(body.trim_ascii())));
         }
         Form::Json => elements(body, max)?,
         Form::Ndjson => lines(body, max)?,
@@ -73,7 +73,7 @@ pub(crate) fn split(body: &Bytes, form: Form, max: usize) -> Result<Signals, Pro
             "the body holds no signal",
         ));
     }
-    Ok(Signals::Many(signals))
+    Ok(SignalBodies::Many(signals))
 }
 
 fn too_many(max: usize) -> Problem {

@@ -1,64 +1,25 @@
-//! The settings of this process: its files, its environment, and everything that is wrong
-//! with them.
+//! Settings of this process: its files, its environment, and every fault.
 
-use std::fmt;
 use std::io;
 use std::path::Path;
 
-use super::layers::{Layers, Origin};
-use super::{Settings, typed};
+use option_kit::{Faults, Layers, Origin};
 
-/// The file that is read where `--config` names none.
+use super::{Settings, TABLE};
+
+/// File that is read without `--config`.
 const DEFAULT_FILE: &str = "risksignal.toml";
 const DOT_ENV: &str = ".env";
 
-/// One thing that is wrong with the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// The setting, or the file.
-    pub key: String,
-    /// What is wrong, with its source.
-    pub message: String,
-}
-
-impl Fault {
-    pub(super) fn new(key: &str, origin: &Origin, what: impl fmt::Display) -> Self {
-        Self {
-            key: key.to_owned(),
-            message: format!("{key} ({origin}) {what}"),
-        }
-    }
-}
-
-/// Everything that is wrong with the configuration.
-#[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
-pub struct Faults(pub Vec<Fault>);
-
-impl Faults {
-    pub(super) fn add(&mut self, key: &str, origin: &Origin, what: impl fmt::Display) {
-        self.0.push(Fault::new(key, origin, what));
-    }
-}
-
-impl fmt::Display for Faults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let messages: Vec<_> = self
-            .0
-            .iter()
-            .map(|fault| format!("  {}", fault.message))
-            .collect();
-        f.write_str(&messages.join("\n"))
-    }
-}
-
 impl Settings {
-    /// The settings of this process: defaults, then `file` or `risksignal.toml` where
-    /// present, then `.env` where present, then systemd's credentials, then the environment.
+    /// Loads the settings of this process: defaults, then `file` or `risksignal.toml` if present,
+    /// then `.env` if present, then systemd's credentials, then the environment.
     ///
     /// # Errors
-    /// Every fault of every layer at once.
+    /// Returns every fault of every layer at once.
+    #[expect(clippy::disallowed_methods, reason = "settings come from here")]
     pub fn load(file: Option<&Path>) -> Result<Self, Faults> {
-        let mut layers = Layers::defaults();
+        let mut layers = Layers::defaults(TABLE);
         let path = file.unwrap_or(Path::new(DEFAULT_FILE));
         if let Some(text) = read(path, file.is_some(), &mut layers) {
             layers.add_file(&path.display().to_string(), &text);
@@ -69,24 +30,24 @@ impl Settings {
         if let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY") {
             layers.add_credentials(Path::new(&folder));
         }
-        // A name that is no text is none of ours, but may begin like one.
+        // A name that is not UTF-8 is no setting, but may begin like one.
         let environment =
             std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value));
         layers.add_variables(environment, Origin::Environment);
-        typed::settings(layers)
+        Self::from_layers(layers)
     }
 }
 
 impl Default for Settings {
-    /// The defaults of the table, which a test holds to be without faults.
+    /// Returns the defaults of the table, which a test keeps free of faults.
     fn default() -> Self {
-        typed::settings(Layers::defaults())
+        Self::from_layers(Layers::defaults(TABLE))
             .unwrap_or_else(|faults| unreachable!("the defaults have faults:\n{faults}"))
     }
 }
 
-/// A file's text; nothing where there is no file and none is required, or where the layers
-/// have been told why it cannot be read.
+/// Returns the text of a file. Returns none for an absent optional file, or for a failure, which it
+/// adds to the layers.
 fn read(path: &Path, required: bool, layers: &mut Layers) -> Option<String> {
     match std::fs::read_to_string(path) {
         Ok(text) => Some(text),
@@ -101,6 +62,10 @@ fn read(path: &Path, required: bool, layers: &mut Layers) -> Option<String> {
     }
 }
 
+#[cfg(test)]
+mod example_tests;
+#[cfg(test)]
+mod layers_tests;
 #[cfg(test)]
 mod secret_tests;
 #[cfg(test)]

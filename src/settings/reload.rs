@@ -1,36 +1,38 @@
-//! What a running daemon takes of settings that were written anew.
+//! Changes that a running daemon applies from newly read settings.
 
 use std::fmt;
 use std::path::Path;
 
-use super::fields::FIELDS;
-use super::layers::{Layers, Origin, Values, Written};
-use super::{Faults, Settings, tokens, typed};
+use option_kit::{Faults, Layers, Origin, Values, Written};
 
-/// The setting whose folder may hold other files than before.
+use crate::serve::tokens;
+
+use super::{Settings, TABLE};
+
+/// Setting whose folder may hold other files than before.
 const SCHEMAS: &str = "validation.schemas";
 
-/// What a reload makes of the settings in force.
+/// Result of reading the settings again.
 #[derive(Debug)]
 pub struct Reloaded {
-    /// What is in force from now on.
+    /// Settings in force from now on.
     pub settings: Settings,
-    /// What that changes.
-    pub changed: Vec<Change>,
-    /// What is written otherwise than it is in force, and stays so until a restart.
-    pub needs_restart: Vec<Change>,
+    /// Applied changes.
+    pub changed: Vec<SettingChange>,
+    /// Written changes that wait for a restart.
+    pub needs_restart: Vec<SettingChange>,
 }
 
-/// A setting that is written otherwise than it is in force. Displayed as `batch.max_wait: 250ms,
-/// now 100ms`.
+/// A setting whose written value differs from the one in force. Displayed as `batch.max_wait:
+/// 250ms, now 100ms`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub struct SettingChange {
     key: &'static str,
     in_force: String,
     written: String,
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for SettingChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             key,
@@ -42,19 +44,19 @@ impl fmt::Display for Change {
 }
 
 impl Settings {
-    /// Reads the settings as [`Settings::load`] does, and takes of them what a running daemon
+    /// Reads the settings as [`Settings::load`] does, and applies the changes that a running daemon
     /// can.
     ///
     /// # Errors
-    /// Every fault of every layer at once; also when a value that can change contradicts one
-    /// that needs a restart and is still as it was.
+    /// Returns every fault of every layer at once, including a changed value that contradicts one
+    /// that waits for a restart.
     pub fn reload(&self, file: Option<&Path>) -> Result<Reloaded, Faults> {
-        self.overlaid_by(Self::load(file)?.written)
+        self.overlay(Self::load(file)?.written)
     }
 
-    fn overlaid_by(&self, mut written: Values) -> Result<Reloaded, Faults> {
+    fn overlay(&self, mut written: Values) -> Result<Reloaded, Faults> {
         let (mut changed, mut needs_restart) = (Vec::new(), Vec::new());
-        for field in FIELDS {
+        for field in TABLE.iter() {
             let in_force = self.written.get(field.key);
             let Some((in_force, written)) = in_force.zip(written.get_mut(field.key)) else {
                 continue;
@@ -62,10 +64,10 @@ impl Settings {
             if written == in_force {
                 continue;
             }
-            let change = Change {
+            let change = SettingChange {
                 key: field.key,
-                in_force: in_force.shown(field.key),
-                written: written.shown(field.key),
+                in_force: in_force.shown(field),
+                written: written.shown(field),
             };
             if field.live {
                 changed.push(change);
@@ -77,34 +79,31 @@ impl Settings {
                 ..in_force.clone()
             };
         }
-        let settings = typed::settings(Layers {
-            values: written,
-            ..Layers::default()
-        })?;
-        self.files_changed(&settings, &mut changed);
+        let settings = Self::from_layers(Layers::with_values(TABLE, written))?;
+        self.add_changed_files(&settings, &mut changed);
         Ok(Reloaded {
             settings,
             changed,
             needs_restart,
         })
     }
-    /// Adds the files whose names may be as they were, and what is in them not.
-    fn files_changed(&self, settings: &Self, changed: &mut Vec<Change>) {
+    /// Adds files whose content may have changed under the same name.
+    fn add_changed_files(&self, settings: &Self, changed: &mut Vec<SettingChange>) {
         if settings.serve.tokens != self.serve.tokens {
             changed.retain(|change| change.key != tokens::KEY);
-            changed.push(Change {
+            changed.push(SettingChange {
                 key: tokens::KEY,
                 in_force: tokens::shown(&self.serve.tokens),
                 written: tokens::shown(&settings.serve.tokens),
             });
         }
-        let is_told = |change: &Change| change.key.starts_with("validation.");
-        if settings.validation.contracts != self.validation.contracts
-            && !changed.iter().any(is_told)
+        let is_reported = |change: &SettingChange| change.key.starts_with("validation.");
+        if settings.validation.contracts() != self.validation.contracts()
+            && !changed.iter().any(is_reported)
         {
             let folder = settings.written.get(SCHEMAS);
-            let folder = folder.map_or_else(String::new, |written| written.shown(SCHEMAS));
-            changed.push(Change {
+            let folder = folder.map_or_else(String::new, |written| written.text.clone());
+            changed.push(SettingChange {
                 key: SCHEMAS,
                 written: format!("{folder}, with other files"),
                 in_force: folder,
@@ -118,25 +117,22 @@ mod tests {
     use super::*;
 
     fn written(toml: &str) -> Values {
-        let mut layers = Layers::defaults();
+        let mut layers = Layers::defaults(TABLE);
         layers.add_file("risksignal.toml", toml);
         layers.values
     }
 
     fn reload(from: &str, to: &str) -> Result<Reloaded, Faults> {
-        let layers = Layers {
-            values: written(from),
-            ..Layers::default()
-        };
-        typed::settings(layers).unwrap().overlaid_by(written(to))
+        let layers = Layers::with_values(TABLE, written(from));
+        Settings::from_layers(layers).unwrap().overlay(written(to))
     }
 
-    fn told(changes: &[Change]) -> Vec<String> {
-        changes.iter().map(Change::to_string).collect()
+    fn fault_texts(changes: &[SettingChange]) -> Vec<String> {
+        changes.iter().map(SettingChange::to_string).collect()
     }
 
     #[test]
-    fn what_can_change_does_and_the_rest_is_told() {
+    fn live_settings_change_and_the_others_are_reported() {
         let reloaded = reload(
             "batch.max_rows = 10\nnats.password = 'old'\nnats.user = 'u'",
             "batch.max_rows = 20\nnats.password = 'new'\nnats.user = 'u'\nconsumer.pulls = 3",
@@ -145,9 +141,9 @@ mod tests {
         assert_eq!(reloaded.settings.batch.max_rows, 20);
         assert_eq!(reloaded.settings.consumer.pulls, 2);
         assert_eq!(reloaded.settings.nats.password.expose(), "old");
-        let changed = told(&reloaded.changed);
+        let changed = fault_texts(&reloaded.changed);
         assert_eq!(changed, [r#"batch.max_rows: "10", now "20""#]);
-        let needs_restart = told(&reloaded.needs_restart);
+        let needs_restart = fault_texts(&reloaded.needs_restart);
         let password = r#"nats.password: "***", now "***""#;
         assert_eq!(needs_restart, [password, r#"consumer.pulls: "2", now "3""#]);
     }
@@ -165,11 +161,11 @@ mod tests {
     }
 
     #[test]
-    fn what_stayed_is_told_again_and_no_more_once_it_is_written_back() {
+    fn pending_changes_are_reported_until_they_are_reverted() {
         let first = reload("", "consumer.pulls = 3").unwrap().settings;
-        let second = first.overlaid_by(written("consumer.pulls = 3")).unwrap();
+        let second = first.overlay(written("consumer.pulls = 3")).unwrap();
         assert_eq!(second.needs_restart.len(), 1);
-        let third = second.settings.overlaid_by(written("")).unwrap();
+        let third = second.settings.overlay(written("")).unwrap();
         assert!(third.needs_restart.is_empty());
     }
 }

@@ -17,7 +17,7 @@ pub struct Arguments {
     /// The run to make again; without it, one that has not been made
     #[arg(long)]
     pub seed: Option<u64>,
-    /// How long faults are injected in each case [default: 3 with --all, else less]
+    /// Time for which faults are injected in each case [default: 3 with --all, else less]
     #[arg(long)]
     pub minutes: Option<f64>,
     /// Signals a second
@@ -46,7 +46,7 @@ pub struct Arguments {
     pub libtest: Libtest,
 }
 
-/// What cargo's test programs understand. Most of it means nothing here.
+/// Options of cargo's test programs. Most of them mean nothing here.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "As cargo's test programs")]
 pub struct Libtest {

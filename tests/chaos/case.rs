@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use futures_util::future::join_all;
-
-use crate::harness::process::Process;
+use testkit::process::Process;
+use testkit::setting;
 
 use super::inject::inject;
 use super::journal::Journal;
@@ -19,17 +19,17 @@ use super::quiet::quiet;
 use super::report;
 use super::world::{OTHER_CONSUMER, PLACES, World, dies_with_parent};
 
-/// A run with fewer kills proves nothing: 20 in the short run of 100 seconds.
+/// A run with fewer kills proves nothing: 12 in the short run of 60 seconds.
 const KILLS_A_SECOND_MIN: f64 = 0.2;
 
-/// Which system is put to the test.
+/// System under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Case {
     /// One NATS server, and faults of every kind.
     Everything,
     /// Three NATS servers with a replicated stream, one of which is killed at a time.
     Cluster,
-    /// As everything, but an ack stands for all messages before its own.
+    /// Everything, with an ack for all messages before its own.
     AckAll,
 }
 
@@ -44,7 +44,7 @@ impl Case {
         }
     }
 
-    /// Whether it is part of the short run.
+    /// Part of the short run.
     pub fn is_short(self) -> bool {
         self == Self::Everything
     }
@@ -59,7 +59,7 @@ impl Case {
     fn settings(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Everything | Self::Cluster => &[],
-            Self::AckAll => &[("RISKSIGNAL__CONSUMER__ACK_POLICY", "all")],
+            Self::AckAll => &[setting!(consumer.ack_policy = "all")],
         }
     }
 
@@ -86,24 +86,24 @@ impl Case {
     }
 }
 
-/// How a run is made.
+/// Options of a run.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub seed: u64,
     pub length: Duration,
     /// Signals a second.
     pub rate: u64,
-    /// Whether NATS' data are put back from copies.
+    /// Puts NATS' data back from copies.
     pub puts_back: bool,
     /// Another release's program.
     pub daemon: Option<PathBuf>,
 }
 
-/// How a run ended.
+/// Result of a run.
 pub struct Outcome {
     pub findings: Findings,
     pub logs: Logs,
-    /// What was wrong, most telling first; empty when nothing was.
+    /// Faults that were found, most telling first; empty when none was.
     pub failures: Vec<String>,
 }
 

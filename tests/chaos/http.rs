@@ -1,4 +1,4 @@
-//! The proxy's understanding of HTTP/1.1: just enough to tell where a request and its answer
+//! The proxy's understanding of HTTP/1.1: just enough to find where a request and its answer
 //! end.
 
 use std::io;

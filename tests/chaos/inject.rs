@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use testkit::process::Process;
 use tokio::time::{Instant, sleep, sleep_until};
-
-use crate::harness::process::Process;
 
 use super::operators;
 use super::plan::{Fault, Step, Target, Track, kind};
@@ -85,8 +84,8 @@ async fn daemon(world: &World, place: &Place, step: Step) {
         Fault::Stop => {
             // A stop that its grace was too short for is a failure of no promise.
             let status = place.stop().await;
-            let told = status.map_or("was not there".to_owned(), |status| status.to_string());
-            world.journal.note(&format!("{}: {told}", place.name()));
+            let output = status.map_or("was not there".to_owned(), |status| status.to_string());
+            world.journal.note(&format!("{}: {output}", place.name()));
         }
         Fault::Crash(point, times) => {
             place.kill();

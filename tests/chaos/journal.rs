@@ -1,4 +1,4 @@
-//! What was done to the system and when, in a file next to the servers' logs; and how often,
+//! Faults that were injected, with their times, in a file next to the servers' logs; and how often,
 //! for the table at the end.
 
 use std::collections::BTreeMap;
@@ -49,12 +49,12 @@ impl Journal {
         self.entries().failures.push(what);
     }
 
-    /// How often each kind of fault was injected.
+    /// Number of faults of each kind that were injected.
     pub fn counts(&self) -> BTreeMap<&'static str, u64> {
         self.entries().counts.clone()
     }
 
-    /// What has failed until now.
+    /// Failures until now.
     pub fn failures(&self) -> Vec<String> {
         self.entries().failures.clone()
     }

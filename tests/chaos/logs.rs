@@ -1,40 +1,30 @@
-//! What the daemons' logs say: panics, and how often each defence was needed.
+//! The daemons' logs: panics, and how often each defence was needed.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use anyhow::Result;
+use risksignal::claiming::log_lines::{LOG_GONE, OTHER_LOG};
+use risksignal::pipeline::log_lines::{
+    INSERT_FAILED, LOST, OUTSIDE_FENCE, SETTLED, SPLIT, STREAM_WENT_BACK, TAKEN_OVER, VIEW_REFUSED,
+};
 use serde_json::Value;
+use telemetry::log_lines::FOUND_STORED;
 
-/// Lines that tell of a defence at work, each with whether it counts signals or itself.
+/// Lines that report a defence at work; `true` for one that counts signals.
 const DEFENCES: [(&str, bool); 10] = [
-    ("Acked signals that ClickHouse had already", true),
-    ("Insert failed; the same batch is sent again", false),
-    ("Insert came outside its fence; its claim is settled", false),
-    (
-        "Completing a claim that another process has left open",
-        false,
-    ),
-    ("A claim is settled", false),
-    (
-        "A materialized view refused rows that the table has; the view lacks them",
-        false,
-    ),
-    (
-        "ClickHouse does not take a batch as it is; it is split",
-        false,
-    ),
-    ("The claims log is not the one that was read", false),
-    (
-        "The claims log is gone, although signals were claimed",
-        false,
-    ),
-    ("The stream of signals went back:", false),
+    (FOUND_STORED, true),
+    (INSERT_FAILED, false),
+    (OUTSIDE_FENCE, false),
+    (TAKEN_OVER, false),
+    (SETTLED, false),
+    (VIEW_REFUSED, false),
+    (SPLIT, false),
+    (OTHER_LOG, false),
+    (LOG_GONE, false),
+    (STREAM_WENT_BACK, false),
 ];
-/// Tells of messages that are in no table, no letter and no stream.
-const LOST: &str = "Messages are lost";
-
 #[derive(Debug, Default)]
 pub struct Logs {
     pub panics: Vec<String>,

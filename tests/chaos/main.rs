@@ -8,8 +8,6 @@
 
 mod arguments;
 mod case;
-#[path = "../harness/mod.rs"]
-mod harness;
 mod http;
 mod inject;
 mod journal;
@@ -43,7 +41,7 @@ use publisher::Job;
 
 /// Faults are injected for so long when the command line does not say.
 const LENGTH: Duration = Duration::from_secs(180);
-const LENGTH_OF_SHORT_RUN: Duration = Duration::from_secs(100);
+const LENGTH_OF_SHORT_RUN: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -114,7 +112,7 @@ async fn run_all(arguments: &Arguments) -> Result<bool> {
     Ok(failed == 0)
 }
 
-/// Runs one case and tells of it; whether it passed.
+/// Runs one case and reports it; returns if it passed.
 async fn run(case: Case, options: &Options, keep: bool) -> Result<bool> {
     let mut dir = tempfile::Builder::new().prefix("chaos-").tempdir()?;
     let journal = Arc::new(Journal::create(dir.path())?);

@@ -1,4 +1,4 @@
-//! What operators do to consumers, tables, profiles and the servers' data while all is at work.
+//! Deeds of operators on consumers, tables, profiles and the servers' data while all is at work.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use async_nats::jetstream::consumer::{self, DeliverPolicy, pull};
 use futures_util::StreamExt;
+use testkit::nats::{CONSUMER, STREAM, header, sequence};
+use testkit::process::Process;
+use testkit::users::User;
 use tokio::time::{sleep, timeout};
-
-use crate::harness::nats::{CONSUMER, STREAM, header, sequence};
-use crate::harness::process::Process;
-use crate::harness::users::User;
 
 use super::plan::{Fault, Step};
 use super::publisher::NUMBER_HEADER;
@@ -22,10 +21,10 @@ use super::world::World;
 const VIEW: &str = "chaos_view";
 /// An operator's command that a fault has cut off is repeated for so long.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// For one try of it.
+/// Longest time of one try.
 const TRY: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(300);
-/// What the publisher had sent when it was stopped is in the stream after this time.
+/// Messages of a publisher that was stopped are in the stream after this time.
 const ON_ITS_WAY: Duration = Duration::from_millis(500);
 
 /// Users whose profiles cut answers short.
@@ -55,7 +54,7 @@ pub fn users() -> [User<'static>; PROFILES.len()] {
     })
 }
 
-/// What of the servers' data is put back.
+/// Servers' data that is put back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
     /// The stream of signals with its consumers.
@@ -175,9 +174,9 @@ async fn persist<T>(world: &World, command: impl AsyncFn() -> Result<T>) -> Opti
     }
 }
 
-/// Copies the server's data, and after some time kills the server and puts the copy back. What was
-/// published in between is gone by the operator's hand, whether it has landed or not. Reports whether
-/// there was something to be copied.
+/// Copies the server's data, and after some time kills the server and puts the copy back. Messages
+/// that were published in between are gone by the operator's hand, landed or not. Returns whether
+/// there was anything to copy.
 pub async fn put_back(
     world: &World,
     publisher: &Process,

@@ -1,4 +1,4 @@
-//! What must be true at the end: every message is accounted for exactly once.
+//! The truth at the end: every message is accounted for exactly once.
 
 use std::collections::BTreeMap;
 
@@ -7,19 +7,18 @@ use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use clickhouse::Row;
 use futures_util::StreamExt;
 use serde::Deserialize;
+use testkit::nats::{DEAD_LETTERS, STREAM, header, sequence};
 use uuid::Uuid;
-
-use crate::harness::nats::{DEAD_LETTERS, STREAM, header, sequence};
 
 use super::publisher::NUMBER_HEADER;
 use super::row::HASH_SQL;
 use super::signals::{Fate, message, number_of, trace_id};
 use super::world::World;
 
-/// Offenders that are told of each kind.
+/// Offenders that are reported of each kind.
 const TOLD_MAX: usize = 5;
 
-/// What was found.
+/// Findings.
 #[derive(Default)]
 pub struct Findings {
     pub published: u64,
@@ -38,7 +37,7 @@ pub struct Findings {
     pub strange: Vec<String>,
 }
 
-/// What became of one message.
+/// Fate of one message.
 #[derive(Clone, Copy, Default)]
 struct Seen {
     rows: u32,
@@ -47,7 +46,7 @@ struct Seen {
     letter_is_right: bool,
 }
 
-/// How often a message may be a row, or a letter.
+/// Number of times that a message may be a row, or a letter.
 #[derive(Clone, Copy)]
 struct Bounds {
     min: u32,
@@ -185,7 +184,7 @@ async fn look_at_stream(world: &World, count: u64, findings: &mut Findings) -> R
     Ok(())
 }
 
-/// A row that is one of several, or not as it should be.
+/// A row that is one of several, or wrong.
 #[derive(Row, Deserialize)]
 struct Details {
     stream_seq: u64,
@@ -215,11 +214,11 @@ impl Findings {
             ("both row and letter", &self.both),
             ("altered", &self.altered),
         ];
-        let told: Vec<u64> = kinds
+        let output: Vec<u64> = kinds
             .iter()
             .flat_map(|(_, numbers)| numbers.iter().take(TOLD_MAX).copied())
             .collect();
-        let sequences = sequences(world, &told).await?;
+        let sequences = sequences(world, &output).await?;
         for (kind, numbers) in kinds {
             for number in numbers.iter().take(TOLD_MAX) {
                 let in_stream = sequences.get(number).cloned().unwrap_or_default();
@@ -261,7 +260,7 @@ async fn rows(world: &World, seed: u64, number: u64) -> Result<Vec<Details>> {
         .await?)
 }
 
-/// Where these numbers stand in the stream, each with the time when it was stored.
+/// Places of these numbers in the stream, each with the time when it was stored.
 async fn sequences(world: &World, numbers: &[u64]) -> Result<BTreeMap<u64, Vec<String>>> {
     let mut found: BTreeMap<u64, Vec<String>> = BTreeMap::new();
     let jetstream = world.nats[0].jetstream().await;

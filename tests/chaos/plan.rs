@@ -1,17 +1,16 @@
-//! Which faults come when: a pure function of the seed, so that a run can be repeated.
+//! Plan of the faults: a pure function of the seed, so that a run can be repeated.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-
-use crate::harness::lying_proxy::Lie;
+use testkit::lying_proxy::Lie;
 
 use super::operators::Extent;
 use super::proxy::Weather;
 
-/// What a fault is done to. The faults of one target never overlap, those of several do.
+/// Target of a fault. The faults of one target never overlap, those of several do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     /// The daemon in this place.
@@ -203,7 +202,7 @@ fn draw(rng: &mut ChaCha8Rng, target: Target) -> (Fault, Range<u64>) {
     }
 }
 
-/// What a proxy may say of an insert.
+/// False answers of a proxy to an insert.
 const LIES: [Lie; 7] = [
     Lie::Answer(200, "text/plain", "upstream connect error"),
     Lie::Answer(200, "text/html", "<html>Please wait</html>"),

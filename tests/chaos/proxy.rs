@@ -4,21 +4,20 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use testkit::lying_proxy::{Lie, LyingProxy};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::harness::lying_proxy::{Lie, LyingProxy};
-
 use super::http;
 use super::journal::Journal;
 
-/// What passes at a time, at most.
+/// Bytes that pass at a time, at most.
 pub const PIECE_BYTES: usize = 64 * 1024;
 
-/// What happens to what passes.
+/// Treatment of passing bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weather {
     Clear,
@@ -31,7 +30,7 @@ pub enum Weather {
     BlackHole,
     /// Every connection is reset, new ones too.
     Reset,
-    /// Of an answer of the server only so many bytes pass, modulo its length; then the
+    /// Only so many bytes of an answer of the server pass, modulo its length; then the
     /// connection is reset.
     HalfAnswer(usize),
     /// ClickHouse executes every request, but its answer is replaced by an exception.
@@ -60,6 +59,7 @@ pub struct Proxy {
 
 impl Proxy {
     /// Listens on a free port of loopback, for connections to `target` on loopback.
+    #[expect(clippy::disallowed_methods, reason = "a watch holds one value")]
     pub async fn start(
         protocol: Protocol,
         target: u16,
@@ -99,7 +99,7 @@ impl Proxy {
 
     pub fn set(&self, weather: Weather) {
         if let Weather::Lying(lie) = weather {
-            self.lying.tell(lie);
+            self.lying.set_lie(lie);
         }
         self.weather.send_replace(weather);
     }
@@ -132,10 +132,10 @@ impl Link {
         if let Weather::Slow(pause) = self.now() {
             sleep(pause).await;
         }
-        let stands = |weather: &Weather| matches!(weather, Weather::Stalled | Weather::BlackHole);
+        let is_still = |weather: &Weather| matches!(weather, Weather::Stalled | Weather::BlackHole);
         // Without a sender the run is over.
         let mut weather = self.weather.clone();
-        let _ = weather.wait_for(|weather| !stands(weather)).await;
+        let _ = weather.wait_for(|weather| !is_still(weather)).await;
     }
 
     /// Waits until the connection is to be reset.

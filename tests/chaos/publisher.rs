@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::signals::message;
 
-/// The header that tells the oracle which message a dead letter was.
+/// The header that names to the oracle the message of a dead letter.
 pub const NUMBER_HEADER: &str = "Chaos-Number";
 
 /// Messages published and not yet answered for, at most.
@@ -21,7 +21,7 @@ const UNANSWERED_MAX: u32 = 2_000;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// What is published, and where.
+/// Messages to publish, and the servers.
 #[derive(Debug, Clone)]
 pub struct Job {
     /// NATS servers, separated by commas.

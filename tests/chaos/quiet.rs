@@ -3,17 +3,16 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use testkit::nats::{DEAD_LETTERS, STREAM};
+use testkit::process::Process;
 use tokio::time::{Instant, sleep};
-
-use crate::harness::nats::{DEAD_LETTERS, STREAM};
-use crate::harness::process::Process;
 
 use super::world::World;
 
-/// No run is about time; one that stands still for so long will not go on.
+/// No run is about time; one without progress for so long will not go on.
 const STANDSTILL: Duration = Duration::from_secs(120);
 
-/// How far the work is.
+/// Progress of the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Progress {
     publishing: bool,
@@ -54,7 +53,7 @@ pub async fn quiet(world: &World, publisher: &mut Process) -> Result<()> {
             moved = Instant::now();
         }
         if moved.elapsed() > STANDSTILL {
-            bail!("it never came to rest; it stands still at {last:?}");
+            bail!("it never came to rest; it is stuck at {last:?}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::hash::Hasher;
 
-/// What a row holds of its signal.
+/// Part of a signal that its row holds.
 pub struct Row {
     pub event_time_ms: i64,
     pub source_id: String,

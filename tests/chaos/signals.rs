@@ -1,4 +1,4 @@
-//! What message number n of a run is, from the seed alone: the publisher and the oracle each
+//! Message number n of a run, from the seed alone: the publisher and the oracle each
 //! work it out for themselves, so nothing has to be written down between them.
 
 use rand::{RngExt, SeedableRng};
@@ -16,14 +16,14 @@ pub const SIGNAL_BYTES_MAX: usize = 4096;
 /// One message in so many is no valid signal.
 const INVALID_ONE_IN: u64 = 50;
 
-/// A message as it is published, and what has to become of it.
+/// A published message, and its expected fate.
 pub struct Message {
     pub subject: &'static str,
     pub body: Vec<u8>,
     pub fate: Fate,
 }
 
-/// What has to become of a message.
+/// Fate that a message must have.
 pub enum Fate {
     /// One row, this one.
     Lands(Box<Row>),
@@ -79,7 +79,7 @@ enum Defect {
     Without(&'static str),
     /// A field has this value.
     With(&'static str, &'static str),
-    /// A field stands there a second time.
+    /// A field is there a second time.
     Twice(&'static str),
 }
 
@@ -153,7 +153,7 @@ fn valid(rng: &mut ChaCha8Rng, seed: u64, number: u64, subject: &'static str) ->
     let mut row = Row {
         event_time_ms,
         source_id: format!("chaos-{}", rng.random_range(0..20_u32)),
-        // The second token of the subject stands in for a type that is not given.
+        // The second token of the subject replaces a type that is not given.
         event_type: subject.split('.').nth(1).unwrap_or_default().to_owned(),
         payload: format!(r#"{{ "number" : {number}, "big": 1e400, "more":{text}}}"#),
         severity: rng.random_range(0..=5),

@@ -7,13 +7,13 @@ use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-
-use crate::harness::clickhouse::{self, ClickHouse};
-use crate::harness::hold_renames::HoldRenames;
-use crate::harness::nats::{CONSUMER, Nats, Options};
-use crate::harness::process::{Process, free_port};
-use crate::harness::step_clock::StepClock;
-use crate::harness::users::{self, User};
+use testkit::clickhouse::{self, ClickHouse};
+use testkit::hold_renames::HoldRenames;
+use testkit::nats::{CONSUMER, Nats, Options};
+use testkit::process::{Process, free_port};
+use testkit::step_clock::StepClock;
+use testkit::users::{self, User};
+use testkit::{setting, variable};
 
 use super::journal::Journal;
 use super::operators;
@@ -26,7 +26,7 @@ pub const PLACES: usize = 3;
 /// The place of a daemon that has a consumer of its own on the same stream, after those of the
 /// others.
 pub const OTHER_CONSUMER: usize = PLACES;
-/// That consumer.
+/// The other consumer.
 pub const OTHER_NAME: &str = "another-consumer";
 
 /// The status of a daemon that asks to be started again, since its claims log was put back.
@@ -47,7 +47,7 @@ pub struct World {
     is_put_back: Cell<bool>,
     /// Another release's program; it has no fault points.
     other: Option<PathBuf>,
-    /// Of every daemon, on top of its servers' addresses.
+    /// Settings of every daemon, on top of its servers' addresses.
     settings: Vec<(&'static str, &'static str)>,
 }
 
@@ -146,7 +146,7 @@ impl World {
         }
     }
 
-    /// How often an operator has taken a message out of the stream.
+    /// Number of messages that an operator has taken out of the stream.
     pub fn times_taken_back(&self, number: u64) -> u32 {
         self.gone.borrow().get(&number).copied().unwrap_or(0)
     }
@@ -156,12 +156,12 @@ impl World {
         self.gone.borrow().len() as u64
     }
 
-    /// Whether messages may be lost, by an operator's hand.
+    /// Messages may be lost, by an operator's hand.
     pub fn is_put_back(&self) -> bool {
         self.is_put_back.get()
     }
 
-    /// Whether the daemons' clocks can step.
+    /// The daemons' clocks can step.
     pub fn can_step_clocks(&self) -> bool {
         self.places.iter().all(|place| place.clock.is_some())
     }
@@ -171,7 +171,7 @@ impl World {
         self.start(place, &["run"]);
     }
 
-    /// As [`World::start_daemon`], but the daemon ends itself at a fault point.
+    /// Like [`World::start_daemon`], but the daemon ends itself at a fault point.
     pub fn start_doomed_daemon(&self, place: &Place, fault_point: &str) {
         match &self.other {
             Some(_) => self.start(place, &["run"]),
@@ -185,8 +185,8 @@ impl World {
         let log = self
             .dir
             .join(format!("daemon-{}-{start:03}.log", place.number));
-        let usual = Path::new(env!("CARGO_BIN_EXE_risksignal"));
-        let mut command = dies_with_parent(self.other.as_deref().unwrap_or(usual));
+        let usual = testkit::program();
+        let mut command = dies_with_parent(self.other.as_deref().unwrap_or(&usual));
         command
             .args(arguments)
             .env_clear()
@@ -199,7 +199,7 @@ impl World {
             command.envs(users::login(name));
         }
         if place.number == OTHER_CONSUMER {
-            command.env("RISKSIGNAL__CONSUMER__NAME", OTHER_NAME);
+            command.env(variable!(consumer.name), OTHER_NAME);
         }
         let daemon = Process::spawn(command, &log);
         self.journal.note(&format!(
@@ -220,15 +220,12 @@ impl World {
         let replicas = self.nats.len().to_string();
         let signal_bytes_max = format!("{SIGNAL_BYTES_MAX}B");
         let mut environment = vec![
-            ("NATS_URL", nats.as_str()),
-            ("CLICKHOUSE_URL", &clickhouse),
-            ("CLICKHOUSE_USER", clickhouse::USER),
-            ("CLICKHOUSE_PASSWORD", clickhouse::PASSWORD),
-            ("RISKSIGNAL__STREAM__REPLICAS", &replicas),
-            (
-                "RISKSIGNAL__VALIDATION__MAX_SIGNAL_BYTES",
-                &signal_bytes_max,
-            ),
+            setting!(nats.url = nats.as_str()),
+            setting!(clickhouse.url = &clickhouse),
+            setting!(clickhouse.user = clickhouse::USER),
+            setting!(clickhouse.password = clickhouse::PASSWORD),
+            setting!(stream.replicas = &replicas),
+            setting!(validation.max_signal_bytes = &signal_bytes_max),
         ];
         environment.extend(&self.settings);
         environment
@@ -255,7 +252,7 @@ impl World {
         operators::remove_view(self).await;
     }
 
-    /// As [`World::check`], for each place.
+    /// Like [`World::check`], for each place.
     pub fn check_daemons(&self) {
         for place in &self.places {
             self.check(place);
@@ -284,13 +281,13 @@ impl Place {
         format!("daemon {}-{:03}", self.number, self.starts.get())
     }
 
-    /// Whether there is a daemon, and it has ended.
+    /// Reports if there is a daemon, and it has ended.
     pub fn has_ended(&self) -> bool {
         let mut daemon = self.daemon.borrow_mut();
         daemon.as_mut().and_then(Process::status).is_some()
     }
 
-    /// Whether there is a daemon.
+    /// Reports if there is a daemon.
     pub fn is_there(&self) -> bool {
         self.daemon.borrow().is_some()
     }

@@ -1,32 +1,31 @@
-//! `consumer.ack_policy` is `all`: an ack stands for all messages before its own, by the claims
+//! `consumer.ack_policy` is `all`: an ack is for all messages before its own, by the claims
 //! log's floor, from any instance.
 
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{self, AckPolicy, PriorityPolicy, pull};
+use risksignal::command::log_lines::STARTING;
+use risksignal::pipeline::log_lines::ACK_POLICY_KEPT;
+use telemetry::log_lines::{FOUND_STORED, INSERTED};
+use testkit::nats::{CONSUMER, DEAD_LETTERS, STREAM};
+use testkit::{Daemon, Stack, eventually, setting};
 use tokio::time::sleep;
 
-use crate::harness::nats::{CONSUMER, DEAD_LETTERS, STREAM};
-use crate::harness::{Daemon, Stack, eventually};
-
-const ALL: (&str, &str) = ("RISKSIGNAL__CONSUMER__ACK_POLICY", "all");
+const ALL: (&str, &str) = setting!(consumer.ack_policy = "all");
 /// A short ack wait, so that what a killed instance held comes again soon.
 const SHORT: [(&str, &str); 6] = [
     ALL,
-    ("RISKSIGNAL__LOG__LINES_PER_SECOND", "1000000"),
-    ("RISKSIGNAL__CONSUMER__ACK_WAIT", "4s"),
-    ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "1s"),
-    ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
-    ("RISKSIGNAL__BATCH__MAX_ROWS", "500"),
+    setting!(log.lines_per_second = "1000000"),
+    setting!(consumer.ack_wait = "4s"),
+    setting!(clickhouse.send_timeout = "1s"),
+    setting!(clickhouse.end_timeout = "2s"),
+    setting!(batch.max_rows = "500"),
 ];
-const KEEPS: &str = "The consumer keeps its ack policy, which consumer.ack_policy does not change; adapt the setting, or delete the consumer while no daemon runs";
 
 /// The signals that the log says were inserted.
 fn inserted(daemon: &Daemon) -> u64 {
     let lines = daemon.lines();
-    let inserted = lines
-        .iter()
-        .filter(|line| line["message"] == "Inserted batch to ClickHouse");
+    let inserted = lines.iter().filter(|line| line["message"] == INSERTED);
     inserted.map(|line| line["count"].as_u64().unwrap()).sum()
 }
 
@@ -76,7 +75,7 @@ async fn acks_follow_the_commit_when_instances_and_nats_are_killed() {
         let arguments = ["run", "--fault-point", fault_point];
         let environment = stack.environment(&SHORT);
         let mut crashing = Daemon::spawn(&arguments, &environment, &stack.work_dir());
-        crashing.logged("Starting signals consumer").await;
+        crashing.logged(STARTING).await;
         let seed = format!("--seed={round}");
         let load = ["--count=8000", "--rate=4000", &seed];
         let kills = async {
@@ -133,7 +132,7 @@ async fn a_consumer_keeps_its_policy_and_the_setting_that_differs_is_named() {
     let mut explicit = stack.daemon(&[]).await;
     assert!(explicit.stop().await.success());
     let mut daemon = stack.daemon(&[ALL]).await;
-    let line = daemon.logged(KEEPS).await;
+    let line = daemon.logged(ACK_POLICY_KEPT).await;
     assert_eq!(
         (&line["in_force"], &line["setting"]),
         (&"explicit".into(), &"all".into())
@@ -168,7 +167,7 @@ async fn a_consumer_of_the_release_before_goes_on_without_its_pinned_client() {
     stack.produce(&["--count=1000", "--seed=1"]).await;
     // The setting is the default, explicit: the consumer's own policy is in force.
     let mut one = stack.daemon(&[]).await;
-    one.logged(KEEPS).await;
+    one.logged(ACK_POLICY_KEPT).await;
     let mut two = stack.daemon(&[]).await;
     stack.produce(&["--count=1000", "--seed=2"]).await;
     let consumer = acked_to(&stack, 2000).await;
@@ -189,7 +188,7 @@ async fn nothing_above_an_open_claim_is_acked() {
     stack.nats.create_stream().await;
     stack.produce(&["--count=10", "--seed=1"]).await;
     let mut hanging = Daemon::spawn(&arguments, &environment, &stack.work_dir());
-    hanging.logged("Starting signals consumer").await;
+    hanging.logged(STARTING).await;
     eventually("they are in an insert", async || {
         (stack.clickhouse.counts().await.0 == 10).then_some(())
     })
@@ -204,9 +203,7 @@ async fn nothing_above_an_open_claim_is_acked() {
         .await;
     }
     // They come again, and are known as done.
-    hanging
-        .logged("Acked signals that ClickHouse had already")
-        .await;
+    hanging.logged(FOUND_STORED).await;
     let consumer = stack.nats.consumer().await.unwrap();
     assert_eq!(consumer.ack_floor.stream_sequence, 0);
     assert_eq!(consumer.num_ack_pending, 511);

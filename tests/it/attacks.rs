@@ -3,14 +3,17 @@
 use std::process::Command;
 use std::time::Duration;
 
-use claims::{Body, Nonce, Place, Publisher, Record};
+use claims::{LogPosition, Nonce, PublisherId, Record, RecordBody};
+use risksignal::command::log_lines::STARTING;
+use risksignal::pipeline::log_lines::{INSERT_REFUSED, SETTLED};
+use risksignal::reload::RELOADED;
+use testkit::lying_proxy::{Lie, LyingProxy};
+use testkit::nats::{CLAIMS, DEAD_LETTERS, STREAM};
+use testkit::signals::signal;
+use testkit::{Daemon, Stack, eventually, setting};
 use tokio::time::{sleep, timeout};
 
-use crate::harness::lying_proxy::{Lie, LyingProxy};
-use crate::harness::nats::{CLAIMS, DEAD_LETTERS, STREAM};
-use crate::harness::signals::signal;
-use crate::harness::{Daemon, Stack, eventually};
-use crate::takeover::{SETTLED, SHORT, usual};
+use crate::takeover::{SHORT, usual};
 
 /// Ends a wait that would be for ever.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -42,14 +45,12 @@ async fn a_daemon_pulls_again_when_another_has_completed_the_claim_that_halted_i
     let proxy = LyingProxy::before(stack.clickhouse.port()).await;
     let url = proxy.url();
     let halting = stack
-        .daemon(&usual(&[("CLICKHOUSE_URL", url.as_str())]))
+        .daemon(&usual(&[setting!(clickhouse.url = url.as_str())]))
         .await;
-    proxy.tell(Lie::Answer(200, "text/html", "<html>"));
+    proxy.set_lie(Lie::Answer(200, "text/html", "<html>"));
     publish(&stack, "one", 0..1).await;
-    halting
-        .logged("Insert refused; pulling stops until this is mended, nothing is acked")
-        .await;
-    proxy.tell(Lie::None);
+    halting.logged(INSERT_REFUSED).await;
+    proxy.set_lie(Lie::None);
     let mut other = stack.daemon(&usual(&[])).await;
     settles(&stack, "the claim is completed").await;
     // Its open pulls end.
@@ -97,7 +98,7 @@ async fn a_settled_row_is_not_blamed_by_what_was_taken_before() {
     let arguments = ["run", "--fault-point", "claim-appended"];
     let environment = stack.environment(&usual(&SHORT));
     let mut dying = Daemon::spawn(&arguments, &environment, &stack.work_dir());
-    dying.logged("Starting signals consumer").await;
+    dying.logged(STARTING).await;
     publish(&stack, "good", 5..6).await;
     dying.ended().await;
     let fault = "ALTER TABLE raw_signals ADD CONSTRAINT fault CHECK source_id = 'nobody'";
@@ -131,20 +132,20 @@ async fn what_is_stored_is_not_claimed_when_the_report_of_it_is_void() {
     let first = stack.nats.messages(CLAIMS).await.remove(0);
     let generation = claims::decode(&first.payload).unwrap().generation;
     let connects = async {
-        let mut tip = Place::START;
+        let mut tip = LogPosition::START;
         loop {
             let record = Record {
                 id: Nonce(rand::random()),
-                publisher: Publisher(1),
+                publisher: PublisherId(1),
                 generation,
                 tip,
                 done: Vec::new(),
-                body: Body::Connected,
+                body: RecordBody::Connected,
             };
             let body = claims::encode(&record).unwrap();
             let ack = nats.publish(CLAIMS, body.into()).await.unwrap().await;
             let seq = ack.unwrap().sequence;
-            tip = Place { seq, id: record.id };
+            tip = LogPosition { seq, id: record.id };
             sleep(Duration::from_millis(3)).await;
         }
     };
@@ -180,10 +181,10 @@ async fn what_was_held_when_the_stream_went_back_hides_no_new_message() {
     let stack = Stack::start().await;
     stack.nats.create_stream().await;
     let more = [
-        ("RISKSIGNAL__CLICKHOUSE__MAX_CONCURRENT_INSERTS", "1"),
-        ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "20s"),
-        ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "30s"),
-        ("RISKSIGNAL__CONSUMER__ACK_WAIT", "60s"),
+        setting!(clickhouse.max_concurrent_inserts = "1"),
+        setting!(clickhouse.send_timeout = "20s"),
+        setting!(clickhouse.end_timeout = "30s"),
+        setting!(consumer.ack_wait = "60s"),
     ];
     let _daemon = stack.daemon(&usual(&more)).await;
     publish(&stack, "first", 0..1).await;
@@ -246,12 +247,12 @@ async fn a_takeover_judges_by_the_settings_in_force() {
     let survivor = stack.daemon(&usual(&[])).await;
     std::fs::write(&file, "validation.severity_max = 9").unwrap();
     survivor.signal("HUP");
-    survivor.logged("The configuration was read again").await;
+    survivor.logged(RELOADED).await;
     survivor.signal("STOP");
     let arguments = ["run", "--fault-point", "claim-appended"];
     let environment = stack.environment(&usual(&[]));
     let mut dying = Daemon::spawn(&arguments, &environment, &stack.work_dir());
-    dying.logged("Starting signals consumer").await;
+    dying.logged(STARTING).await;
     let nats = stack.nats.jetstream().await;
     let mut severe = signal(0);
     severe["severity"] = 7.into();
@@ -270,10 +271,10 @@ async fn a_refused_row_that_waits_leaves_room_for_the_one_that_it_waits_for() {
     stack.refuse_source_seven().await;
     stack.nats.create_stream().await;
     let more = [
-        ("RISKSIGNAL__CONSUMER__FETCH_MESSAGES", "10"),
-        ("RISKSIGNAL__CONSUMER__MAX_IN_FLIGHT_MESSAGES", "10"),
-        ("RISKSIGNAL__CONSUMER__PULLS", "1"),
-        ("RISKSIGNAL__BATCH__MAX_ROWS", "10"),
+        setting!(consumer.fetch_messages = "10"),
+        setting!(consumer.max_in_flight_messages = "10"),
+        setting!(consumer.pulls = "1"),
+        setting!(batch.max_rows = "10"),
     ];
     let _daemon = stack.daemon(&usual(&more)).await;
     publish(&stack, "seven", 0..1).await;
@@ -293,9 +294,9 @@ async fn two_tables_never_share_a_claims_log() {
     let mut daemons = Vec::new();
     for (database, table, consumer) in names {
         let more = [
-            ("RISKSIGNAL__CLICKHOUSE__DATABASE", database),
-            ("RISKSIGNAL__CLICKHOUSE__TABLE", table),
-            ("RISKSIGNAL__CONSUMER__NAME", consumer),
+            setting!(clickhouse.database = database),
+            setting!(clickhouse.table = table),
+            setting!(consumer.name = consumer),
         ];
         daemons.push(stack.daemon_not_waited_for(&usual(&[SHORT.as_slice(), &more].concat())));
         sleep(Duration::from_secs(4)).await;
@@ -320,22 +321,22 @@ async fn two_tables_never_share_a_claims_log() {
 /// Rows whose insert had no receipt are in no cached answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cached_answer_has_the_rows_of_an_insert_that_was_counted() {
-    use crate::harness::redis::Redis;
-    use crate::harness::wallets::{self, Servers, path, signal_of};
+    use testkit::redis::Redis;
+    use testkit::wallets::{self, Servers, path, signal_of};
     let stack = Stack::start().await;
     let redis = Redis::start(&stack.work_dir()).await;
     let servers = Servers::start(&stack, &redis).await;
     let proxy = LyingProxy::before(stack.clickhouse.port()).await;
     let url = proxy.url();
-    let _daemon = wallets::keeper(&stack, &redis, &[("CLICKHOUSE_URL", &url)]).await;
+    let _daemon = wallets::keeper(&stack, &redis, &[setting!(clickhouse.url = &url)]).await;
     let of = |number| vec![signal_of(number, "a", "risk_event", Duration::from_secs(1))];
     wallets::publish(&stack, of(1)).await;
     stack.settled().await;
     servers.hit("a").await;
-    proxy.tell(Lie::StripHeaders);
+    proxy.set_lie(Lie::StripHeaders);
     wallets::publish(&stack, of(2)).await;
     stack.settled().await;
-    proxy.tell(Lie::None);
+    proxy.set_lie(Lie::None);
     let signals = async |is_cached: bool| {
         let server = if is_cached {
             &servers.cached

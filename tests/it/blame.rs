@@ -1,9 +1,10 @@
 //! Rows that ClickHouse refuses: the row's fault, or the table's for a while.
 
-use crate::harness::nats::{DEAD_LETTERS, header};
-use crate::harness::ops::{ANY_PORT, Ops};
-use crate::harness::signals::signal;
-use crate::harness::{Stack, eventually};
+use testkit::nats::{DEAD_LETTERS, header};
+use testkit::ops::{ANY_PORT, Ops};
+use testkit::signals::signal;
+use testkit::{Stack, eventually};
+
 use crate::takeover::usual;
 
 async fn publish(stack: &Stack, source: &str, number: u64) {

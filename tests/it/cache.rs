@@ -1,16 +1,16 @@
-//! What is known of wallets, out of Redis.
+//! Wallets, answered out of Redis.
 
 use std::process::Output;
 use std::time::Duration;
 
+use ::wallets::log_lines::KEEPING;
 use axum::http::StatusCode;
 use serde_json::Value;
-
-use crate::harness::ops::{ANY_PORT, Ops};
-use crate::harness::redis::Redis;
-use crate::harness::signals::real_signals;
-use crate::harness::wallets::{Servers, known, path, publish, signal_of, status};
-use crate::harness::{Daemon, Stack, eventually, wallets};
+use testkit::ops::{ANY_PORT, Ops};
+use testkit::redis::Redis;
+use testkit::signals::real_signals;
+use testkit::wallets::{Servers, known, path, publish, signal_of, status};
+use testkit::{Daemon, Stack, eventually, setting, wallets};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// Wallets whose names are anything but plain; some would be keys of others.
@@ -23,7 +23,7 @@ const ODD: [&str; 6] = [
     "['x', \\'y\\']",
 ];
 
-/// Starts a daemon that keeps the cache, and tells how it is.
+/// Starts a daemon that keeps the cache, and returns its metrics too.
 async fn keeper(stack: &Stack, redis: &Redis, more: &[(&str, &str)]) -> (Daemon, Ops) {
     let daemon = wallets::keeper(stack, redis, more).await;
     let ops = Ops::of(&daemon).await;
@@ -61,7 +61,7 @@ fn written(output: &Output) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wallet_is_told_out_of_redis_as_out_of_clickhouse() {
+async fn a_wallet_is_answered_out_of_redis_as_out_of_clickhouse() {
     let stack = Stack::start().await;
     let redis = Redis::start(&stack.work_dir()).await;
     let servers = Servers::start(&stack, &redis).await;
@@ -72,10 +72,10 @@ async fn a_wallet_is_told_out_of_redis_as_out_of_clickhouse() {
     assert_eq!(wallets.len(), ODD.len());
     servers.agree_on(&wallets).await;
 
-    // What comes later is told to entries that are there, and each answer has it.
+    // Later signals go to entries that are there, and each answer has them.
     publish(&stack, signals(&ODD, 1000)).await;
     stack.settled().await;
-    eventually("all is told to Redis", async || {
+    eventually("Redis has all", async || {
         let answer = servers.cached.get(&path("a")).await.json();
         let counted = &answer["windows"]["24h"]["signals"];
         (counted == &servers.plain.get(&path("a")).await.json()["windows"]["24h"]["signals"])
@@ -83,14 +83,14 @@ async fn a_wallet_is_told_out_of_redis_as_out_of_clickhouse() {
     })
     .await;
     servers.agree_on(&wallets).await;
-    let told = servers.hit("a").await.json();
-    assert_eq!(told["windows"]["24h"]["signals"], 2 * 48);
-    assert_eq!(told["windows"]["1h"]["signals"], 2 * 36);
-    assert_eq!(told["last_signals"].as_array().unwrap().len(), 20);
-    assert_eq!(told["snapshot"]["event_type"], "wallet_snapshot");
+    let printed = servers.hit("a").await.json();
+    assert_eq!(printed["windows"]["24h"]["signals"], 2 * 48);
+    assert_eq!(printed["windows"]["1h"]["signals"], 2 * 36);
+    assert_eq!(printed["last_signals"].as_array().unwrap().len(), 20);
+    assert_eq!(printed["snapshot"]["event_type"], "wallet_snapshot");
     assert!(ops.metric("risksignal_cache_fresh").await == Some(1.0));
-    let told = ops.metric("risksignal_cache_signals_total").await;
-    assert_eq!(told, Some(720.0), "each is counted once");
+    let printed = ops.metric("risksignal_cache_signals_total").await;
+    assert_eq!(printed, Some(720.0), "each is counted once");
     let scrape = ops.get("/metrics").await.body;
     assert!(scrape.contains("risksignal_cache_signals_total{result=\"lost\"} 0\n"));
 
@@ -105,7 +105,7 @@ async fn a_wallet_is_told_out_of_redis_as_out_of_clickhouse() {
         assert!(ttl_ms <= 7 * 24 * 3600 * 1000);
     }
 
-    // A client that has the answer is told so; a wallet that nobody names is not found, and asked
+    // A client that has the answer gets 304; a wallet that nobody names is not found, and asked
     // for only once.
     let answer = servers.hit("a").await;
     let tag = answer.headers["etag"].to_str().unwrap();
@@ -120,7 +120,7 @@ async fn a_wallet_is_told_out_of_redis_as_out_of_clickhouse() {
     }
     let asked: Vec<String> = redis.ask(&["HKEYS", "risksignal:wallet:0xnobody"]).await;
     assert!(asked.contains(&"complete".to_owned()), "{asked:?}");
-    // When it has a signal after all, that is told.
+    // When it has a signal after all, the answer has it.
     publish(&stack, [signal_of(5000, "0xnobody", "risk_event", MINUTE)]).await;
     eventually("the wallet is found", async || {
         let answer = servers.cached.get(&path("0xnobody")).await;
@@ -144,10 +144,10 @@ async fn what_comes_again_counts_once() {
     let url = redis.url();
     let short = [
         ANY_PORT,
-        ("REDIS_URL", url.as_str()),
-        ("RISKSIGNAL__CONSUMER__ACK_WAIT", "4s"),
-        ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "1s"),
-        ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
+        setting!(cache.url = url.as_str()),
+        setting!(consumer.ack_wait = "4s"),
+        setting!(clickhouse.send_timeout = "1s"),
+        setting!(clickhouse.end_timeout = "2s"),
     ];
     let (mut first, _) = keeper(&stack, &redis, &short).await;
     publish(&stack, signals(&["0x1", "0x2"], 0)).await;
@@ -155,12 +155,12 @@ async fn what_comes_again_counts_once() {
     servers.agree_on(&known(&stack).await).await;
     assert!(first.stop().await.success());
 
-    // It tells Redis, and dies before it has acked: all of it comes again, is found in ClickHouse
-    // and told once more.
+    // It writes to Redis, and dies before it has acked: all signals come again, are found in
+    // ClickHouse and written once more.
     let arguments = ["run", "--fault-point", "before-ack:100"];
     let environment = stack.environment(&short);
     let mut crashing = Daemon::spawn(&arguments, &environment, &stack.work_dir());
-    crashing.logged("Keeping the cache in Redis").await;
+    crashing.logged(KEEPING).await;
     servers.agree_on(&known(&stack).await).await;
     publish(&stack, signals(&["0x1", "0x2"], 1000)).await;
     assert!(crashing.ended().await.code().is_none());
@@ -178,7 +178,7 @@ async fn what_comes_again_counts_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wallet_with_more_signals_than_redis_keeps_is_told_all_the_same() {
+async fn a_wallet_with_more_signals_than_redis_keeps_is_answered_all_the_same() {
     let stack = Stack::start().await;
     let redis = Redis::start(&stack.work_dir()).await;
     let servers = Servers::start(&stack, &redis).await;
@@ -196,9 +196,9 @@ async fn a_wallet_with_more_signals_than_redis_keeps_is_told_all_the_same() {
         (status(&answer) == "risksignal; fwd=bypass; detail=busy").then_some(())
     })
     .await;
-    let told = servers.cached.get(&path("0xbusy")).await.json();
-    assert_eq!(told["windows"]["1h"]["signals"], 5010);
-    assert_eq!(told, servers.plain.get(&path("0xbusy")).await.json());
+    let printed = servers.cached.get(&path("0xbusy")).await.json();
+    assert_eq!(printed["windows"]["1h"]["signals"], 5010);
+    assert_eq!(printed, servers.plain.get(&path("0xbusy")).await.json());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,7 +223,7 @@ async fn the_cache_is_rebuilt_from_nothing() {
     redis.ask::<()>(&["FLUSHALL"]).await;
     let url = redis.url();
     let rebuild = stack
-        .risksignal_with(&["cache", "rebuild"], &[("REDIS_URL", &url)])
+        .risksignal_with(&["cache", "rebuild"], &[setting!(cache.url = &url)])
         .await;
     assert!(rebuild.status.success(), "{rebuild:?}");
     let entries: Vec<String> = redis.ask(&["KEYS", "risksignal:wallet:*"]).await;
@@ -238,9 +238,9 @@ async fn the_cache_is_rebuilt_from_nothing() {
 
     // Fewer, those of the newest signals; and nobody keeps them.
     let few = [
-        ("REDIS_URL", url.as_str()),
-        ("RISKSIGNAL__CACHE__MAX_WALLETS", "20"),
-        ("RISKSIGNAL__CACHE__PREFIX", "other:"),
+        setting!(cache.url = url.as_str()),
+        setting!(cache.max_wallets = "20"),
+        setting!(cache.prefix = "other:"),
     ];
     let rebuild = stack.risksignal_with(&["cache", "rebuild"], &few).await;
     assert!(rebuild.status.success(), "{rebuild:?}");
@@ -252,7 +252,7 @@ async fn the_cache_is_rebuilt_from_nothing() {
             .all(|key| key < &"other:wallet:0x0020".to_owned())
     );
     let log = written(&rebuild);
-    assert!(log.contains("No daemon keeps the cache"), "{log}");
+    assert!(log.contains("No daemon maintains the cache"), "{log}");
 
     let none = stack.risksignal(&["cache", "rebuild"]).await;
     assert_eq!(none.status.code(), Some(1));
@@ -261,7 +261,7 @@ async fn the_cache_is_rebuilt_from_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn real_signals_are_told_digit_by_digit() {
+async fn real_signals_are_answered_digit_by_digit() {
     let Some((_, text)) = real_signals() else {
         return;
     };
@@ -269,7 +269,7 @@ async fn real_signals_are_told_digit_by_digit() {
     let redis = Redis::start(&stack.work_dir()).await;
     let servers = Servers::start(&stack, &redis).await;
     let (_daemon, ops) = keeper(&stack, &redis, &[]).await;
-    // The first half fills entries, and the second is told to them.
+    // The first half fills entries, and the second is added to them.
     let lines: Vec<&str> = text.lines().collect();
     for half in lines.chunks(lines.len().div_ceil(2)) {
         let file = stack.work_dir().join("half.ndjson");

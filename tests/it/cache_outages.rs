@@ -3,15 +3,15 @@
 
 use std::time::Duration;
 
+use ::wallets::log_lines::{FRESH, STALE, STALE_BY_ANOTHER};
+use testkit::ops::Ops;
+use testkit::redis::Redis;
+use testkit::wallets::{Servers, known, path, publish, signal_of, status};
+use testkit::{Daemon, Stack, eventually, setting, wallets};
 use tokio::time::sleep;
 
-use crate::harness::ops::Ops;
-use crate::harness::redis::Redis;
-use crate::harness::wallets::{Servers, known, path, publish, signal_of, status};
-use crate::harness::{Daemon, Stack, eventually, wallets};
-
-/// What a daemon that keeps the cache is started with, besides its address.
-const TIMEOUT: (&str, &str) = ("RISKSIGNAL__CACHE__TIMEOUT", "300ms");
+/// Settings of a daemon that keeps the cache, besides its address.
+const TIMEOUT: (&str, &str) = setting!(cache.timeout = "300ms");
 
 async fn keeper(stack: &Stack, redis: &Redis) -> Daemon {
     wallets::keeper(stack, redis, &[TIMEOUT]).await
@@ -90,14 +90,12 @@ async fn redis_killed_flushed_and_stopped_under_load_is_brought_back() {
     sent += more;
     all_is_there(&stack, &servers, sent).await;
 
-    // Stopped: it takes what it is sent, and answers nothing. All of it lands meanwhile.
+    // Stopped: it takes what it is sent, and answers nothing. Everything lands meanwhile.
     redis.signal("STOP");
     sent += load(&stack, sent, 4).await;
     stack.settled().await;
     assert_eq!(stack.clickhouse.counts().await, (sent, sent));
-    daemon
-        .logged("The cache is stale; clients are answered out of ClickHouse")
-        .await;
+    daemon.logged(STALE).await;
     let answer = servers.cached.get(&path(&wallets[0])).await;
     assert_eq!(answer.status, 200);
     redis.signal("CONT");
@@ -117,7 +115,7 @@ async fn a_daemon_that_is_killed_is_missed_and_made_up_for() {
     stack.settled().await;
     servers.agree_on(&known(&stack).await).await;
 
-    // Both may have told something; the one that is left does not know what the other has not.
+    // Both may have written something; the one that is left does not know what the other has not.
     let generation: String = redis.ask(&["HGET", "risksignal:state", "generation"]).await;
     let kill = async {
         sleep(Duration::from_secs(1)).await;
@@ -162,17 +160,17 @@ async fn a_daemon_elsewhere_that_is_not_heard_keeps_the_cache_stale_until_it_is_
     redis
         .ask::<()>(&["HSET", "risksignal:feeders", elsewhere, &lease])
         .await;
-    let told = "The cache is stale: another daemon that keeps it is not heard; it is given up after 15 minutes, or by `risksignal cache rebuild`";
-    let line = daemon.logged(told).await;
+    let output = STALE_BY_ANOTHER;
+    let line = daemon.logged(output).await;
     assert_eq!(line["silent"], elsewhere);
     let answer = servers.cached.get(&path("0x00")).await;
     assert_eq!(status(&answer), "risksignal; fwd=stale");
     let url = redis.url();
     let rebuild = stack
-        .risksignal_with(&["cache", "rebuild"], &[("REDIS_URL", &url)])
+        .risksignal_with(&["cache", "rebuild"], &[setting!(cache.url = &url)])
         .await;
     assert!(rebuild.status.success(), "{rebuild:?}");
-    daemon.logged("The cache is fresh again").await;
+    daemon.logged(FRESH).await;
     servers.agree_on(&known(&stack).await).await;
 
     // A quarter of an hour.
@@ -194,8 +192,8 @@ async fn what_redis_cannot_take_in_time_is_no_burden() {
     let redis = Redis::start(&stack.work_dir()).await;
     let servers = Servers::start(&stack, &redis).await;
     let narrow = [
-        ("RISKSIGNAL__CACHE__TIMEOUT", "1m"),
-        ("RISKSIGNAL__CACHE__MAX_QUEUE_BYTES", "64KiB"),
+        setting!(cache.timeout = "1m"),
+        setting!(cache.max_queue_bytes = "64KiB"),
     ];
     let mut daemon = wallets::keeper(&stack, &redis, &narrow).await;
     let ops = Ops::of(&daemon).await;
@@ -208,7 +206,7 @@ async fn what_redis_cannot_take_in_time_is_no_burden() {
     assert_eq!(stack.clickhouse.counts().await, (sent, sent));
     assert!(ops.metric("risksignal_cache_signals_total").await > Some(10_000.0));
     redis.signal("CONT");
-    let stale = "The cache is stale; clients are answered out of ClickHouse";
+    let stale = STALE;
     let line = daemon.logged(stale).await;
     let error = line["error"].as_str().unwrap();
     assert!(error.contains("cache.max_queue_bytes"), "{error}");

@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::stream;
+use claims_log::log_lines::{LOG_UNREADABLE, NO_RECORD};
+use risksignal::claiming::log_lines::{LOG_GONE, OTHER_LOG};
+use risksignal::command::log_lines::STARTING;
+use risksignal::pipeline::log_lines::LOOKING_UP;
+use testkit::nats::{CLAIMS, DEAD_LETTERS, STREAM};
+use testkit::ops::{ANY_PORT, Ops};
+use testkit::signals::signal;
+use testkit::slow_link::SlowLink;
+use testkit::{Stack, eventually, setting};
 use tokio::time::sleep;
 
-use crate::harness::nats::{CLAIMS, DEAD_LETTERS, STREAM};
-use crate::harness::ops::{ANY_PORT, Ops};
-use crate::harness::signals::signal;
-use crate::harness::slow_link::SlowLink;
-use crate::harness::{Stack, eventually};
 use crate::restore::SHORT;
 
 fn with<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
@@ -27,11 +31,11 @@ async fn publish(stack: &Stack, body: String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_tables_whose_joined_names_are_the_same_get_each_signal() {
     let stack = Stack::start().await;
-    let one = [("RISKSIGNAL__CLICKHOUSE__TABLE", "eu_signals")];
+    let one = [setting!(clickhouse.table = "eu_signals")];
     let two = [
-        ("RISKSIGNAL__CLICKHOUSE__DATABASE", "risksignal_eu"),
-        ("RISKSIGNAL__CLICKHOUSE__TABLE", "signals"),
-        ("RISKSIGNAL__CONSUMER__NAME", "second"),
+        setting!(clickhouse.database = "risksignal_eu"),
+        setting!(clickhouse.table = "signals"),
+        setting!(consumer.name = "second"),
     ];
     let first = stack.daemon(&with(&one)).await;
     let second = stack.daemon(&with(&two)).await;
@@ -60,11 +64,11 @@ async fn a_daemon_that_begins_a_purged_log_beside_another_one_repeats_nothing() 
     let link = SlowLink::to(stack.clickhouse.port()).await;
     let url = link.url();
     let patient = [
-        ("RISKSIGNAL__CONSUMER__ACK_WAIT", "80s"),
-        ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "30s"),
-        ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "40s"),
-        ("RISKSIGNAL__CLICKHOUSE__FENCE", "20s"),
-        ("CLICKHOUSE_URL", &url),
+        setting!(consumer.ack_wait = "80s"),
+        setting!(clickhouse.send_timeout = "30s"),
+        setting!(clickhouse.end_timeout = "40s"),
+        setting!(clickhouse.fence = "20s"),
+        setting!(clickhouse.url = &url),
     ];
     let first = stack.daemon(&with(&patient)).await;
     stack.produce(&["--count=1", "--seed=7"]).await;
@@ -72,14 +76,17 @@ async fn a_daemon_that_begins_a_purged_log_beside_another_one_repeats_nothing() 
     let jetstream = stack.nats.jetstream().await;
     let log = jetstream.get_stream(CLAIMS).await.unwrap();
     log.purge().await.unwrap();
-    let second = stack.daemon_not_waited_for(&with(&[("RISKSIGNAL__CLICKHOUSE__FENCE", "20s")]));
+    let fence = setting!(clickhouse.fence = "20s");
+    let second = stack.daemon_not_waited_for(&with(&[fence, ANY_PORT]));
     eventually("it waits", async || {
-        second
-            .output()
-            .contains("The claims log is gone")
-            .then_some(())
+        second.output().contains(LOG_GONE).then_some(())
     })
     .await;
+    let reason = Ops::of(&second).await.down("jetstream").await;
+    assert!(
+        reason.contains(&format!("the claims log {CLAIMS} is gone")),
+        "{reason}"
+    );
     sleep(Duration::from_secs(17)).await;
     let before = stack.nats.messages_left(CLAIMS).await;
     link.slow(300);
@@ -90,7 +97,7 @@ async fn a_daemon_that_begins_a_purged_log_beside_another_one_repeats_nothing() 
     .await;
     sleep(Duration::from_millis(500)).await;
     first.signal("STOP");
-    second.logged("Starting signals consumer").await;
+    second.logged(STARTING).await;
     stack.settled().await;
     sleep(Duration::from_secs(20)).await;
     let (rows, distinct) = stack.clickhouse.counts().await;
@@ -127,10 +134,9 @@ async fn garbage_in_the_log_is_skipped_by_every_reader() {
     }
     stack.settled().await;
     assert!(stack.nats.messages_left(CLAIMS).await > before + 4);
-    const SKIPPED: &str = "A message in the claims log is no record, and is skipped: something else publishes to the log; allow the daemon's user alone to";
     for daemon in [&first, &second] {
         let lines = daemon.lines().into_iter();
-        let seqs = lines.filter(|line| line["message"] == SKIPPED);
+        let seqs = lines.filter(|line| line["message"] == NO_RECORD);
         let seqs: Vec<u64> = seqs.map(|line| line["seq"].as_u64().unwrap()).collect();
         // The first, the second and the fourth.
         assert_eq!((seqs.len(), seqs.last()), (3, Some(&last)), "{seqs:?}");
@@ -142,7 +148,7 @@ async fn garbage_in_the_log_is_skipped_by_every_reader() {
     // One that reads the log from its beginning.
     assert!(second.stop().await.success());
     let third = stack.daemon(&with(&[])).await;
-    third.logged(SKIPPED).await;
+    third.logged(NO_RECORD).await;
     stack.produce(&["--count=50", "--seed=9"]).await;
     stack.settled().await;
     assert_eq!(stack.clickhouse.counts().await, (300, 300));
@@ -169,6 +175,42 @@ async fn garbage_that_purges_the_log_is_a_lost_log() {
     assert_eq!(stack.clickhouse.counts().await, (150, 150));
 }
 
+/// A message in the midst of the log goes, as a message with a time to live does. A daemon that
+/// starts reads the log from its beginning.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_lost_a_record_in_its_midst_is_rebuilt() {
+    let stack = Stack::start().await;
+    let mut first = stack.daemon(&with(&[])).await;
+    stack.produce(&["--count=10", "--seed=1"]).await;
+    stack.settled().await;
+    let jetstream = stack.nats.jetstream().await;
+    let log = jetstream.get_stream(CLAIMS).await.unwrap();
+    let mut config = log.cached_info().config.clone();
+    config.allow_message_ttl = true;
+    jetstream.update_stream(config).await.unwrap();
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-TTL", "1s");
+    let torn = intrude(&stack, headers, b"garbage").await;
+    stack.produce(&["--count=10", "--seed=2"]).await;
+    stack.settled().await;
+    eventually("the message is gone", async || {
+        log.get_raw_message(torn).await.err().map(drop)
+    })
+    .await;
+    assert!(first.stop().await.success());
+    let second = stack.daemon_not_waited_for(&with(&[]));
+    let line = second.logged(OTHER_LOG).await;
+    let error = line["error"].as_str().unwrap();
+    assert!(
+        error.contains(&format!("after record {}", torn - 1)),
+        "{error}"
+    );
+    second.logged(STARTING).await;
+    stack.produce(&["--count=10", "--seed=3"]).await;
+    stack.settled().await;
+    assert_eq!(stack.clickhouse.counts().await, (30, 30));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_with_a_record_of_a_later_version_goes_on_once_it_is_purged() {
     let stack = Stack::start().await;
@@ -178,9 +220,7 @@ async fn a_log_with_a_record_of_a_later_version_goes_on_once_it_is_purged() {
     let jetstream = stack.nats.jetstream().await;
     intrude(&stack, HeaderMap::new(), b"RSCL\xc8later").await;
     stack.produce(&["--count=5", "--seed=8"]).await;
-    let line = first
-        .logged("The claims log cannot be read; trying again")
-        .await;
+    let line = first.logged(LOG_UNREADABLE).await;
     let error = line["error"].as_str().unwrap();
     assert!(error.contains("has version 200"), "{error}");
     let log = jetstream.get_stream(CLAIMS).await.unwrap();
@@ -212,7 +252,7 @@ async fn large_messages_that_are_looked_up_keep_within_the_memory() {
     let arguments = ["reingest", "--from=1", "--yes"];
     let done = stack.risksignal_with(&arguments, &SHORT).await;
     assert!(done.status.success(), "{done:?}");
-    daemon.logged("Looking up messages that are in doubt, or were acked without a claim; those that are stored nowhere land now").await;
+    daemon.logged(LOOKING_UP).await;
     let peak = daemon.peak_mib();
     eprintln!("peak of the look-up: {peak} MiB");
     assert!(peak < 160, "{peak}");
@@ -223,8 +263,8 @@ async fn a_letter_of_one_table_keeps_no_row_from_another() {
     let stack = Stack::start().await;
     stack.refuse_source_seven().await;
     let two = [
-        ("RISKSIGNAL__CLICKHOUSE__TABLE", "second"),
-        ("RISKSIGNAL__CONSUMER__NAME", "second"),
+        setting!(clickhouse.table = "second"),
+        setting!(consumer.name = "second"),
     ];
     let first = stack.daemon(&with(&[])).await;
     let mut second = stack.daemon(&with(&two)).await;

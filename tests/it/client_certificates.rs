@@ -2,14 +2,15 @@
 //! TLS 1.3 it refuses a client whose handshake is done.
 
 use async_nats::ConnectOptions;
+use jetstream::log_lines::{CONNECT_FAILED, RECONNECTED};
 use rustls::ALL_VERSIONS;
 use rustls::version::TLS13;
+use testkit::certificates::{Authority, Certificate};
+use testkit::refusal::assert_refused;
+use testkit::tls_server::TlsServer;
+use testkit::{Stack, eventually, setting, variable};
 
 use super::secure_nats::{Files, assert_signals_land};
-use crate::harness::certificates::{Authority, Certificate};
-use crate::harness::refusal::assert_refused;
-use crate::harness::tls_server::TlsServer;
-use crate::harness::{Stack, eventually};
 
 type Settings = Vec<(&'static str, String)>;
 
@@ -26,18 +27,18 @@ struct Part {
 const NATS: Part = Part {
     name: "nats",
     scheme: "tls",
-    url: "NATS_URL",
-    ca: "RISKSIGNAL__NATS__CA_FILE",
-    certificate: "RISKSIGNAL__NATS__CERT_FILE",
-    key: "RISKSIGNAL__NATS__KEY_FILE",
+    url: variable!(nats.url),
+    ca: variable!(nats.ca_file),
+    certificate: variable!(nats.cert_file),
+    key: variable!(nats.key_file),
 };
 const CLICKHOUSE: Part = Part {
     name: "clickhouse",
     scheme: "https",
-    url: "CLICKHOUSE_URL",
-    ca: "RISKSIGNAL__CLICKHOUSE__CA_FILE",
-    certificate: "RISKSIGNAL__CLICKHOUSE__CERT_FILE",
-    key: "RISKSIGNAL__CLICKHOUSE__KEY_FILE",
+    url: variable!(clickhouse.url),
+    ca: variable!(clickhouse.ca_file),
+    certificate: variable!(clickhouse.cert_file),
+    key: variable!(clickhouse.key_file),
 };
 
 impl Part {
@@ -57,7 +58,7 @@ impl Part {
         let url = format!("{}://127.0.0.1:{}", self.scheme, server.port());
         settings.push((self.url, url));
         if self.name == NATS.name {
-            settings.push(("RISKSIGNAL__NATS__TLS", "first".to_owned()));
+            settings.push(setting!(nats.tls = "first".to_owned()));
         }
         settings
     }
@@ -71,7 +72,7 @@ impl Part {
     }
 
     async fn assert_asks_for_one(&self, stack: &Stack, settings: &Settings) {
-        let asks = "the server asks for a certificate, and none is set: set";
+        let asks = "the server requires a certificate, and none is set: set";
         let words = format!("{asks} {}", self.files());
         self.assert_refused(stack, settings, &words).await;
     }
@@ -81,8 +82,8 @@ impl Part {
     }
 
     fn refusal(&self) -> String {
-        let refuses = "the server refuses the client's certificate: look at";
-        format!("{refuses} {}", self.files())
+        let rejects = "the server rejects the client's certificate: check";
+        format!("{rejects} {}", self.files())
     }
 }
 
@@ -90,7 +91,7 @@ fn borrowed(settings: &Settings) -> Vec<(&str, &str)> {
     settings.iter().map(|(k, v)| (*k, v.as_str())).collect()
 }
 
-/// How the test itself connects.
+/// Login of the test's own connections.
 fn by_certificate(options: ConnectOptions, files: &Files) -> ConnectOptions {
     let client = files.ca.issue("test.example");
     options
@@ -159,14 +160,14 @@ async fn where_the_reason_was_lost_it_asks_whether_that_is_it() {
         // After the handshake it closes the connection, since it has no server to pass it on to.
         let server = TlsServer::before(port, &files.ca.issue("127.0.0.1")).await;
         let settings = part.at(&server, part.trusting(&files.ca));
-        let words = format!("does it ask for a certificate ({})?", part.files());
+        let words = format!("does it require a certificate ({})?", part.files());
         part.assert_refused(&stack, &settings, &words).await;
         assert!(server.handshakes() > 0);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_is_refused_later_is_told_and_may_be_renewed() {
+async fn one_that_is_refused_later_is_reported_and_may_be_renewed() {
     let files = Files::new();
     let trusted = files.folder.path().join("trusted.pem");
     std::fs::copy(files.ca.file(), &trusted).unwrap();
@@ -181,16 +182,16 @@ async fn one_that_is_refused_later_is_told_and_may_be_renewed() {
     std::fs::copy(files.other_ca.file(), &trusted).unwrap();
     stack.nats.restart_not_waited_for();
     eventually("the daemon says what to look at", async || {
-        let told = daemon.output();
-        let line = told
+        let printed = daemon.output();
+        let line = printed
             .lines()
-            .rfind(|line| line.contains("NATS cannot be connected to again yet"))?;
+            .rfind(|line| line.contains(CONNECT_FAILED))?;
         line.contains(&NATS.refusal()).then_some(())
     })
     .await;
     let renewed = files.other_ca.issue("client.example");
     std::fs::copy(renewed.certificate(), client.certificate()).unwrap();
     std::fs::copy(renewed.key(), client.key()).unwrap();
-    daemon.logged("Connected to NATS again").await;
+    daemon.logged(RECONNECTED).await;
     assert!(daemon.stop().await.success());
 }

@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
+use risksignal::command::log_lines::STARTING;
+use risksignal::pipeline::log_lines::{OUTSIDE_FENCE, TAKEN_OVER};
+use testkit::nats::Options;
+use testkit::slow_link::SlowLink;
+use testkit::step_clock::StepClock;
+use testkit::{Daemon, Stack, eventually, setting};
 use tokio::time::{Instant, sleep};
 
-use crate::harness::nats::Options;
-use crate::harness::slow_link::SlowLink;
-use crate::harness::step_clock::StepClock;
-use crate::harness::{Daemon, Stack, eventually};
-
 const PATIENT: [(&str, &str); 5] = [
-    ("RISKSIGNAL__LOG__LINES_PER_SECOND", "1000000"),
-    ("RISKSIGNAL__CONSUMER__ACK_WAIT", "80s"),
-    ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "30s"),
-    ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "40s"),
-    ("RISKSIGNAL__BATCH__MAX_WAIT", "100ms"),
+    setting!(log.lines_per_second = "1000000"),
+    setting!(consumer.ack_wait = "80s"),
+    setting!(clickhouse.send_timeout = "30s"),
+    setting!(clickhouse.end_timeout = "40s"),
+    setting!(batch.max_wait = "100ms"),
 ];
 const HOUR: i64 = 3600;
-const LATE: &str = "Insert came outside its fence; its claim is settled";
 
 /// Publishes 90 signals, which a daemon with this environment holds in a slow insert.
 async fn hold(stack: &Stack, link: &SlowLink, more: &[(&str, &str)], clock: &Clock) -> Daemon {
@@ -25,13 +25,14 @@ async fn hold(stack: &Stack, link: &SlowLink, more: &[(&str, &str)], clock: &Clo
     let more = [
         PATIENT.as_slice(),
         more,
-        &[("CLICKHOUSE_URL", url.as_str())],
+        &[setting!(clickhouse.url = url.as_str())],
     ]
     .concat();
     let environment = [stack.environment(&more), clock.to_vec()].concat();
     let holder = Daemon::spawn(&["run"], &environment, &stack.work_dir());
-    holder.logged("Starting signals consumer").await;
-    link.slow(1_000);
+    holder.logged(STARTING).await;
+    // 45 kB in 22 s: ClickHouse closes a connection whose request takes 30 s to arrive.
+    link.slow(2_000);
     stack.produce(&["--count=90", "--seed=1"]).await;
     eventually("all are delivered", async || {
         let consumer = stack.nats.consumer().await?;
@@ -61,9 +62,7 @@ async fn steps_under_a_late_block(seconds: i64) {
     clock.step(seconds);
     let began = Instant::now();
     second.signal("CONT");
-    second
-        .logged("Completing a claim that another process has left open")
-        .await;
+    second.logged(TAKEN_OVER).await;
     stack.settled().await;
     eprintln!("{seconds:+} s: landed after {:?}", began.elapsed());
     link.mend();
@@ -76,12 +75,12 @@ async fn steps_under_a_late_block(seconds: i64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_whose_clock_steps_while_its_block_is_late_repeats_nothing() {
-    for steps in [[HOUR, -HOUR], [24 * HOUR, -24 * HOUR]] {
-        tokio::join!(
-            steps_under_a_late_block(steps[0]),
-            steps_under_a_late_block(steps[1])
-        );
-    }
+    tokio::join!(
+        steps_under_a_late_block(HOUR),
+        steps_under_a_late_block(-HOUR),
+        steps_under_a_late_block(24 * HOUR),
+        steps_under_a_late_block(-24 * HOUR),
+    );
 }
 
 /// Signals that come after the step of a lone daemon's clock land, and no claim waits for an hour:
@@ -95,7 +94,7 @@ async fn fences_do_not_step_with_the_clock_of_the_daemon() {
     let stack = Stack::start().await;
     let environment = [stack.environment(&PATIENT), clock.environment()].concat();
     let daemon = Daemon::spawn(&["run"], &environment, &stack.work_dir());
-    daemon.logged("Starting signals consumer").await;
+    daemon.logged(STARTING).await;
     for (seed, seconds) in (1..).zip([2 * HOUR, -2 * HOUR, 48 * HOUR]) {
         clock.step(seconds);
         let seed = format!("--seed={seed}");
@@ -103,7 +102,7 @@ async fn fences_do_not_step_with_the_clock_of_the_daemon() {
         stack.settled().await;
     }
     assert_eq!(stack.clickhouse.counts().await, (30, 30));
-    assert!(!daemon.output().contains(LATE));
+    assert!(!daemon.output().contains(OUTSIDE_FENCE));
 }
 
 /// A stack whose ClickHouse has a clock of its own.
@@ -126,7 +125,7 @@ async fn clickhouse_steps_forward(seconds: i64) {
     clock.step(seconds);
     let _second = stack.daemon(&PATIENT).await;
     stack.settled().await;
-    holder.logged(LATE).await;
+    holder.logged(OUTSIDE_FENCE).await;
     link.mend();
     clock.step(0);
     // The daemons ask for the time every few seconds.
@@ -146,12 +145,12 @@ async fn clickhouse_steps_back() {
     let stack = with_clock(&clock).await;
     let link = SlowLink::to(stack.clickhouse.port()).await;
     let fence = [
-        ("RISKSIGNAL__CLICKHOUSE__FENCE", "1m"),
-        ("RISKSIGNAL__CLICKHOUSE__LATE_COMMIT", "1s"),
+        setting!(clickhouse.fence = "1m"),
+        setting!(clickhouse.late_commit = "1s"),
     ];
     let holder = hold(&stack, &link, &fence, &[]).await;
     clock.step(-HOUR);
-    holder.logged(LATE).await;
+    holder.logged(OUTSIDE_FENCE).await;
     link.mend();
     sleep(Duration::from_secs(5)).await;
     stack.produce(&["--count=10", "--seed=2"]).await;

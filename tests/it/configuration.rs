@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::harness::risksignal;
+use testkit::risksignal;
 
 async fn run(dir: &Path, environment: &[(&str, &str)]) -> (Option<i32>, String) {
     // Nothing listens there: a server that was touched would show as an error of its own.
@@ -86,7 +86,7 @@ async fn each_fault_has_its_message_and_status_78() {
 }
 
 #[tokio::test]
-async fn all_faults_of_all_layers_are_told_at_once_and_no_secret_is() {
+async fn all_faults_of_all_layers_are_reported_at_once_and_no_secret_is_shown() {
     let dir = tempfile::tempdir().unwrap();
     let file =
         "[batch]\nmax_rows = 0\n[nats]\nurll = \"x\"\n[clickhouse]\npassword = \"hunter2\"\n";

@@ -1,11 +1,13 @@
 //! `validation.payload`: payloads that do not keep the contract of their type.
 
+use risksignal::command::log_lines::CLICKHOUSE_WRONG;
+use risksignal::reload::{REFUSED, RELOADED};
 use serde_json::{Value, json};
-
-use crate::harness::nats::{DEAD_LETTERS, header};
-use crate::harness::ops::{ANY_PORT, Ops};
-use crate::harness::signals::signal;
-use crate::harness::{Stack, eventually};
+use telemetry::log_lines::DEAD_LETTER;
+use testkit::nats::{DEAD_LETTERS, header};
+use testkit::ops::{ANY_PORT, Ops};
+use testkit::signals::signal;
+use testkit::{Stack, eventually, setting};
 
 /// Publishes a signal of this type with this payload.
 async fn publish(stack: &Stack, number: u64, event_type: &str, payload: Value) {
@@ -19,8 +21,8 @@ async fn publish(stack: &Stack, number: u64, event_type: &str, payload: Value) {
     sent.unwrap().await.unwrap();
 }
 
-/// The faults that each row tells, in the order of the stream.
-async fn told(stack: &Stack) -> Vec<String> {
+/// Faults that each row has, in the order of the stream.
+async fn row_faults(stack: &Stack) -> Vec<String> {
     let sql = "SELECT payload_faults FROM raw_signals ORDER BY stream_seq";
     stack.clickhouse.rows(sql).await
 }
@@ -37,7 +39,7 @@ const FAULTS: &str = "payload/chain: must match ^[0-9a-z._:-]{1,64}$; \
                       payload/score: it is greater than the maximum of 1.0";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn faults_are_counted_and_told_in_the_row_or_enforced_by_event_type() {
+async fn faults_are_counted_and_kept_in_the_row_or_enforced_by_event_type() {
     let stack = Stack::start().await;
     let file = stack.work_dir().join("risksignal.toml");
     std::fs::write(&file, "").unwrap();
@@ -50,7 +52,7 @@ async fn faults_are_counted_and_told_in_the_row_or_enforced_by_event_type() {
     publish(&stack, 4, "wallet_snapshot", json!({"chain": "base"})).await;
     stack.settled().await;
     let missing = "payload/balances: is missing";
-    assert_eq!(told(&stack).await, ["", FAULTS, "", "", missing]);
+    assert_eq!(row_faults(&stack).await, ["", FAULTS, "", "", missing]);
     let count = |kind: &str| {
         format!("risksignal_signals_payload_faulty_total{{event_type=\"{kind}\"}} 1\n")
     };
@@ -80,7 +82,7 @@ async fn faults_are_counted_and_told_in_the_row_or_enforced_by_event_type() {
     let output = stack.risksignal_with(&["status"], &[ops.listen()]).await;
     let output = String::from_utf8(output.stdout).unwrap();
     let line = format!(
-        "2 of type risk_event from {} break their contract and landed: {FAULTS}",
+        "2 of type risk_event from {} break their contract and were inserted: {FAULTS}",
         listed["source_id"].as_str().unwrap()
     );
     assert!(output.contains(&line), "{output}");
@@ -89,14 +91,14 @@ async fn faults_are_counted_and_told_in_the_row_or_enforced_by_event_type() {
     let modes = "off, risk_event=enforce";
     std::fs::write(&file, format!("validation.payload = '{modes}'")).unwrap();
     daemon.signal("HUP");
-    let line = daemon.logged("The configuration was read again").await;
+    let line = daemon.logged(RELOADED).await;
     assert!(line["changed"].as_str().unwrap().contains(modes), "{line}");
     for (number, payload) in [(5, good()), (6, bad())] {
         publish(&stack, number, "risk_event", payload).await;
     }
     publish(&stack, 7, "wallet_snapshot", json!({})).await;
     stack.settled().await;
-    assert_eq!(told(&stack).await[6..], ["", ""]);
+    assert_eq!(row_faults(&stack).await[6..], ["", ""]);
     let letters = stack.nats.messages(DEAD_LETTERS).await;
     assert_eq!(letters.len(), 1);
     assert_eq!(header(&letters[0], "Risksignal-Reason"), "breaks_contract");
@@ -129,8 +131,8 @@ async fn a_folder_of_schemas_has_the_contracts_of_other_types() {
     std::fs::write(folder.join("invoice.json"), INVOICE).unwrap();
     std::fs::write(folder.join("README.md"), "no schema").unwrap();
     let environment = [
-        ("RISKSIGNAL__VALIDATION__SCHEMAS", "schemas"),
-        ("RISKSIGNAL__VALIDATION__PAYLOAD", "off, invoice=warn"),
+        setting!(validation.schemas = "schemas"),
+        setting!(validation.payload = "off, invoice=warn"),
     ];
     let mut daemon = stack.daemon(&environment).await;
     let good = json!({"number": "INV-7", "lines": [{"price": 1}]});
@@ -139,7 +141,7 @@ async fn a_folder_of_schemas_has_the_contracts_of_other_types() {
     publish(&stack, 1, "invoice", bad).await;
     publish(&stack, 2, "risk_event", json!({})).await;
     stack.settled().await;
-    let rows = told(&stack).await;
+    let rows = row_faults(&stack).await;
     assert_eq!((rows[0].as_str(), rows[2].as_str()), ("", ""));
     for path in [
         "payload/number: must match",
@@ -152,7 +154,7 @@ async fn a_folder_of_schemas_has_the_contracts_of_other_types() {
     let broken = folder.join("other.json");
     std::fs::write(&broken, "{").unwrap();
     daemon.signal("HUP");
-    let refused = "The configuration has faults; nothing changes";
+    let refused = REFUSED;
     let line = daemon.logged(refused).await;
     assert!(
         line["error"].as_str().unwrap().contains("other.json"),
@@ -161,17 +163,17 @@ async fn a_folder_of_schemas_has_the_contracts_of_other_types() {
     std::fs::remove_file(broken).unwrap();
     std::fs::write(folder.join("invoice.json"), r#"{"required": ["due"]}"#).unwrap();
     daemon.signal("HUP");
-    let line = daemon.logged("The configuration was read again").await;
+    let line = daemon.logged(RELOADED).await;
     let changed = line["changed"].as_str().unwrap();
     assert!(changed.contains("schemas, with other files"), "{changed}");
     publish(&stack, 3, "invoice", json!({})).await;
     stack.settled().await;
-    assert_eq!(told(&stack).await[3], "payload/due: is missing");
+    assert_eq!(row_faults(&stack).await[3], "payload/due: is missing");
     assert!(daemon.stop().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_with_modes_and_schemas_is_told_at_once() {
+async fn all_faults_of_modes_and_schemas_are_reported_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let schemas = dir.path().join("schemas");
     std::fs::create_dir_all(&schemas).unwrap();
@@ -190,48 +192,48 @@ async fn what_is_wrong_with_modes_and_schemas_is_told_at_once() {
     }
     let run = async |schemas: &str, payload: &str| {
         let environment = [
-            ("RISKSIGNAL__VALIDATION__SCHEMAS", schemas),
-            ("RISKSIGNAL__VALIDATION__PAYLOAD", payload),
-            ("RISKSIGNAL__BATCH__MAX_ROWS", "none"),
+            setting!(validation.schemas = schemas),
+            setting!(validation.payload = payload),
+            setting!(batch.max_rows = "none"),
         ]
         .map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let output = crate::harness::risksignal(&["run"], &environment, dir.path()).await;
+        let output = testkit::risksignal(&["run"], &environment, dir.path()).await;
         assert_eq!(output.status.code(), Some(78), "{output:?}");
         String::from_utf8(output.stderr).unwrap()
     };
-    let told = run("schemas", "warn, off").await;
+    let printed = run("schemas", "warn, off").await;
     for words in [
-        "schemas/a.json is no JSON",
-        "schemas/b.json is no JSON Schema",
-        "schemas/c.json is no JSON Schema",
+        "schemas/a.json is not JSON",
+        "schemas/b.json is not a JSON Schema",
+        "schemas/c.json is not a JSON Schema",
         "schemas/d.json must have the $schema https://json-schema.org/draft/2020-12/schema",
-        "schemas/e.json is no JSON Schema",
+        "schemas/e.json is not a JSON Schema",
         "validation.payload (environment variable RISKSIGNAL__VALIDATION__PAYLOAD) is \"warn, off\"",
         "batch.max_rows",
     ] {
-        assert!(told.contains(words), "{words} in {told}");
+        assert!(printed.contains(words), "{words} in {printed}");
     }
-    let told = run("nowhere", "loud").await;
+    let printed = run("nowhere", "loud").await;
     for words in [
         "validation.schemas",
         "cannot be read",
         "must be off, warn or enforce",
     ] {
-        assert!(told.contains(words), "{words} in {told}");
+        assert!(printed.contains(words), "{words} in {printed}");
     }
     for name in ["a.json", "b.json", "c.json", "d.json", "e.json"] {
         std::fs::remove_file(schemas.join(name)).unwrap();
     }
-    let told = run("schemas", "warn, invoice=enforce").await;
-    assert!(told.contains("needs a contract"), "{told}");
+    let printed = run("schemas", "warn, invoice=enforce").await;
+    assert!(printed.contains("needs a contract"), "{printed}");
     std::fs::write(schemas.join("transaction.json"), "{}").unwrap();
-    let told = run("schemas", "warn").await;
-    assert!(told.contains("no transaction.json"), "{told}");
+    let printed = run("schemas", "warn").await;
+    assert!(printed.contains("no transaction.json"), "{printed}");
 }
 
 /// The daemon and the table before the contracts.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_of_before_gets_its_column_and_its_rows_tell_nothing() {
+async fn an_older_table_gets_its_column_and_its_rows_have_no_faults() {
     let stack = Stack::start().await;
     stack.risksignal(&["migrate"]).await;
     let back = [
@@ -242,11 +244,11 @@ async fn a_table_of_before_gets_its_column_and_its_rows_tell_nothing() {
         stack.clickhouse.execute(statement).await;
     }
     let waits = [
-        ("RISKSIGNAL__CLICKHOUSE__MIGRATE", "false"),
-        ("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "500ms"),
+        setting!(clickhouse.migrate = "false"),
+        setting!(clickhouse.retry_max = "500ms"),
     ];
     let daemon = stack.daemon_not_waited_for(&waits);
-    let refused = "ClickHouse is not as it should be; no signal is pulled until it is";
+    let refused = CLICKHOUSE_WRONG;
     let line = daemon.logged(refused).await;
     let error = line["error"].as_str().unwrap();
     assert!(
@@ -259,5 +261,44 @@ async fn a_table_of_before_gets_its_column_and_its_rows_tell_nothing() {
         (stack.clickhouse.counts().await == (20, 20)).then_some(())
     })
     .await;
-    assert!(told(&stack).await.iter().all(String::is_empty));
+    assert!(row_faults(&stack).await.iter().all(String::is_empty));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_a_sender_made_up_is_in_the_row_and_the_letter_alone() {
+    const SECRET: &str = "4929-1234-5678";
+    let stack = Stack::start().await;
+    let folder = stack.work_dir().join("schemas");
+    std::fs::create_dir_all(&folder).unwrap();
+    let schema = r#"{"properties": {"a": {}}, "additionalProperties": false}"#;
+    std::fs::write(folder.join("own.json"), schema).unwrap();
+    let folder = folder.display().to_string();
+    let settings = [
+        ANY_PORT,
+        setting!(validation.schemas = folder.as_str()),
+        setting!(validation.payload = "warn, own=enforce"),
+    ];
+    let mut daemon = stack.daemon(&settings).await;
+    let ops = Ops::of(&daemon).await;
+    let snapshot = json!({"chain": "base", "balances": {SECRET: -1}});
+    publish(&stack, 1, "wallet_snapshot", snapshot).await;
+    publish(&stack, 2, "own", json!({SECRET: 1})).await;
+    stack.settled().await;
+    let path = format!("payload/balances/{SECRET}: ");
+    let row = row_faults(&stack).await.remove(0);
+    assert!(row.starts_with(&path), "{row}");
+    let letters = stack.nats.messages(DEAD_LETTERS).await;
+    assert!(header(&letters[0], "Risksignal-Error").contains(SECRET));
+
+    let status = ops.get("/statusz").await.json();
+    let faults = &status["payload_faults"][0]["faults"];
+    assert_eq!(
+        faults,
+        "payload/balances/*: it is less than the minimum of 0"
+    );
+    let error = &status["last_dead_letters"][0]["error"];
+    assert_eq!(error, "payload: has fields that are not allowed (1)");
+    daemon.logged(DEAD_LETTER).await;
+    assert!(daemon.stop().await.success());
+    assert!(!daemon.output().contains(SECRET));
 }

@@ -3,14 +3,13 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use testkit::api::{Api, TOKEN, sequences, start};
+use testkit::crowd::Crowd;
+use testkit::ops::{self, Ops};
+use testkit::process::free_port;
+use testkit::signals::signal;
+use testkit::{Daemon, Stack, setting};
 use tokio::time::timeout;
-
-use crate::harness::api::{Api, TOKEN, sequences, start};
-use crate::harness::crowd::Crowd;
-use crate::harness::ops::{self, Ops};
-use crate::harness::process::free_port;
-use crate::harness::signals::signal;
-use crate::harness::{Daemon, Stack};
 
 /// Ends a wait that would be for minutes. No test is about this time.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -26,8 +25,8 @@ async fn waiting_daemon(dir: &tempfile::TempDir) -> (Daemon, Ops) {
     let nowhere = format!("http://127.0.0.1:{}", free_port());
     let environment = [
         ops::ANY_PORT,
-        ("CLICKHOUSE_URL", nowhere.as_str()),
-        ("RISKSIGNAL__LOG__FORMAT", "json"),
+        setting!(clickhouse.url = nowhere.as_str()),
+        setting!(log.format = "json"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()));
     let daemon = Daemon::spawn(&["run"], &environment, dir.path());
@@ -93,7 +92,8 @@ async fn sent(address: &str, what: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn signals_are_taken_whatever_holds_the_other_connections() {
     let stack = Stack::start().await;
-    let (mut daemon, api) = start(&stack, &[]).await;
+    let (mut daemon, api) = start(&stack, &[ops::ANY_PORT]).await;
+    let ops = Ops::of(&daemon).await.address;
     let address = api.address.clone();
     sent(&address, "nobody else").await;
     let get = format!("GET /v1/openapi.json HTTP/1.1\r\nhost: {address}\r\n\r\n");
@@ -111,6 +111,8 @@ async fn signals_are_taken_whatever_holds_the_other_connections() {
         let mut crowd = Crowd::from(source, &address, SERVE_CONNECTIONS).await;
         crowd.write(&body).await;
         sent(&address, &format!("256 from {source} never end a body")).await;
+        // Probes have an address and room of their own.
+        probed(&ops, &format!("256 from {source} hold serve.listen")).await;
     }
     assert!(daemon.peak_mib() < 256, "{} MiB", daemon.peak_mib());
     assert!(daemon.stop().await.success());

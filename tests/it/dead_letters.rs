@@ -1,10 +1,10 @@
 //! The side exit: original bytes and headers, and the reason.
 
 use async_nats::HeaderMap;
-
-use crate::harness::nats::{DEAD_LETTERS, header};
-use crate::harness::signals::signal;
-use crate::harness::{Stack, eventually};
+use risksignal::pipeline::log_lines::LETTER_NOT_PUBLISHED;
+use testkit::nats::{DEAD_LETTERS, header};
+use testkit::signals::signal;
+use testkit::{Stack, eventually, setting};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_letter_has_the_original_bytes_and_headers_and_the_reason() {
@@ -119,7 +119,7 @@ async fn every_kind_of_bad_message_has_its_reason_and_stops_no_other() {
 async fn a_letter_larger_than_a_message_may_be_comes_in_parts() {
     let stack = Stack::start().await;
     let _daemon = stack
-        .daemon(&[("RISKSIGNAL__VALIDATION__MAX_SIGNAL_BYTES", "64KiB")])
+        .daemon(&[setting!(validation.max_signal_bytes = "64KiB")])
         .await;
     let nats = stack.nats.jetstream().await;
     let max = nats.client().max_payload();
@@ -177,7 +177,7 @@ async fn headers_that_leave_no_room_for_the_letters_own_go_into_its_body() {
 async fn a_message_is_not_acked_while_its_letter_cannot_be_published() {
     let stack = Stack::start().await;
     let daemon = stack
-        .daemon(&[("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "200ms")])
+        .daemon(&[setting!(clickhouse.retry_max = "200ms")])
         .await;
     let nats = stack.nats.jetstream().await;
     let letters = nats.get_stream(DEAD_LETTERS).await.unwrap();
@@ -188,9 +188,7 @@ async fn a_message_is_not_acked_while_its_letter_cannot_be_published() {
         let publish = nats.publish("signals.x", body.into()).await.unwrap();
         publish.await.unwrap();
     }
-    daemon
-        .logged("Dead letter not published; it is tried again")
-        .await;
+    daemon.logged(LETTER_NOT_PUBLISHED).await;
     eventually("the good one is acked, the bad one is not", async || {
         let consumer = stack.nats.consumer().await?;
         (consumer.num_pending == 0 && consumer.num_ack_pending == 1).then_some(())
@@ -204,7 +202,7 @@ async fn a_message_is_not_acked_while_its_letter_cannot_be_published() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_of_dead_letters_that_is_gone_is_made_anew() {
+async fn a_stream_of_dead_letters_that_is_gone_is_recreated() {
     let stack = Stack::start().await;
     let _daemon = stack.daemon(&[]).await;
     let nats = stack.nats.jetstream().await;

@@ -4,14 +4,13 @@ use std::process::Output;
 
 use async_nats::HeaderMap;
 use serde_json::Value;
-
-use crate::harness::nats::{DEAD_LETTERS, STREAM, header, sequence};
-use crate::harness::signals::signal;
-use crate::harness::{Stack, eventually};
+use testkit::nats::{DEAD_LETTERS, STREAM, header, sequence};
+use testkit::signals::signal;
+use testkit::{Stack, eventually, setting};
 
 /// A stack with a daemon that has written these letters: 1 to 3 on `signals.x` and not JSON,
 /// 4 on `signals.a.b` and breaking the rules.
-async fn letters() -> (Stack, crate::harness::Daemon) {
+async fn letters() -> (Stack, testkit::Daemon) {
     let stack = Stack::start().await;
     let daemon = stack.daemon(&[]).await;
     for body in ["one", "two", "three"] {
@@ -35,7 +34,7 @@ async fn command(stack: &Stack, arguments: &[&str]) -> Output {
     stack.risksignal(&arguments).await
 }
 
-/// What a command that succeeds prints.
+/// Runs a command, which succeeds, and returns its output.
 async fn printed(stack: &Stack, arguments: &[&str]) -> String {
     let output = command(stack, arguments).await;
     assert!(output.status.success(), "{output:?}");
@@ -135,7 +134,7 @@ async fn a_letter_is_shown_and_exported_as_it_was() {
     let raw = command(&stack, &["show", "5", "--raw"]).await;
     assert_eq!(raw.stdout, b"\xff\x1b[2J");
     let error = refused(&stack, &["show", "77"]).await;
-    assert!(error.contains("has no letter 77"), "{error}");
+    assert!(error.contains("has no dead letter 77"), "{error}");
 
     let file = stack.work_dir().join("letters.ndjson");
     let file = file.to_str().unwrap();
@@ -161,7 +160,7 @@ async fn a_letter_is_shown_and_exported_as_it_was() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replayed_letter_lands_once_the_rules_allow_it() {
     let stack = Stack::start().await;
-    let strict = [("RISKSIGNAL__VALIDATION__SEVERITY_MAX", "0")];
+    let strict = [setting!(validation.severity_max = "0")];
     let mut daemon = stack.daemon(&strict).await;
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", "the-applications-own");
@@ -172,13 +171,13 @@ async fn a_replayed_letter_lands_once_the_rules_allow_it() {
     assert!(daemon.stop().await.success());
 
     let dry = printed(&stack, &["replay", "--all", "--dry-run"]).await;
-    assert!(dry.contains("would replay 1 letters"), "{dry}");
+    assert!(dry.contains("would replay 1 dead letters"), "{dry}");
     assert_eq!(sequences(&stack, &[]).await, [1]);
     let error = refused(&stack, &["replay"]).await;
     assert!(error.contains("--all"), "{error}");
 
     let replayed = printed(&stack, &["replay", "--seq=1"]).await;
-    assert_eq!(replayed, "replayed 1 letters\n");
+    assert_eq!(replayed, "replayed 1 dead letters\n");
     assert!(sequences(&stack, &[]).await.is_empty());
     let messages = stack.nats.messages(STREAM).await;
     let message = &messages[1];
@@ -232,7 +231,7 @@ async fn a_letter_stays_until_its_publish_is_acknowledged() {
     nats.delete_stream(STREAM).await.unwrap();
     let error = refused(&stack, &["replay", "--seq=1,2"]).await;
     assert!(
-        error.contains("2 of 2 letters were not replayed"),
+        error.contains("2 of 2 dead letters were not replayed"),
         "{error}"
     );
     assert_eq!(sequences(&stack, &[]).await, [1, 2, 3, 4]);
@@ -267,10 +266,10 @@ async fn a_purge_removes_what_was_chosen_and_only_when_confirmed() {
     let error = refused(&stack, &["purge", "--seq=1"]).await;
     assert!(error.contains("--yes"), "{error}");
     let dry = printed(&stack, &["purge", "--reason=not_json", "--dry-run"]).await;
-    assert!(dry.contains("would remove 3 letters"), "{dry}");
+    assert!(dry.contains("would remove 3 dead letters"), "{dry}");
     assert_eq!(sequences(&stack, &[]).await, [1, 2, 3, 4]);
     let removed = printed(&stack, &["purge", "--yes", "--seq=1-2"]).await;
-    assert_eq!(removed, "removed 2 letters\n");
+    assert_eq!(removed, "removed 2 dead letters\n");
     assert_eq!(sequences(&stack, &[]).await, [3, 4]);
     printed(&stack, &["purge", "--yes", "--subject=signals.x"]).await;
     assert_eq!(sequences(&stack, &[]).await, [4]);
@@ -281,7 +280,7 @@ async fn a_purge_removes_what_was_chosen_and_only_when_confirmed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn parts_are_one_letter_everywhere() {
     let stack = Stack::start().await;
-    let small = [("RISKSIGNAL__VALIDATION__MAX_SIGNAL_BYTES", "64KiB")];
+    let small = [setting!(validation.max_signal_bytes = "64KiB")];
     let mut daemon = stack.daemon(&small).await;
     let mut body = signal(1);
     body["payload"]["long"] = "x".repeat(1_047_900).into();

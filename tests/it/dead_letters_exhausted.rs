@@ -4,20 +4,21 @@ use std::time::Duration;
 
 use async_nats::jetstream::{Message, consumer::PullConsumer, stream::Stream};
 use futures_util::StreamExt;
+use risksignal::command::log_lines::STARTING;
+use risksignal::pipeline::log_lines::{ADVISORIES_LOST, EXHAUSTED_GONE, EXHAUSTED_STORED};
+use testkit::nats::{ADVISORIES, CLAIMS, CONSUMER, DEAD_LETTERS, STREAM, header};
+use testkit::raw_nats::RawNats;
+use testkit::signals::signal;
+use testkit::{Daemon, Stack, eventually, setting};
 use tokio::time::sleep;
 
-use crate::harness::nats::{ADVISORIES, CONSUMER, DEAD_LETTERS, STREAM, header};
-use crate::harness::raw_nats::RawNats;
-use crate::harness::signals::signal;
-use crate::harness::{Daemon, Stack, eventually};
-
 const SHORT: [(&str, &str); 4] = [
-    ("RISKSIGNAL__CONSUMER__ACK_WAIT", "2s"),
-    ("RISKSIGNAL__CONSUMER__MAX_DELIVER", "3"),
-    ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "500ms"),
-    ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "1s"),
+    setting!(consumer.ack_wait = "2s"),
+    setting!(consumer.max_deliver = "3"),
+    setting!(clickhouse.send_timeout = "500ms"),
+    setting!(clickhouse.end_timeout = "1s"),
 ];
-const ONCE: (&str, &str) = ("RISKSIGNAL__CONSUMER__MAX_DELIVER", "1");
+const ONCE: (&str, &str) = setting!(consumer.max_deliver = "1");
 
 async fn publish(stack: &Stack, subject: &'static str, number: u64) -> String {
     let nats = stack.nats.jetstream().await;
@@ -165,13 +166,11 @@ async fn a_message_that_was_delivered_too_often_but_has_landed_gets_no_letter() 
     let arguments = ["run", "--fault-point", "before-ack"];
     let environment = stack.environment(&settings);
     let mut doomed = Daemon::spawn(&arguments, &environment, &stack.work_dir());
-    doomed.logged("Starting signals consumer").await;
+    doomed.logged(STARTING).await;
     publish(&stack, "signals.x", 1).await;
     doomed.ended().await;
     let daemon = stack.daemon(&settings).await;
-    daemon
-        .logged("Message was delivered too often, but is in ClickHouse")
-        .await;
+    daemon.logged(EXHAUSTED_STORED).await;
     assert_settled(&stack).await;
     assert_eq!(stack.clickhouse.counts().await, (1, 1));
     assert!(stack.nats.messages(DEAD_LETTERS).await.is_empty());
@@ -185,15 +184,13 @@ async fn an_advisory_waits_for_a_daemon_and_is_dropped_when_its_message_is_gone(
     let stream = given_up(&stack, &settings, 1).await;
     stream.delete_message(1).await.unwrap();
     let daemon = stack.daemon(&settings).await;
-    daemon
-        .logged("Message was delivered too often, but is not in the stream any more, or delivered anew by a new consumer; it gets no dead letter")
-        .await;
+    daemon.logged(EXHAUSTED_GONE).await;
     assert_settled(&stack).await;
     assert!(stack.nats.messages(DEAD_LETTERS).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lost_advisories_are_told_and_their_messages_land_through_a_new_consumer() {
+async fn lost_advisories_are_reported_and_their_messages_land_through_a_new_consumer() {
     let stack = Stack::start().await;
     let settings = SHORT.to_vec();
     let stream = given_up(&stack, &settings, 3).await;
@@ -201,18 +198,15 @@ async fn lost_advisories_are_told_and_their_messages_land_through_a_new_consumer
     let advisories = jetstream.get_stream(ADVISORIES).await.unwrap();
     advisories.purge().await.unwrap();
     let mut daemon = stack.daemon(&settings).await;
-    let told = daemon
-        .logged("Messages were delivered too often, and the advisories on them are lost; they may have neither row nor dead letter")
-        .await;
-    assert_eq!(told["count"], 1);
+    let printed = daemon.logged(ADVISORIES_LOST).await;
+    assert_eq!(printed["count"], 1);
     let check = async || {
         let output = stack.risksignal(&["check"]).await;
         let text = String::from_utf8(output.stdout).unwrap();
         (output.status.code(), text)
     };
-    const CONSUMER_WRONG: i32 = 4;
     let (status, text) = check().await;
-    assert_eq!(status, Some(CONSUMER_WRONG), "{text}");
+    assert_eq!(status, Some(1), "{text}");
     assert!(
         text.contains("the advisories on 1 of them are lost"),
         "{text}"
@@ -234,45 +228,52 @@ async fn lost_advisories_are_told_and_their_messages_land_through_a_new_consumer
     assert_eq!(status, Some(0), "{text}");
 }
 
-/// A header that is no UTF-8: the client library gives its connection up.
-const BREAKS_CONNECTION: &[u8] = b"NATS/1.0\r\nk\xe9y: value\r\ntraceparent: 00-abc\r\n\r\n";
-
+/// The ack floor passes a message that JetStream has given up on, and the claims log begins there.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signal_that_breaks_the_connection_lands_and_so_do_its_neighbours() {
+async fn a_message_that_was_given_up_lands_although_the_claims_log_begins_behind_it() {
     let stack = Stack::start().await;
-    let mut daemon = stack.daemon(&SHORT).await;
+    let settings = [
+        SHORT.as_slice(),
+        &[
+            ONCE,
+            setting!(consumer.ack_wait = "6s"),
+            setting!(clickhouse.fence = "3s"),
+            setting!(clickhouse.late_commit = "1s"),
+        ],
+    ]
+    .concat();
+    given_up(&stack, &settings, 1).await;
+    // Its advisory comes again much later.
+    die_with_the_next(&stack, &settings).await;
+    publish(&stack, "signals.y", 2).await;
+    let mut daemon = stack.daemon(&settings).await;
+    stack.settled().await;
     assert!(daemon.stop().await.success());
-    let mut raw = RawNats::connect(&stack.nats.url());
-    for number in 1..=41 {
-        let block = (number == 21).then_some(BREAKS_CONNECTION);
-        let body = signal(number).to_string();
-        raw.publish("signals.x", block, body.as_bytes()).unwrap();
-    }
-    let mut daemon = stack.daemon(&SHORT).await;
-    eventually("all have landed", async || {
-        (stack.clickhouse.counts().await == (41, 41)).then_some(())
+    assert_eq!(stack.clickhouse.counts().await, (1, 1));
+    let consumer = stack.nats.consumer().await.unwrap();
+    assert_eq!(consumer.ack_floor.stream_sequence, 2);
+    let jetstream = stack.nats.jetstream().await;
+    jetstream.delete_stream(CLAIMS).await.unwrap();
+    let _daemon = stack.daemon(&settings).await;
+    assert_settled(&stack).await;
+    eventually("it has landed", async || {
+        (stack.clickhouse.counts().await == (2, 2)).then_some(())
     })
     .await;
-    assert_settled(&stack).await;
-    assert_eq!(stack.clickhouse.counts().await, (41, 41));
     assert!(stack.nats.messages(DEAD_LETTERS).await.is_empty());
-    let alone = daemon
-        .lines()
-        .into_iter()
-        .filter(|line| line["message"] == "Message was delivered too often; it is tried alone");
-    assert!(alone.count() > 1, "its neighbours shared its fate");
-    daemon.assert_running();
 }
 
+/// A header that is no UTF-8, which no client library reads.
+const UNREADABLE: &[u8] = b"NATS/1.0\r\nk\xe9y: value\r\ntraceparent: 00-abc\r\n\r\n";
+
 #[tokio::test(flavor = "multi_thread")]
-async fn an_invalid_one_that_breaks_the_connection_becomes_a_letter_with_its_own_reason() {
+async fn an_invalid_one_with_unreadable_headers_becomes_a_letter_that_keeps_them() {
     let stack = Stack::start().await;
     let mut daemon = stack.daemon(&SHORT).await;
     publish(&stack, "signals.x", 1).await;
     stack.settled().await;
     let mut raw = RawNats::connect(&stack.nats.url());
-    raw.publish("signals.y", Some(BREAKS_CONNECTION), b"body")
-        .unwrap();
+    raw.publish("signals.y", Some(UNREADABLE), b"body").unwrap();
     letters(&stack, 1).await;
     publish(&stack, "signals.x", 2).await;
     assert_settled(&stack).await;
@@ -281,7 +282,7 @@ async fn an_invalid_one_that_breaks_the_connection_becomes_a_letter_with_its_own
     let letters = stack.nats.messages(DEAD_LETTERS).await;
     assert_eq!(letters.len(), 1);
     assert_eq!(header(&letters[0], "Risksignal-Reason"), "not_json");
-    assert_eq!(letters[0].payload, [BREAKS_CONNECTION, b"body"].concat());
+    assert_eq!(letters[0].payload, [UNREADABLE, b"body"].concat());
     let raw = stack
         .risksignal(&["dead-letters", "show", "1", "--raw"])
         .await;

@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use async_nats::HeaderMap;
+use risksignal::pipeline::log_lines::LETTER_NOT_PUBLISHED;
 use serde_json::Value;
-
-use crate::harness::nats::{DEAD_LETTERS, STREAM, header};
-use crate::harness::signals::signal;
-use crate::harness::{Daemon, Stack, eventually};
+use testkit::nats::{DEAD_LETTERS, STREAM, header};
+use testkit::signals::signal;
+use testkit::{Daemon, Stack, eventually, setting};
 
 /// Delivers again soon after a crash, and has large bodies become letters in parts.
 const SHORT: [(&str, &str); 4] = [
-    ("RISKSIGNAL__CONSUMER__ACK_WAIT", "4s"),
-    ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "1s"),
-    ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
-    ("RISKSIGNAL__VALIDATION__MAX_SIGNAL_BYTES", "64KiB"),
+    setting!(consumer.ack_wait = "4s"),
+    setting!(clickhouse.send_timeout = "1s"),
+    setting!(clickhouse.end_timeout = "2s"),
+    setting!(validation.max_signal_bytes = "64KiB"),
 ];
 
 /// A stack where a daemon has ended between the letter for this body and its ack, for longer
@@ -43,7 +43,7 @@ async fn publish(stack: &Stack, subject: &'static str, body: impl Into<bytes::By
     publish.await.unwrap();
 }
 
-/// The part of a letter's subject that tells a message of the stream from every other.
+/// The part of a letter's subject that names a message of the stream.
 async fn position(stack: &Stack, sequence: u64) -> String {
     let stream = stack
         .nats
@@ -171,11 +171,9 @@ async fn another_message_on_a_letters_subject_is_named_and_does_not_count_as_the
     let nats = stack.nats.jetstream().await;
     let other = nats.publish(subject.clone(), "other".into()).await.unwrap();
     other.await.unwrap();
-    let retry = ("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "200ms");
+    let retry = setting!(clickhouse.retry_max = "200ms");
     let daemon = stack.daemon(&[retry]).await;
-    let line = daemon
-        .logged("Dead letter not published; it is tried again")
-        .await;
+    let line = daemon.logged(LETTER_NOT_PUBLISHED).await;
     let error = line["error"].as_str().unwrap();
     assert!(
         error.contains("another message") && error.contains("--seq 1`"),
@@ -223,7 +221,7 @@ async fn a_message_with_a_letters_headers_and_another_body_does_not_count_as_the
     let subject = format!("dlq.signals.x.{position}");
     let forged = nats.publish_with_headers(subject, headers, "forged".into());
     forged.await.unwrap().await.unwrap();
-    let retry = ("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "200ms");
+    let retry = setting!(clickhouse.retry_max = "200ms");
     let daemon = stack.daemon(&[retry]).await;
     eventually("the letter is refused or taken for stored", async || {
         let lines = daemon.lines();
@@ -273,9 +271,11 @@ async fn letters_of_an_older_version_are_found_beside_new_ones() {
     older_letter(&stack, "signals.x", 101, &["whole"]).await;
     older_letter(&stack, "signals.x", 102, &["one", "two"]).await;
     older_letter(&stack, "signals.x.y", 103, &["deeper"]).await;
-    publish(&stack, "signals.x", "new").await;
-    publish(&stack, "signals.x.y", "new").await;
-    stack.settled().await;
+    // One after the other: letters of one batch are published side by side.
+    for subject in ["signals.x", "signals.x.y"] {
+        publish(&stack, subject, "new").await;
+        stack.settled().await;
+    }
     assert!(daemon.stop().await.success());
     let seqs = |letters: Vec<Value>| -> Vec<u64> {
         let seqs = letters.iter().map(|letter| letter["seq"].as_u64().unwrap());

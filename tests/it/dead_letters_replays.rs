@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream;
 use futures_util::future::join_all;
+use testkit::nats::{DEAD_LETTERS, STREAM};
+use testkit::{Stack, risksignal};
 use tokio::time::sleep;
 
-use crate::harness::nats::{DEAD_LETTERS, STREAM};
-use crate::harness::{Stack, risksignal};
-
-/// What the stream of signals remembers an id for, and longer than that.
+/// Time for which the stream of signals remembers an id, and longer than that.
 const WINDOW: Duration = Duration::from_secs(1);
 const PAST_WINDOW: Duration = Duration::from_secs(2);
 
@@ -20,7 +19,7 @@ async fn letters(count: usize) -> Stack {
     letters_in(count, stream::Config::default()).await
 }
 
-/// As [`letters`], in a stream of dead letters that is made so.
+/// Like [`letters`], in a stream of dead letters that is made so.
 async fn letters_in(count: usize, dead_letters: stream::Config) -> Stack {
     let stack = Stack::start().await;
     let nats = stack.nats.jetstream().await;
@@ -116,8 +115,11 @@ async fn a_replay_out_of_a_full_stream_loses_no_letter_and_says_what_helps() {
         let stack = letters_in(3, full).await;
         let output = replay(&stack, &[]).await;
         assert!(!output.status.success(), "{discard:?}: {output:?}");
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert!(told.contains("raise its max_msgs"), "{discard:?}: {told}");
+        let printed = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            printed.contains("raise its max_msgs"),
+            "{discard:?}: {printed}"
+        );
         let left = stack.nats.messages_left(DEAD_LETTERS).await;
         assert_eq!((left, replayed(&stack).await.len()), (3, 0), "{discard:?}");
 
@@ -158,7 +160,7 @@ async fn replays_side_by_side_that_are_killed_at_random_publish_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_the_stream_cannot_tell_any_more_the_operator_decides() {
+async fn where_the_stream_no_longer_knows_the_operator_decides() {
     let stack = letters(2).await;
     let output = replay(&stack, &["--seq=1", "--fault-point", "replay-published"]).await;
     assert!(output.status.code().is_none(), "{output:?}");
@@ -168,7 +170,7 @@ async fn where_the_stream_cannot_tell_any_more_the_operator_decides() {
     let output = replay(&stack, &[]).await;
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(
-        error.contains("1 of 2 letters were not replayed"),
+        error.contains("1 of 2 dead letters were not replayed"),
         "{error}"
     );
     assert!(error.contains("--again"), "{error}");
@@ -190,10 +192,10 @@ async fn the_record_of_a_replay_is_no_letter_and_goes_with_its_own() {
     assert_eq!(String::from_utf8(listed.stdout).unwrap().lines().count(), 2);
     let shown = stack.risksignal(&["dead-letters", "show", "3"]).await;
     let error = String::from_utf8(shown.stderr).unwrap();
-    assert!(error.contains("has no letter 3"), "{error}");
+    assert!(error.contains("has no dead letter 3"), "{error}");
     let purge = ["dead-letters", "purge", "--yes", "--reason=not_json"];
     let purged = stack.risksignal(&purge).await;
-    assert_eq!(purged.stdout, b"removed 2 letters\n");
+    assert_eq!(purged.stdout, b"removed 2 dead letters\n");
     assert_eq!(stack.nats.messages_left(DEAD_LETTERS).await, 0);
 }
 

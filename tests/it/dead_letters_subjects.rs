@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-
-use crate::harness::nats::{DEAD_LETTERS, STREAM, header};
-use crate::harness::signals::signal;
-use crate::harness::{Stack, eventually};
+use risksignal::pipeline::log_lines::{
+    LETTER_NOT_PUBLISHED, LETTERS_NOT_PUBLISHED, LETTERS_PUBLISHED,
+};
+use testkit::nats::{DEAD_LETTERS, STREAM, header};
+use testkit::signals::signal;
+use testkit::{Stack, eventually, setting};
 
 /// `signals.` and one long token, `bytes` in all.
 fn one_token(bytes: usize) -> String {
@@ -91,7 +93,7 @@ async fn a_message_on_a_long_subject_has_a_letter_like_any_other() {
 async fn many_long_subjects_hold_up_no_other_letter() {
     let stack = Stack::start().await;
     // More than are published at once.
-    let pending = [("RISKSIGNAL__DEAD_LETTERS__MAX_PENDING", "16")];
+    let pending = [setting!(dead_letters.max_pending = "16")];
     let daemon = stack.daemon(&pending).await;
     let long: Vec<String> = (3_060..3_465).map(one_token).collect();
     publish(&stack, &long, "bad").await;
@@ -107,8 +109,8 @@ async fn many_long_subjects_hold_up_no_other_letter() {
 async fn letters_that_cannot_be_stored_hold_up_no_others_and_do_not_flood_the_log() {
     let stack = Stack::start().await;
     let settings = [
-        ("RISKSIGNAL__DEAD_LETTERS__MAX_PENDING", "16"),
-        ("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "200ms"),
+        setting!(dead_letters.max_pending = "16"),
+        setting!(clickhouse.retry_max = "200ms"),
     ];
     let mut daemon = stack.daemon(&settings).await;
     let nats = stack.nats.jetstream().await;
@@ -123,13 +125,11 @@ async fn letters_that_cannot_be_stored_hold_up_no_others_and_do_not_flood_the_lo
         (stack.nats.messages_left(DEAD_LETTERS).await == 1).then_some(())
     })
     .await;
-    let line = daemon
-        .logged("Dead letter not published; it is tried again")
-        .await;
+    let line = daemon.logged(LETTER_NOT_PUBLISHED).await;
     assert!(line["stream_seq"].as_u64().is_some(), "{line}");
     eventually("a line sums up", async || {
         let mut lines = daemon.lines().into_iter();
-        let summary = "Dead letters are not published; they are tried again";
+        let summary = LETTERS_NOT_PUBLISHED;
         lines.find(|line| line["message"] == summary && line["waiting"].as_u64() >= Some(405))
     })
     .await;
@@ -143,9 +143,7 @@ async fn letters_that_cannot_be_stored_hold_up_no_others_and_do_not_flood_the_lo
     nats.update_stream(&config).await.unwrap();
     stack.settled().await;
     assert_eq!(stack.nats.messages_left(DEAD_LETTERS).await, 406);
-    daemon
-        .logged("All dead letters that waited are published")
-        .await;
+    daemon.logged(LETTERS_PUBLISHED).await;
     assert!(daemon.stop().await.success());
 }
 

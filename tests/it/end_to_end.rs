@@ -2,19 +2,21 @@
 
 use std::collections::BTreeSet;
 
+use risksignal::command::log_lines::{STARTING, STOPPED};
+use risksignal::pipeline::log_lines::PULL_FAILED;
 use serde_json::Value;
-
-use crate::harness::nats::{DEAD_LETTERS, STREAM, header, sequence};
-use crate::harness::signals::{is_valid, real_signals};
-use crate::harness::stored::stored;
-use crate::harness::{Stack, eventually};
+use telemetry::log_lines::{INSERTED, INSERTED_MANY};
+use testkit::nats::{DEAD_LETTERS, STREAM, header, sequence};
+use testkit::signals::{is_valid, real_signals};
+use testkit::stored::stored;
+use testkit::{Stack, eventually, setting};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_valid_signal_lands_once_and_every_other_one_is_a_dead_letter() {
     let stack = Stack::start().await;
     let mut daemon = stack.daemon(&[]).await;
     stack
-        .produce(&["--count=100000", "--invalid=1", "--seed=7"])
+        .produce(&["--count=20000", "--invalid=1", "--seed=7"])
         .await;
     stack.settled().await;
 
@@ -28,8 +30,8 @@ async fn every_valid_signal_lands_once_and_every_other_one_is_a_dead_letter() {
         };
         set.insert(sequence(&message));
     }
-    assert_eq!(valid.len() + invalid.len(), 100_000);
-    assert!((500..2000).contains(&invalid.len()), "{}", invalid.len());
+    assert_eq!(valid.len() + invalid.len(), 20_000);
+    assert!((100..400).contains(&invalid.len()), "{}", invalid.len());
 
     let rows = stack
         .clickhouse
@@ -58,27 +60,26 @@ async fn every_valid_signal_lands_once_and_every_other_one_is_a_dead_letter() {
         .map(|line| line["level"].clone())
         .collect();
     assert!(!levels.contains(&"ERROR".into()));
-    let failed = |line: &Value| line["message"] == "Pull failed; it is made anew";
+    let failed = |line: &Value| line["message"] == PULL_FAILED;
     assert!(!daemon.lines().iter().any(failed), "nothing went wrong");
-    let stopped = daemon
-        .logged("Stopped; everything that was held is committed and acked")
-        .await;
+    let stopped = daemon.logged(STOPPED).await;
     assert_eq!(stopped["inserted"], valid.len());
     assert_eq!(stopped["dead_lettered"], invalid.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_is_confirmed_in_the_log() {
+    // People tail these two: their words and fields never change.
+    assert_eq!(STARTING, "Starting signals consumer");
+    assert_eq!(INSERTED, "Inserted batch to ClickHouse");
     let stack = Stack::start().await;
-    let daemon = stack
-        .daemon(&[("RISKSIGNAL__BATCH__MAX_WAIT", "50ms")])
-        .await;
-    let starting = daemon.logged("Starting signals consumer").await;
+    let daemon = stack.daemon(&[setting!(batch.max_wait = "50ms")]).await;
+    let starting = daemon.logged(STARTING).await;
     assert_eq!(starting["stream"], "SIGNALS");
     assert_eq!(starting["consumer"], "signals-to-clickhouse");
     assert_eq!(starting["batch_max_wait_ms"], 50);
     stack.produce(&["--count=10", "--seed=1"]).await;
-    let inserted = daemon.logged("Inserted batch to ClickHouse").await;
+    let inserted = daemon.logged(INSERTED).await;
     for field in ["count", "total", "bytes", "insert_ms", "oldest_age_ms"] {
         assert!(inserted[field].as_f64().is_some(), "{field} in {inserted}");
     }
@@ -96,8 +97,8 @@ async fn under_load_a_summary_takes_the_place_of_a_line_a_batch() {
     let stack = Stack::start().await;
     let mut daemon = stack
         .daemon(&[
-            ("RISKSIGNAL__LOG__LINES_PER_SECOND", "0"),
-            ("RISKSIGNAL__LOG__SUMMARY_INTERVAL", "200ms"),
+            setting!(log.lines_per_second = "0"),
+            setting!(log.summary_interval = "200ms"),
         ])
         .await;
     stack.produce(&["--count=5000", "--seed=1"]).await;
@@ -106,11 +107,11 @@ async fn under_load_a_summary_takes_the_place_of_a_line_a_batch() {
     let lines = daemon.lines();
     let sum: u64 = lines
         .iter()
-        .filter(|line| line["message"] == "Inserted batches to ClickHouse")
+        .filter(|line| line["message"] == INSERTED_MANY)
         .map(|line| line["count"].as_u64().unwrap())
         .sum();
     assert_eq!(sum, 5000);
-    let single = |line: &Value| line["message"] == "Inserted batch to ClickHouse";
+    let single = |line: &Value| line["message"] == INSERTED;
     assert!(!lines.iter().any(single));
 }
 
@@ -129,7 +130,7 @@ async fn real_data_arrives_with_its_payloads_byte_for_byte() {
     .await;
     let rows = stored(&stack.clickhouse).await;
     for (line, row) in lines.into_iter().zip(rows) {
-        // What stands in the line, by its bytes: everything behind the key.
+        // The line's own bytes: everything behind the key.
         let payload = line.split_once("\"payload\":").unwrap().1;
         assert!(payload.starts_with(&row.payload), "{line}\n{}", row.payload);
         assert!(payload[row.payload.len()..].starts_with(",\"severity\":"));
@@ -207,7 +208,7 @@ async fn a_batch_whose_event_times_span_centuries_lands() {
     stack.nats.create_stream().await;
     let nats = stack.nats.jetstream().await;
     for year in 1900..2300 {
-        let mut signal = crate::harness::signals::signal(year);
+        let mut signal = testkit::signals::signal(year);
         signal["event_time"] = format!("{year}-06-15T00:00:00Z").into();
         let body = signal.to_string().into();
         nats.publish("signals.risk_event", body)
@@ -218,7 +219,7 @@ async fn a_batch_whose_event_times_span_centuries_lands() {
     }
     // All that does not come with the first chunk of the first pull is one batch.
     let daemon = stack
-        .daemon(&[("RISKSIGNAL__BATCH__MAX_INSERTS_PER_SECOND", "1")])
+        .daemon(&[setting!(batch.max_inserts_per_second = "1")])
         .await;
     stack.settled().await;
     assert_eq!(stack.clickhouse.counts().await, (400, 400));

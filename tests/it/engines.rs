@@ -1,11 +1,11 @@
 //! Tables whose engine loses or repeats rows.
 
-use crate::harness::ops::{ANY_PORT, Ops};
-use crate::harness::{Stack, eventually};
+use risksignal::command::log_lines::CLICKHOUSE_WRONG;
+use risksignal::pipeline::log_lines::INSERT_REFUSED;
+use testkit::ops::{ANY_PORT, Ops};
+use testkit::{Stack, eventually, setting};
 
-const REFUSED: &str = "ClickHouse is not as it should be; no signal is pulled until it is";
-
-/// What stands in the table's place, and what is said of it.
+/// Object in the table's place, and the words on it.
 const UNFIT: [(&str, &str, &[&str]); 9] = [
     (
         "null",
@@ -63,16 +63,16 @@ async fn a_table_that_cannot_keep_the_promise_is_refused_by_check_and_run() {
     assert!(stack.risksignal(&["migrate"]).await.status.success());
     let clickhouse = &stack.clickhouse;
     clickhouse.execute("RENAME TABLE raw_signals TO kept").await;
-    let quick = [("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "500ms")];
+    let quick = [setting!(clickhouse.retry_max = "500ms")];
     let mut accepted = Vec::new();
     for (name, create, words) in UNFIT {
         clickhouse.execute(create).await;
         let check = stack.risksignal(&["check"]).await;
-        let told = String::from_utf8(check.stdout).unwrap();
-        let schema = told.lines().find(|line| line.starts_with("schema"));
+        let output = String::from_utf8(check.stdout).unwrap();
+        let schema = output.lines().find(|line| line.starts_with("schema"));
         let schema = schema.unwrap_or_default();
         let is_refused = schema.contains("WRONG") && words.iter().all(|word| schema.contains(word));
-        if !is_refused || check.status.code().unwrap() & 16 == 0 {
+        if !is_refused || check.status.code() != Some(1) {
             accepted.push(format!("{name}: {schema}"));
         }
         clickhouse.execute("DROP TABLE raw_signals SYNC").await;
@@ -83,7 +83,7 @@ async fn a_table_that_cannot_keep_the_promise_is_refused_by_check_and_run() {
     clickhouse.execute(UNFIT[0].1).await;
     stack.produce(&["--count=20", "--seed=1"]).await;
     let mut daemon = stack.daemon_not_waited_for(&quick);
-    let refused = daemon.logged(REFUSED).await;
+    let refused = daemon.logged(CLICKHOUSE_WRONG).await;
     let error = refused["error"].as_str().unwrap();
     assert!(error.contains("its engine is Null"), "{error}");
     assert!(stack.nats.consumer().await.is_none(), "nothing was pulled");
@@ -105,7 +105,7 @@ async fn stack_lands(stack: &Stack, rows: u64) {
 async fn a_table_that_loses_its_engine_under_the_daemon_takes_no_insert() {
     let stack = Stack::start().await;
     let clickhouse = &stack.clickhouse;
-    let quick = [ANY_PORT, ("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "500ms")];
+    let quick = [ANY_PORT, setting!(clickhouse.retry_max = "500ms")];
     let mut daemon = stack.daemon(&quick).await;
     let ops = Ops::of(&daemon).await;
     stack.produce(&["--count=20", "--seed=1"]).await;
@@ -122,7 +122,7 @@ async fn a_table_that_loses_its_engine_under_the_daemon_takes_no_insert() {
     .await;
     stack.produce(&["--count=20", "--seed=2"]).await;
     eventually("the insert is refused, or acked into nothing", async || {
-        let refused = "Insert refused; pulling stops until this is mended, nothing is acked";
+        let refused = INSERT_REFUSED;
         let is_refused = daemon.lines().iter().any(|line| line["message"] == refused);
         let consumer = stack.nats.consumer().await?;
         (is_refused || consumer.ack_floor.stream_sequence == 40).then_some(())

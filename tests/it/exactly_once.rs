@@ -3,23 +3,24 @@
 
 use std::time::Duration;
 
+use risksignal::pipeline::log_lines::INSERT_REFUSED;
+use telemetry::log_lines::FOUND_STORED;
+use testkit::nats::{CONSUMER, DEAD_LETTERS, STREAM};
+use testkit::signals::signal;
+use testkit::slow_link::SlowLink;
+use testkit::{Daemon, Stack, eventually, setting};
 use tokio::time::sleep;
-
-use crate::harness::nats::{CONSUMER, DEAD_LETTERS, STREAM};
-use crate::harness::signals::signal;
-use crate::harness::slow_link::SlowLink;
-use crate::harness::{Daemon, Stack, eventually};
 
 /// Short leases, so that a crash is over soon, and a log line for everything.
 const SHORT: [(&str, &str); 7] = [
-    ("RISKSIGNAL__LOG__LINES_PER_SECOND", "1000000"),
-    ("RISKSIGNAL__CONSUMER__ACK_WAIT", "4s"),
+    setting!(log.lines_per_second = "1000000"),
+    setting!(consumer.ack_wait = "4s"),
     // On a slow machine a lease runs out often; what is given up is another test's.
-    ("RISKSIGNAL__CONSUMER__MAX_DELIVER", "0"),
-    ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "1s"),
-    ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
-    ("RISKSIGNAL__BATCH__MAX_ROWS", "500"),
-    ("RISKSIGNAL__BATCH__MAX_WAIT", "100ms"),
+    setting!(consumer.max_deliver = "0"),
+    setting!(clickhouse.send_timeout = "1s"),
+    setting!(clickhouse.end_timeout = "2s"),
+    setting!(batch.max_rows = "500"),
+    setting!(batch.max_wait = "100ms"),
 ];
 
 /// Starts a daemon that ends itself, as a crash would, at a fault point.
@@ -28,14 +29,13 @@ fn doomed(stack: &Stack, fault_point: &str) -> Daemon {
     Daemon::spawn(&arguments, &stack.environment(&SHORT), &stack.work_dir())
 }
 
-/// How many signals a log says were found in ClickHouse already.
+/// Number of signals that a log reports as found in ClickHouse already.
 fn already_stored(daemon: &Daemon) -> u64 {
     let lines = daemon.lines();
-    let told =
-        |line: &&serde_json::Value| line["message"] == "Acked signals that ClickHouse had already";
+    let output = |line: &&serde_json::Value| line["message"] == FOUND_STORED;
     lines
         .iter()
-        .filter(told)
+        .filter(output)
         .filter_map(|line| line["count"].as_u64())
         .sum()
 }
@@ -118,12 +118,12 @@ async fn a_server_that_forgets_what_it_delivered_has_nobody_insert_it_twice() {
     let link = SlowLink::to(stack.clickhouse.port()).await;
     let mut environment = SHORT.to_vec();
     environment.extend([
-        ("RISKSIGNAL__CONSUMER__ACK_WAIT", "8s"),
-        ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "2s"),
-        ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "4s"),
+        setting!(consumer.ack_wait = "8s"),
+        setting!(clickhouse.send_timeout = "2s"),
+        setting!(clickhouse.end_timeout = "4s"),
     ]);
     let url = link.url();
-    let slow = [environment.as_slice(), &[("CLICKHOUSE_URL", &url)]].concat();
+    let slow = [environment.as_slice(), &[setting!(clickhouse.url = &url)]].concat();
     let mut first = stack.daemon(&slow).await;
     // A row is there, so that a daemon that starts does not take the table for a new one.
     stack.produce(&["--count=1", "--seed=1"]).await;
@@ -147,7 +147,7 @@ async fn a_server_that_forgets_what_it_delivered_has_nobody_insert_it_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_consumer_that_is_made_anew_repeats_nothing() {
+async fn a_recreated_consumer_repeats_nothing() {
     let stack = Stack::start().await;
     let mut daemon = stack.daemon(&SHORT).await;
     stack.produce(&["--count=3000", "--seed=1"]).await;
@@ -173,7 +173,7 @@ async fn a_consumer_that_is_made_anew_repeats_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_is_made_anew_counts_from_one_and_lands() {
+async fn a_recreated_stream_counts_from_one_and_lands() {
     let stack = Stack::start().await;
     let _daemon = stack.daemon(&SHORT).await;
     stack.produce(&["--count=1000", "--seed=1"]).await;
@@ -181,7 +181,7 @@ async fn a_stream_that_is_made_anew_counts_from_one_and_lands() {
     let nats = stack.nats.jetstream().await;
     nats.delete_stream(STREAM).await.unwrap();
     eventually(
-        "the daemon makes the stream and the consumer anew",
+        "the daemon recreates the stream and the consumer",
         async || stack.nats.consumer().await,
     )
     .await;
@@ -227,7 +227,7 @@ async fn a_row_that_clickhouse_refuses_is_found_and_the_others_land() {
     let letters = stack.nats.messages(DEAD_LETTERS).await;
     assert_eq!(letters.len(), 3);
     for letter in letters {
-        let header = |name| crate::harness::nats::header(&letter, name);
+        let header = |name| testkit::nats::header(&letter, name);
         assert_eq!(header("Risksignal-Reason"), "refused_by_clickhouse");
         assert!(header("Risksignal-Error").contains("no_seven"));
         assert!(letter.payload.windows(5).any(|window| window == b"seven"));
@@ -247,11 +247,9 @@ async fn a_table_that_refuses_everything_stops_the_pulling_and_no_letter_is_writ
         .await;
     stack.produce(&["--count=20", "--seed=1"]).await;
     let mut environment = SHORT.to_vec();
-    environment.push(("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "300ms"));
+    environment.push(setting!(clickhouse.retry_max = "300ms"));
     let daemon = stack.daemon(&environment).await;
-    daemon
-        .logged("Insert refused; pulling stops until this is mended, nothing is acked")
-        .await;
+    daemon.logged(INSERT_REFUSED).await;
     assert_eq!(stack.nats.messages(DEAD_LETTERS).await.len(), 0);
     stack
         .clickhouse

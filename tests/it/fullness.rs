@@ -1,17 +1,19 @@
 //! Full streams, accounts and disks: each is filled for real, and shows everywhere.
 
-use async_nats::ConnectOptions;
 use async_nats::jetstream::stream;
+use claims_log::log_lines::RECORD_NOT_APPENDED;
+use risksignal::capacity::log_lines::{USAGE_UNKNOWN, WARNING_IN_FORCE, WARNING_OVER};
+use risksignal::command::log_lines::CLAIMS_LOG_NOT_READY;
 use serde_json::Value;
-
-use crate::harness::nats::{CLAIMS, DEAD_LETTERS, Options, STREAM};
-use crate::harness::ops::{ANY_PORT, Ops};
-use crate::harness::process::free_port;
-use crate::harness::{Daemon, Stack, eventually};
+use testkit::fault::{fill, with_small_account};
+use testkit::nats::{CLAIMS, DEAD_LETTERS, Options, STREAM};
+use testkit::ops::{ANY_PORT, Ops};
+use testkit::process::free_port;
+use testkit::{Daemon, Stack, eventually, setting};
 
 /// Keeps all history, so that a stream can fill.
-const KEEP_ALL: (&str, &str) = ("RISKSIGNAL__STREAM__KEEP", "all");
-const RETRY: (&str, &str) = ("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "1s");
+const KEEP_ALL: (&str, &str) = setting!(stream.keep = "all");
+const RETRY: (&str, &str) = setting!(clickhouse.retry_max = "1s");
 
 async fn start(stack: &Stack, more: &[(&str, &str)]) -> (Daemon, Ops) {
     let daemon = stack
@@ -44,7 +46,7 @@ async fn over(daemon: &Daemon, ops: &Ops, code: &str, name: &str) {
     .await;
     let lines = daemon.lines();
     let is_told = |line: &Value| {
-        line["message"] == "A warning is over" && line["code"] == code && line["name"] == name
+        line["message"] == WARNING_OVER && line["code"] == code && line["name"] == name
     };
     assert!(lines.iter().any(is_told), "{code}: {lines:#?}");
 }
@@ -74,7 +76,7 @@ async fn assert_shown(stack: &Stack, daemon: &Daemon, ops: &Ops, warning: &Value
     assert_eq!(level, Some(expected), "{series}");
     let lines = daemon.lines();
     let is_logged = |line: &&Value| {
-        line["message"] == "A warning is in force"
+        line["message"] == WARNING_IN_FORCE
             && line["level"] == "WARN"
             && line["code"] == warning["code"]
             && line["name"] == *name
@@ -97,38 +99,35 @@ async fn check(stack: &Stack, more: &[(&str, &str)]) -> Vec<String> {
 }
 
 fn assert_warns(lines: &[String], words: &str) {
-    let warns = |line: &&String| line.contains(" WARN ") && line.contains(words);
-    assert_eq!(lines.iter().filter(warns).count(), 1, "{words}: {lines:#?}");
+    assert_finds(lines, " WARN ", words);
 }
 
-/// Publishes until the server refuses, ever smaller messages; returns how many it took.
-async fn fill(stack: &Stack, subject: &str) -> usize {
-    let jetstream = stack.nats.jetstream().await;
-    let mut taken = 0;
-    for size in [200_000, 20_000, 2_000, 200, 1] {
-        loop {
-            let body = vec![b'x'; size].into();
-            let ack = jetstream.publish(subject.to_owned(), body).await.unwrap();
-            match ack.await {
-                Ok(_) => taken += 1,
-                Err(_) => break,
-            }
-        }
-    }
-    taken
+/// A full storage stops something now.
+fn assert_wrong(lines: &[String], words: &str) {
+    assert_finds(lines, " WRONG ", words);
+}
+
+fn assert_finds(lines: &[String], verdict: &str, words: &str) {
+    let finds = |line: &&String| line.contains(verdict) && line.contains(words);
+    assert_eq!(lines.iter().filter(finds).count(), 1, "{words}: {lines:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_stream_shows_everywhere_with_its_remedy() {
     let stack = Stack::start().await;
-    let debug = ("RISKSIGNAL__LOG__FILTER", "info,risksignal=debug");
+    let debug = setting!(log.filter = "info,risksignal=debug");
     let (mut daemon, ops) = start(&stack, &[debug]).await;
     stack.produce(&["--count=500", "--seed=1"]).await;
     stack.settled().await;
     let lines = check(&stack, &[]).await;
     // ClickHouse's disk is this machine's.
     let mut of_nats = lines.iter().filter(|line| !line.contains("ClickHouse"));
-    assert!(of_nats.all(|line| line.contains(" ok ")), "{lines:#?}");
+    let is_unwatched = |line: &str| line.contains(" WARN ") && line.contains("nats.monitoring_url");
+    assert!(
+        of_nats.all(|line| line.contains(" ok ") || is_unwatched(line)),
+        "{lines:#?}"
+    );
+    assert_warns(&lines, "nats.monitoring_url is not set");
     stack
         .nats
         .bound_stream(STREAM, |bytes| bytes as i64 + 300)
@@ -139,15 +138,13 @@ async fn a_full_stream_shows_everywhere_with_its_remedy() {
     // It still ingests.
     ops.ready(true).await;
     assert_shown(&stack, &daemon, &ops, &full).await;
-    assert_warns(&check(&stack, &[]).await, STREAM);
+    assert_wrong(&check(&stack, &[]).await, STREAM);
 
     // An outage is no sign of room.
     stack.nats.kill();
-    daemon
-        .logged("JetStream did not report what the account uses")
-        .await;
+    daemon.logged(USAGE_UNKNOWN).await;
     warning(&ops, "storage_full", STREAM).await;
-    let is_over = |line: &Value| line["message"] == "A warning is over" && line["name"] == STREAM;
+    let is_over = |line: &Value| line["message"] == WARNING_OVER && line["name"] == STREAM;
     assert!(!daemon.lines().iter().any(is_over));
     stack.nats.restart().await;
     ops.ready(true).await;
@@ -183,27 +180,12 @@ async fn a_full_stream_of_dead_letters_shows_everywhere_and_loses_no_letter() {
     publish(1).await;
     let full = warning(&ops, "storage_full", DEAD_LETTERS).await;
     assert_shown(&stack, &daemon, &ops, &full).await;
-    assert_warns(&check(&stack, &[]).await, DEAD_LETTERS);
+    assert_wrong(&check(&stack, &[]).await, DEAD_LETTERS);
     stack.nats.bound_stream(DEAD_LETTERS, |_| -1).await;
     over(&daemon, &ops, "storage_full", DEAD_LETTERS).await;
     stack.settled().await;
     assert_eq!(stack.nats.messages_left(DEAD_LETTERS).await, 21);
     assert!(daemon.stop().await.success());
-}
-
-/// A NATS whose account has room for so many bytes.
-async fn with_small_account(bytes: u64) -> Stack {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("nats.conf");
-    let config = format!(
-        "jetstream {{ max_file_store: 1GB }}\n\
-         accounts {{ RISKSIGNAL {{ jetstream: {{ max_memory: 1MB, max_file: {bytes} }}, users: [{{ user: app, password: app }}] }} }}\n\
-         no_auth_user: app\n"
-    );
-    std::fs::write(&path, config).unwrap();
-    let mut stack = Stack::with(Options::config(&path, ConnectOptions::new()), &[]).await;
-    stack.keep(folder);
-    stack
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -230,26 +212,31 @@ async fn while_the_claims_log_of_a_full_account_takes_no_record_nothing_is_inser
         reason.contains("the claims log takes no record"),
         "{reason}"
     );
+    // The number, its name and what to do; the server's own words are in the log at debug level.
+    assert!(
+        reason.contains("error 10002 (ACCOUNT_RESOURCES_EXCEEDED): make room"),
+        "{reason}"
+    );
+    assert!(!reason.contains("resource limits"), "{reason}");
     for name in [CLAIMS, "account (file)"] {
         let full = warning(&ops, "storage_full", name).await;
         assert_shown(&stack, &daemon, &ops, &full).await;
     }
-    assert_warns(&check(&stack, &[]).await, "account (file)");
+    assert_wrong(&check(&stack, &[]).await, "account (file)");
     assert_eq!(stack.clickhouse.counts().await, (200, 200));
     let refused = daemon.lines().into_iter();
-    let words = "Record not appended to the claims log; trying again";
+    let words = RECORD_NOT_APPENDED;
     let refused: Vec<Value> = refused.filter(|line| line["message"] == words).collect();
     let tries = refused.last().unwrap()["tries"].as_u64().unwrap();
     assert_eq!(refused.len() as u32, tries.ilog2() + 1, "{refused:#?}");
 
     // One that starts meanwhile says so, too.
     let starting = stack.daemon_not_waited_for(&[RETRY]);
-    let line = starting
-        .logged("The claims log is not ready; no signal is pulled until it is")
-        .await;
+    let line = starting.logged(CLAIMS_LOG_NOT_READY).await;
     let error = line["error"].as_str().unwrap();
     assert!(error.contains("the claims log takes no record"), "{error}");
     drop(starting);
+    assert!(!daemon.output().contains("resource limits"));
 
     jetstream.delete_stream("FILLER").await.unwrap();
     stack.settled().await;
@@ -267,17 +254,14 @@ async fn a_full_disk_of_nats_is_found_by_its_monitoring() {
         return;
     };
     let url = format!("http://127.0.0.1:{port}");
-    let monitoring = ("RISKSIGNAL__NATS__MONITORING_URL", url.as_str());
+    let monitoring = setting!(nats.monitoring_url = url.as_str());
     let (mut daemon, ops) = start(&stack, &[monitoring]).await;
     stack.produce(&["--count=200", "--seed=1"]).await;
     stack.settled().await;
     let lines = check(&stack, &[monitoring]).await;
-    assert!(
-        lines
-            .iter()
-            .any(|line| line.contains("nats-server is healthy")),
-        "{lines:#?}"
-    );
+    let has = |words: &str| lines.iter().any(|line| line.contains(words));
+    assert!(has("nats-server is healthy"), "{lines:#?}");
+    assert!(!has("is not monitored"), "{lines:#?}");
 
     stack.disk().fill_but(100_000);
     let jetstream = stack.nats.jetstream().await;
@@ -294,7 +278,7 @@ async fn a_full_disk_of_nats_is_found_by_its_monitoring() {
     let unhealthy = warning(&ops, "nats_unhealthy", "nats-server").await;
     assert_shown(&stack, &daemon, &ops, &unhealthy).await;
     let lines = check(&stack, &[monitoring]).await;
-    assert_warns(&lines, "no space left on device");
+    assert_wrong(&lines, "no space left on device");
     // As the remedy says.
     stack.disk().empty();
     stack.nats.kill();
@@ -306,8 +290,8 @@ async fn a_full_disk_of_nats_is_found_by_its_monitoring() {
     drop((jetstream, client));
 
     let unused = format!("http://127.0.0.1:{}", free_port());
-    let wrong = [("RISKSIGNAL__NATS__MONITORING_URL", unused.as_str())];
-    assert_warns(&check(&stack, &wrong).await, "look at nats.monitoring_url");
+    let wrong = [setting!(nats.monitoring_url = unused.as_str())];
+    assert_warns(&check(&stack, &wrong).await, "check nats.monitoring_url");
     assert!(daemon.stop().await.success());
 }
 

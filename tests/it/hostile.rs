@@ -3,18 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use crate::harness::Stack;
-use crate::harness::nats::{DEAD_LETTERS, header};
-use crate::harness::raw_nats::RawNats;
-use crate::harness::signals::signal;
-use crate::harness::stored::{Stored, stored};
+use jetstream::log_lines::DISCONNECTED;
+use testkit::nats::{DEAD_LETTERS, header};
+use testkit::raw_nats::RawNats;
+use testkit::signals::signal;
+use testkit::stored::{Stored, stored};
+use testkit::{Stack, setting};
 
 /// Room for a million keys.
 const MAX_PAYLOAD_BYTES: usize = 16 * 1024 * 1024;
 const LEVELS: usize = 10_000;
 const KEYS: usize = 1_000_000;
 
-/// What becomes of a message.
+/// Fate of a message.
 #[derive(Debug, Clone, PartialEq)]
 enum Fate {
     /// It lands with this payload and these further fields.
@@ -105,7 +106,7 @@ fn keys() -> String {
     keys
 }
 
-/// As large, as deep and as many as can be.
+/// Largest, deepest and most numerous values.
 fn large() -> Vec<Case> {
     let nested = format!("{}{}", "[".repeat(LEVELS), "]".repeat(LEVELS));
     let objects = format!("{}1{}", "{\"a\":".repeat(LEVELS), "}".repeat(LEVELS));
@@ -219,7 +220,7 @@ fn odd_json() -> Vec<Case> {
     ]
 }
 
-/// What is no text, or nothing at all.
+/// Bodies that are no text, or nothing at all.
 fn no_text() -> Vec<Case> {
     let valid = signal(0).to_string();
     let fine: &[u8] = b"NATS/1.0\r\na: b\r\n\r\n";
@@ -290,6 +291,11 @@ fn odd_envelopes() -> Vec<Case> {
             Some(b"NATS/1.0\r\na: b\r\n  c\r\n\r\n"),
         ),
         Case::wrapped(
+            "headers on which client libraries panic or close the connection",
+            "signals.x",
+            Some(b"NATS/1.0\r\na: b\rc\r\nno colon\r\n\xff: \xfe\r\n\r\n"),
+        ),
+        Case::wrapped(
             "the status of a pull that is over",
             "signals.x",
             Some(b"NATS/1.0 408 Request Timeout\r\n\r\n"),
@@ -307,7 +313,7 @@ fn odd_envelopes() -> Vec<Case> {
     ]
 }
 
-/// What became of every message, by its sequence: the letters' bodies with their reasons.
+/// Fate of every message, by its sequence: the letters' bodies with their reasons.
 async fn fates(stack: &Stack) -> (BTreeMap<u64, Stored>, BTreeMap<u64, (String, Vec<u8>)>) {
     let mut letters: BTreeMap<u64, (String, Vec<u8>)> = BTreeMap::new();
     for letter in stack.nats.messages(DEAD_LETTERS).await {
@@ -338,8 +344,8 @@ async fn hostile_messages_panic_nothing_lose_nothing_and_stop_no_other() {
     let stack = Stack::with_nats_options(&["--max-payload=16MB"]).await;
     let mut daemon = stack
         .daemon(&[
-            ("RISKSIGNAL__VALIDATION__MAX_SIGNAL_BYTES", "16MiB"),
-            ("RISKSIGNAL__CONSUMER__FETCH_BYTES", "17MiB"),
+            setting!(validation.max_signal_bytes = "16MiB"),
+            setting!(consumer.fetch_bytes = "17MiB"),
         ])
         .await;
     let mut cases = no_text();
@@ -386,8 +392,7 @@ async fn hostile_messages_panic_nothing_lose_nothing_and_stop_no_other() {
     }
     assert!(rows.is_empty() && letters.is_empty());
     let lines = daemon.lines();
-    let lost =
-        |line: &&serde_json::Value| line["message"] == "Connection to NATS lost; reconnecting";
+    let lost = |line: &&serde_json::Value| line["message"] == DISCONNECTED;
     assert_eq!(lines.iter().filter(lost).count(), 0);
     assert!(daemon.stop().await.success());
 }

@@ -4,24 +4,20 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use ::jetstream::log_lines::DENIED;
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, jetstream};
-
-use crate::harness::api;
-use crate::harness::nats::{DEAD_LETTERS, Options, STREAM, sequence};
-use crate::harness::signals::signal;
-use crate::harness::{Daemon, Stack, eventually};
-
-/// A file of the repository.
-fn shipped(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
+use risksignal::retention::log_lines::PURGED;
+use testkit::api;
+use testkit::nats::{DEAD_LETTERS, Options, STREAM, sequence};
+use testkit::signals::signal;
+use testkit::{Daemon, Stack, eventually, repository, setting};
 
 const INGEST_PASSWORD: &str = "ingest-only-7";
 
 /// The users of a ClickHouse as the local stack has them, and `risksignal` with the grants of
 /// grants.sql. libchdb takes no users by SQL, so they go into its file of users.
 fn users_with_grants(folder: &Path) -> PathBuf {
-    let sql = std::fs::read_to_string(shipped("infra/clickhouse/grants.sql")).unwrap();
+    let sql = std::fs::read_to_string(repository("infra/clickhouse/grants.sql")).unwrap();
     let statements: Vec<String> = sql
         .lines()
         .filter(|line| !line.starts_with("--"))
@@ -44,7 +40,7 @@ fn users_with_grants(folder: &Path) -> PathBuf {
         "<risksignal><password>{INGEST_PASSWORD}</password><networks><ip>::/0</ip></networks>\
          <profile>default</profile><quota>default</quota><grants>{grants}</grants></risksignal>"
     );
-    let usual = shipped("infra/clickhouse/users.d/risksignal.xml");
+    let usual = repository("infra/clickhouse/users.d/risksignal.xml");
     let usual = std::fs::read_to_string(usual).unwrap();
     let path = folder.join("users.xml");
     std::fs::write(&path, usual.replace("<users>", &format!("<users>{user}"))).unwrap();
@@ -57,17 +53,17 @@ async fn clickhouse_takes_signals_from_a_user_who_may_only_insert_and_look_up() 
     let users = format!("--users={}", users_with_grants(folder.path()).display());
     let stack = Stack::with(Options::default(), &[users]).await;
     let user = [
-        ("CLICKHOUSE_USER", "risksignal"),
-        ("CLICKHOUSE_PASSWORD", INGEST_PASSWORD),
-        ("RISKSIGNAL__CLICKHOUSE__MIGRATE", "false"),
+        setting!(clickhouse.user = "risksignal"),
+        setting!(clickhouse.password = INGEST_PASSWORD),
+        setting!(clickhouse.migrate = "false"),
     ];
     // The daemon's user may not make the schema, and says where to look.
     let refused = stack.risksignal_with(&["migrate"], &user).await;
-    let told = String::from_utf8(refused.stderr).unwrap();
+    let printed = String::from_utf8(refused.stderr).unwrap();
     assert!(!refused.status.success());
     assert!(
-        told.contains("Code: 497") && told.contains("grants.sql"),
-        "{told}"
+        printed.contains("Code: 497") && printed.contains("grants.sql"),
+        "{printed}"
     );
     assert!(stack.risksignal(&["migrate"]).await.status.success());
 
@@ -85,8 +81,8 @@ async fn clickhouse_takes_signals_from_a_user_who_may_only_insert_and_look_up() 
     assert_eq!(stack.clickhouse.counts().await, (rows, rows));
     let check = stack.risksignal_with(&["check"], &user).await;
     assert!(check.status.success(), "{check:?}");
-    let told = String::from_utf8(check.stdout).unwrap();
-    assert!(told.contains("at version 6"), "{told}");
+    let printed = String::from_utf8(check.stdout).unwrap();
+    assert!(printed.contains("at version 6"), "{printed}");
     assert!(daemon.stop().await.success());
 
     let client = stack
@@ -112,8 +108,11 @@ async fn clickhouse_takes_signals_from_a_user_who_may_only_insert_and_look_up() 
         "SELECT * FROM file('x', 'CSV', 'a String')",
         "SYSTEM SHUTDOWN",
     ] {
-        let told = client.query_raw(more).execute().await.unwrap_err();
-        assert!(told.to_string().contains("Code: 497"), "{more}: {told}");
+        let printed = client.query_raw(more).execute().await.unwrap_err();
+        assert!(
+            printed.to_string().contains("Code: 497"),
+            "{more}: {printed}"
+        );
     }
     assert_eq!(stack.clickhouse.counts().await, (rows, rows));
 }
@@ -123,28 +122,29 @@ const PUBLISHER_PASSWORD: &str = "publisher-only-7";
 const PUBLISHER_HASH: &str = "$2a$04$mp.pyISr1iMQRBS86EAkIewS6Wk4lnZ3NN6YQ2N9uPsIAw0IG.VUu";
 const SERVE_PASSWORD: &str = "serve-only-7";
 const OPERATOR_PASSWORD: &str = "operator-only-7";
+pub const VIEWER_PASSWORD: &str = "viewer-only-7";
 
 const INGEST: [(&str, &str); 9] = [
-    ("RISKSIGNAL__STREAM__KEEP", "1s, 64KiB"),
-    ("RISKSIGNAL__NATS__USER", "ingest"),
-    ("RISKSIGNAL__NATS__PASSWORD", INGEST_PASSWORD),
-    ("RISKSIGNAL__NATS__INBOX_PREFIX", "_INBOX_ingest"),
+    setting!(stream.keep = "1s, 64KiB"),
+    setting!(nats.user = "ingest"),
+    setting!(nats.password = INGEST_PASSWORD),
+    setting!(nats.inbox_prefix = "_INBOX_ingest"),
     // A message that is not acked is given up at once.
-    ("RISKSIGNAL__CONSUMER__MAX_DELIVER", "1"),
-    ("RISKSIGNAL__CONSUMER__ACK_WAIT", "4s"),
-    ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "1s"),
-    ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
-    ("RISKSIGNAL__NATS__REQUEST_TIMEOUT", "2s"),
+    setting!(consumer.max_deliver = "1"),
+    setting!(consumer.ack_wait = "4s"),
+    setting!(clickhouse.send_timeout = "1s"),
+    setting!(clickhouse.end_timeout = "2s"),
+    setting!(nats.request_timeout = "2s"),
 ];
 const OPERATOR: [(&str, &str); 3] = [
-    ("RISKSIGNAL__NATS__USER", "operator"),
-    ("RISKSIGNAL__NATS__PASSWORD", OPERATOR_PASSWORD),
-    ("RISKSIGNAL__NATS__INBOX_PREFIX", "_INBOX_operator"),
+    setting!(nats.user = "operator"),
+    setting!(nats.password = OPERATOR_PASSWORD),
+    setting!(nats.inbox_prefix = "_INBOX_operator"),
 ];
 
 /// A NATS with exactly the users of infra/nats/least-privilege.conf.
-async fn with_least_privilege() -> Stack {
-    with_users_of(&shipped("infra/nats/least-privilege.conf")).await
+pub async fn with_least_privilege() -> Stack {
+    with_users_of(&repository("infra/nats/least-privilege.conf")).await
 }
 
 async fn with_users_of(config: &Path) -> Stack {
@@ -157,6 +157,7 @@ async fn with_users_of(config: &Path) -> Stack {
         ("INGEST", INGEST_PASSWORD),
         ("SERVE", SERVE_PASSWORD),
         ("OPERATOR", OPERATOR_PASSWORD),
+        ("VIEWER", VIEWER_PASSWORD),
         ("SURVEYOR", "surveyor-only-7"),
     ]
     .map(|(user, password)| (format!("RISKSIGNAL_NATS_{user}"), password.to_owned()))
@@ -165,7 +166,7 @@ async fn with_users_of(config: &Path) -> Stack {
 }
 
 /// A client, and what the server has refused it.
-async fn client(stack: &Stack, user: &str, password: &str) -> (Client, Arc<Mutex<String>>) {
+pub async fn client(stack: &Stack, user: &str, password: &str) -> (Client, Arc<Mutex<String>>) {
     let refused = Arc::<Mutex<String>>::default();
     let kept = Arc::clone(&refused);
     let client = ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned())
@@ -181,7 +182,7 @@ async fn client(stack: &Stack, user: &str, password: &str) -> (Client, Arc<Mutex
 }
 
 /// The server refuses to take anything on these subjects from this client.
-async fn assert_may_not_publish(client: &Client, refused: &Mutex<String>, subjects: &[&str]) {
+pub async fn assert_may_not_publish(client: &Client, refused: &Mutex<String>, subjects: &[&str]) {
     for subject in subjects {
         client
             .publish(subject.to_string(), "{}".into())
@@ -228,14 +229,14 @@ async fn publisher_daemon_and_operator_work_with_what_they_may() {
     })
     .await;
 
+    assert!(stack.check(&INGEST).await.contains("ingest may use all "));
     // An operator looks at everything, replays, and removes.
     let operate = async |arguments: &[&str], words: &str| {
         let run = stack.risksignal_with(arguments, &OPERATOR).await;
         assert!(run.status.success(), "{arguments:?} {run:?}");
-        let told = String::from_utf8(run.stdout).unwrap();
-        assert!(told.contains(words), "{words} in: {told}");
+        let printed = String::from_utf8(run.stdout).unwrap();
+        assert!(printed.contains(words), "{words} in: {printed}");
     };
-    operate(&["check"], "schema      ok").await;
     operate(&["produce", "--count=10", "--seed=1"], "").await;
     operate(&["dead-letters", "list"], "not_json").await;
     operate(&["dead-letters", "show", "1"], "not_json").await;
@@ -253,29 +254,29 @@ async fn publisher_daemon_and_operator_work_with_what_they_may() {
     .await;
     operate(&["dead-letters", "purge", "--yes"], "").await;
     stack.settled().await;
-    daemon.logged("Purged committed history").await;
+    daemon.logged(PURGED).await;
     assert_eq!(stack.nats.messages_left(DEAD_LETTERS).await, 0);
     assert_eq!(stack.clickhouse.counts().await, (61, 61));
     assert!(daemon.stop().await.success());
-    let told = daemon.output().to_lowercase();
-    assert!(!told.contains("permissions violation"), "{told}");
+    let printed = daemon.output().to_lowercase();
+    assert!(!printed.contains("permissions violation"), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_way_in_over_http_works_with_what_it_may() {
     let stack = with_least_privilege().await;
     let login = [
-        ("RISKSIGNAL__NATS__USER", "serve"),
-        ("RISKSIGNAL__NATS__PASSWORD", SERVE_PASSWORD),
-        ("RISKSIGNAL__NATS__INBOX_PREFIX", "_INBOX_serve"),
+        setting!(nats.user = "serve"),
+        setting!(nats.password = SERVE_PASSWORD),
+        setting!(nats.inbox_prefix = "_INBOX_serve"),
     ];
     // It is the first, and makes the stream.
     let (mut server, api) = api::start(&stack, &login).await;
     let answer = api.send().json(signal(1).to_string()).await;
     assert_eq!(api::sequences(&answer), [1]);
     assert!(server.stop().await.success());
-    let told = server.output().to_lowercase();
-    assert!(!told.contains("permissions violation"), "{told}");
+    let printed = server.output().to_lowercase();
+    assert!(!printed.contains("permissions violation"), "{printed}");
 
     let (serve, refused) = client(&stack, "serve", SERVE_PASSWORD).await;
     let more = [
@@ -377,7 +378,7 @@ async fn nobody_may_do_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subject_of_the_claims_log_that_is_denied_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let usual = std::fs::read_to_string(shipped("infra/nats/least-privilege.conf")).unwrap();
+    let usual = std::fs::read_to_string(repository("infra/nats/least-privilege.conf")).unwrap();
     let config = folder.path().join("nats.conf");
     // As an operator has it who upgrades the daemon alone.
     let claims = |line: &&str| !line.contains("SIGNALS_CLAIMS");
@@ -385,16 +386,14 @@ async fn a_subject_of_the_claims_log_that_is_denied_is_named() {
     std::fs::write(&config, without.join("\n")).unwrap();
     let stack = with_users_of(&config).await;
     let daemon = stack.daemon_not_waited_for(&INGEST);
-    let told = daemon
-        .logged("NATS denies this user a subject that the daemon needs; add it to the user's permissions (infra/nats/least-privilege.conf)")
-        .await;
+    let printed = daemon.logged(DENIED).await;
     let subject = "$JS.API.STREAM.INFO.SIGNALS_CLAIMS_risksignal_raw_signals";
-    let denied = told["denied"].as_str().unwrap().to_lowercase();
+    let denied = printed["denied"].as_str().unwrap().to_lowercase();
     assert_eq!(denied, format!("publish to \"{subject}\"").to_lowercase());
     let check = stack.risksignal_with(&["check"], &OPERATOR).await;
-    let told = String::from_utf8(check.stdout).unwrap();
-    let line = told.lines().find(|line| line.contains("is denied"));
-    let line = line.unwrap_or_default();
-    assert!(line.contains("WRONG") && line.contains(subject), "{told}");
-    assert!(line.contains("nats.user operator"), "{told}");
+    let printed = String::from_utf8(check.stdout).unwrap();
+    let is_it = |line: &&str| line.contains("is denied") && line.contains(subject);
+    let line = printed.lines().find(is_it).unwrap_or_default();
+    assert!(line.contains("WRONG"), "{printed}");
+    assert!(line.contains("nats.user operator"), "{printed}");
 }

@@ -3,9 +3,6 @@
 
 #![allow(clippy::unwrap_used)] // A test stops at the first surprise.
 
-#[path = "../harness/mod.rs"]
-mod harness;
-
 mod ack_all;
 mod attacks;
 mod blame;
@@ -16,12 +13,14 @@ mod check;
 mod claims_log;
 mod client_certificates;
 mod clocks;
+mod commands;
 mod configuration;
 mod contracts;
 mod crowds;
 mod dead_letters;
 mod dead_letters_commands;
 mod dead_letters_exhausted;
+mod dead_letters_list;
 mod dead_letters_position;
 mod dead_letters_replays;
 mod dead_letters_subjects;
@@ -29,18 +28,23 @@ mod end_to_end;
 mod engines;
 mod exactly_once;
 mod exchanged;
+mod expired;
+mod faults;
+mod faults_of_servers;
 mod fullness;
 mod hostile;
-mod hostile_headers;
 mod least_privilege;
 mod memory;
 mod migrate;
+mod migrate_costs;
 mod monitoring;
 mod nats_jwt;
+mod nats_releases;
 mod operators;
 mod ops;
 mod ops_access;
 mod ops_page;
+mod ops_page_look;
 mod outages;
 mod produce;
 mod profiles;
@@ -68,6 +72,7 @@ mod sharing;
 mod shutdown;
 mod status;
 mod takeover;
+mod tap;
 mod top;
 mod topology;
 mod traces;

@@ -6,17 +6,16 @@ use std::time::Duration;
 use async_nats::jetstream::context::{PublishAckFuture, PublishErrorKind};
 use async_nats::jetstream::{Context, stream};
 use bytes::Bytes;
+use testkit::nats::STREAM;
+use testkit::signals::signal;
+use testkit::slow_link::SlowLink;
+use testkit::{Daemon, Stack, setting};
 use tokio::time::sleep;
 
-use crate::harness::nats::STREAM;
-use crate::harness::signals::signal;
-use crate::harness::slow_link::SlowLink;
-use crate::harness::{Daemon, Stack};
-
-/// What a daemon with default settings may have resident at once.
+/// Memory of its own that a daemon with default settings may have at once.
 const PEAK_MIB_MAX: u64 = 256;
 const MIB: usize = 1024 * 1024;
-/// What the stream holds, so that the test needs little disk: a full one refuses messages
+/// Size of the stream, so that the test needs little disk: a full one refuses messages
 /// until others are acked.
 const STREAM_BYTES_MAX: usize = 512 * MIB;
 /// Publishes without an answer yet.
@@ -24,7 +23,7 @@ const PENDING_MAX: usize = 64;
 /// Sizes of payloads, in turn: small ones, and up to what NATS takes.
 const PAYLOAD_BYTES: [usize; 6] = [300, 1_000_000, 20_000, 64_000, 500_000, 150_000];
 
-/// What ClickHouse is like while a part of the signals is published.
+/// State of ClickHouse while a part of the signals is published.
 #[derive(Debug, Clone, Copy)]
 enum Weather {
     Fine,
@@ -135,7 +134,9 @@ async fn feed(bytes: usize) -> u64 {
     let stack = Stack::start().await;
     create_small_stream(&stack).await;
     let link = SlowLink::to(stack.clickhouse.port()).await;
-    let mut daemon: Daemon = stack.daemon(&[("CLICKHOUSE_URL", &link.url())]).await;
+    let mut daemon: Daemon = stack
+        .daemon(&[setting!(clickhouse.url = &link.url())])
+        .await;
     let mut publisher = Publisher::new(&stack).await;
     for (weather, bytes) in [
         (Weather::Fine, bytes / 4),

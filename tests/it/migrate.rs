@@ -1,7 +1,11 @@
 //! The schema: made, checked, and refused where it does not fit.
 
-use crate::harness::ops::{ANY_PORT, Ops};
-use crate::harness::{Stack, eventually};
+use risksignal::command::log_lines::{CLICKHOUSE_WRONG, NEWER_TABLE, STARTING};
+use risksignal::pipeline::log_lines::INSERT_REFUSED;
+use store::log_lines::MERGES_NARROW;
+use testkit::ops::{ANY_PORT, Ops};
+use testkit::users::{User, login, stack_with};
+use testkit::{Stack, eventually, setting};
 
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
@@ -56,11 +60,14 @@ async fn a_schema_of_a_newer_release_is_named_and_used() {
     }
     let run = stack.risksignal(&["migrate"]).await;
     assert!(run.status.success(), "{run:?}");
-    let told = text(&run.stdout);
-    assert!(told.starts_with("nothing to apply"), "{told}");
-    assert!(told.contains("at version 900: a newer release"), "{told}");
+    let output = text(&run.stdout);
+    assert!(output.starts_with("nothing to apply"), "{output}");
+    assert!(
+        output.contains("at version 900: a newer release"),
+        "{output}"
+    );
     let mut daemon = stack.daemon(&[]).await;
-    let newer = "A newer release has migrated the table; this one goes on while the table fits";
+    let newer = NEWER_TABLE;
     let warning = daemon.logged(newer).await;
     assert_eq!(warning["version"], 900);
     stack.produce(&["--count=20", "--seed=1"]).await;
@@ -68,8 +75,11 @@ async fn a_schema_of_a_newer_release_is_named_and_used() {
     assert_eq!(stack.clickhouse.counts().await, (20, 20));
     let check = stack.risksignal(&["check"]).await;
     assert!(check.status.success(), "{check:?}");
-    let told = text(&check.stdout);
-    assert!(told.contains("at version 900: a newer release"), "{told}");
+    let output = text(&check.stdout);
+    assert!(
+        output.contains("at version 900: a newer release"),
+        "{output}"
+    );
     assert!(daemon.stop().await.success());
 }
 
@@ -80,15 +90,13 @@ async fn retention_is_a_setting_and_off_without_it() {
         "SELECT count() FROM system.tables WHERE name = 'raw_signals' AND engine_full LIKE '%TTL%'";
     stack.risksignal(&["migrate"]).await;
     assert_eq!(stack.clickhouse.number(ttl).await, 0);
-    let environment = stack.environment(&[("RISKSIGNAL__CLICKHOUSE__RETENTION", "90days")]);
+    let environment = stack.environment(&[setting!(clickhouse.retention = "90days")]);
     for _ in 0..2 {
-        let run = crate::harness::risksignal(&["migrate"], &environment, &stack.work_dir()).await;
+        let run = testkit::risksignal(&["migrate"], &environment, &stack.work_dir()).await;
         assert!(run.status.success(), "{run:?}");
         assert_eq!(stack.clickhouse.number(ttl).await, 1);
     }
-    let dry =
-        crate::harness::risksignal(&["migrate", "--dry-run"], &environment, &stack.work_dir())
-            .await;
+    let dry = testkit::risksignal(&["migrate", "--dry-run"], &environment, &stack.work_dir()).await;
     assert_eq!(text(&dry.stdout), "", "the TTL is recognised");
 }
 
@@ -100,10 +108,8 @@ async fn a_table_without_a_column_is_a_clear_error_and_nothing_is_acked() {
         .clickhouse
         .execute("ALTER TABLE raw_signals DROP COLUMN severity")
         .await;
-    let mut daemon = stack.daemon_not_waited_for(&[("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "500ms")]);
-    let refused = daemon
-        .logged("ClickHouse is not as it should be; no signal is pulled until it is")
-        .await;
+    let mut daemon = stack.daemon_not_waited_for(&[setting!(clickhouse.retry_max = "500ms")]);
+    let refused = daemon.logged(CLICKHOUSE_WRONG).await;
     let error = refused["error"].as_str().unwrap();
     assert!(
         error.contains("column severity UInt8 is missing"),
@@ -117,7 +123,7 @@ async fn a_table_without_a_column_is_a_clear_error_and_nothing_is_acked() {
         .clickhouse
         .execute("ALTER TABLE raw_signals ADD COLUMN severity UInt8")
         .await;
-    daemon.logged("Starting signals consumer").await;
+    daemon.logged(STARTING).await;
     stack.settled().await;
     assert_eq!(stack.clickhouse.counts().await, (50, 50));
 }
@@ -126,16 +132,14 @@ async fn a_table_without_a_column_is_a_clear_error_and_nothing_is_acked() {
 async fn a_column_lost_under_the_daemon_stops_the_pulling_and_acks_nothing() {
     let stack = Stack::start().await;
     let daemon = stack
-        .daemon(&[("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "500ms")])
+        .daemon(&[setting!(clickhouse.retry_max = "500ms")])
         .await;
     stack
         .clickhouse
         .execute("ALTER TABLE raw_signals DROP COLUMN severity")
         .await;
     stack.produce(&["--count=50", "--seed=1"]).await;
-    let refused = daemon
-        .logged("Insert refused; pulling stops until this is mended, nothing is acked")
-        .await;
+    let refused = daemon.logged(INSERT_REFUSED).await;
     assert!(
         refused["error"].as_str().unwrap().contains("severity"),
         "{refused}"
@@ -162,7 +166,7 @@ async fn pending(stack: &Stack) -> Vec<String> {
     statements.filter(|one| !one.is_empty()).collect()
 }
 
-/// A table as the release before the claims log made it, and the statements that are new since then.
+/// A table of the release before the claims log, and the statements that are new since then.
 async fn table_of_before(stack: &Stack) -> Vec<String> {
     let all = pending(stack).await;
     let first = all
@@ -200,12 +204,12 @@ async fn no_statement_of_the_claims_migration_lets_an_older_daemon_insert() {
         match insert_of_before(&stack, 1 + count).await {
             Ok(()) => accepted.push(statement),
             // The code at which such a daemon halts.
-            Err(told) => assert!(
-                told.contains("Code: 16") && told.contains("insert_before"),
-                "{told}"
+            Err(output) => assert!(
+                output.contains("Code: 16") && output.contains("insert_before"),
+                "{output}"
             ),
         }
-        // Half of it may have been run by a process that was killed.
+        // A killed process may have run half of the statements.
         for again in &new[..usize::try_from(count).unwrap()] {
             stack.clickhouse.execute(again).await;
         }
@@ -216,10 +220,10 @@ async fn no_statement_of_the_claims_migration_lets_an_older_daemon_insert() {
     );
     assert!(stack.risksignal(&["migrate"]).await.status.success());
     let check = stack.risksignal(&["check"]).await;
-    let told = text(&check.stdout);
+    let output = text(&check.stdout);
     assert!(
-        told.contains("keeps 100000 deduplication tokens, at version 6"),
-        "{told}"
+        output.contains("keeps 100000 deduplication tokens, at version 6"),
+        "{output}"
     );
     assert_eq!(pending(&stack).await, [""; 0]);
 }
@@ -245,13 +249,55 @@ async fn a_migration_that_was_cut_anywhere_is_completed() {
             stack.risksignal(&["migrate"]).await.status.success(),
             "{done}"
         );
-        let told = insert_of_before(&stack, 1).await.unwrap_err();
-        assert!(told.contains("Code: 16"), "{told}");
+        let output = insert_of_before(&stack, 1).await.unwrap_err();
+        assert!(output.contains("Code: 16"), "{output}");
         stack
             .clickhouse
             .execute("DROP TABLE raw_signals SYNC")
             .await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn merges_are_wide_unless_the_operator_sets_their_width() {
+    let width = "SELECT toUInt64(extract(engine_full, ' merge_selector_base = ([0-9]+)')) FROM system.tables WHERE name = 'raw_signals'";
+    let stack = Stack::start().await;
+    let dry = stack.risksignal(&["migrate", "--dry-run"]).await;
+    assert!(text(&dry.stdout).contains("MODIFY SETTING merge_selector_base = 24"));
+    stack.risksignal(&["migrate"]).await;
+    assert_eq!(stack.clickhouse.number(width).await, 24);
+    let dry = stack.risksignal(&["migrate", "--dry-run"]).await;
+    assert_eq!(text(&dry.stdout), "");
+
+    let set = "ALTER TABLE raw_signals MODIFY SETTING merge_selector_base = 5";
+    stack.clickhouse.execute(set).await;
+    stack.risksignal(&["migrate"]).await;
+    assert_eq!(stack.clickhouse.number(width).await, 5);
+
+    // A changed setting is named.
+    let reset = "ALTER TABLE raw_signals RESET SETTING merge_selector_base";
+    stack.clickhouse.execute(reset).await;
+    let run = stack.risksignal(&["migrate"]).await;
+    assert_eq!(
+        text(&run.stdout),
+        "set the width of merges: ALTER TABLE risksignal.raw_signals MODIFY SETTING merge_selector_base = 24\n"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_may_not_widen_merges_works_without() {
+    let narrow = User {
+        name: "narrow",
+        grants: &["GRANT SELECT, SHOW, INSERT, CREATE ON *.*"],
+        ..User::default()
+    };
+    let stack = stack_with(&[narrow]).await;
+    stack.risksignal(&["migrate"]).await;
+    let reset = "ALTER TABLE raw_signals RESET SETTING merge_selector_base";
+    stack.clickhouse.execute(reset).await;
+    let run = stack.risksignal_with(&["migrate"], &login("narrow")).await;
+    assert!(run.status.success(), "{run:?}");
+    assert!(text(&run.stderr).contains(MERGES_NARROW), "{run:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -272,42 +318,52 @@ async fn a_larger_window_is_kept_and_a_smaller_one_is_named_and_raised() {
     // Twice 250 inserts a second for 151 seconds.
     stack.clickhouse.execute(&set(75_499)).await;
     let check = stack.risksignal(&["check"]).await;
-    let told = text(&check.stdout);
+    let output = text(&check.stdout);
     let words =
-        "its setting non_replicated_deduplication_window is 75499, and the daemon counts on 75500";
-    assert!(told.contains(words), "{told}");
-    assert!(told.contains("(ALTER TABLE risksignal.raw_signals MODIFY SETTING non_replicated_deduplication_window = 100000)"), "{told}");
+        "its setting non_replicated_deduplication_window is 75499, but the daemon relies on 75500";
+    assert!(output.contains(words), "{output}");
+    assert!(output.contains("(ALTER TABLE risksignal.raw_signals MODIFY SETTING non_replicated_deduplication_window = 100000)"), "{output}");
     let environment = [
         ANY_PORT,
-        ("RISKSIGNAL__CLICKHOUSE__MIGRATE", "false"),
-        ("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "500ms"),
+        setting!(clickhouse.migrate = "false"),
+        setting!(clickhouse.retry_max = "500ms"),
     ];
     let mut daemon = stack.daemon_not_waited_for(&environment);
-    let refused = daemon
-        .logged("ClickHouse is not as it should be; no signal is pulled until it is")
-        .await;
+    let refused = daemon.logged(CLICKHOUSE_WRONG).await;
     let error = refused["error"].as_str().unwrap();
     assert!(error.contains(words), "{error}");
     stack.clickhouse.execute(&set(200_000)).await;
-    daemon.logged("Starting signals consumer").await;
+    daemon.logged(STARTING).await;
 
     // The daemon counts on what it found.
     let ops = Ops::of(&daemon).await;
     stack.clickhouse.execute(&set(150_000)).await;
-    let fewer = "is 150000, and the daemon counts on 200000";
+    let fewer = "is 150000, but the daemon relies on 200000";
     eventually("the daemon sees it", async || {
         let ready = ops.get("/readyz").await;
         ready.body.contains(fewer).then_some(())
     })
     .await;
     stack.produce(&["--count=20", "--seed=1"]).await;
-    let refused = daemon
-        .logged("Insert refused; pulling stops until this is mended, nothing is acked")
-        .await;
+    let refused = daemon.logged(INSERT_REFUSED).await;
     let error = refused["error"].as_str().unwrap();
     assert!(error.contains(fewer), "{error}");
     daemon.kill();
     let _next = stack.daemon(&environment).await;
     stack.settled().await;
     assert_eq!(stack.clickhouse.counts().await, (20, 20));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_of_claims_logs_that_was_dropped_is_created_again() {
+    let stack = Stack::start().await;
+    assert!(stack.risksignal(&["migrate"]).await.status.success());
+    let drop = "DROP TABLE raw_signals_claims_logs SYNC";
+    stack.clickhouse.execute(drop).await;
+    let migrated = stack.risksignal(&["migrate"]).await;
+    assert!(migrated.status.success(), "{migrated:?}");
+    let rows = "SELECT count() FROM raw_signals_claims_logs";
+    assert_eq!(stack.clickhouse.number(rows).await, 0);
+    let again = stack.risksignal(&["migrate", "--dry-run"]).await;
+    assert!(!String::from_utf8_lossy(&again.stdout).contains("claims_logs"));
 }

@@ -2,26 +2,29 @@
 //! Prometheus that scrapes a real run.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
-
-use crate::harness::clickhouse::PASSWORD;
-use crate::harness::nats::DEAD_LETTERS;
-use crate::harness::ops::prometheus_program;
-use crate::harness::process::free_port;
-use crate::harness::prometheus::Prometheus;
-use crate::harness::redis::Redis;
-use crate::harness::signals::signal;
-use crate::harness::{Daemon, Stack, eventually};
+use testkit::clickhouse::PASSWORD;
+use testkit::crowd::Crowd;
+use testkit::nats::DEAD_LETTERS;
+use testkit::ops::prometheus_program;
+use testkit::process::free_port;
+use testkit::prometheus::Prometheus;
+use testkit::redis::Redis;
+use testkit::signals::signal;
+use testkit::{Daemon, Stack, eventually, repository, setting};
 
 const DASHBOARDS: [&str; 2] = ["pipeline.json", "storage.json"];
 /// Every alert, as the run below has them fire.
-const ALERTS: [&str; 15] = [
+const ALERTS: [&str; 17] = [
     "RiskSignalCacheStale",
     "RiskSignalClaimsLogIntruder",
     "RiskSignalClaimsWindowFilling",
+    "RiskSignalConnectionsCut",
+    "RiskSignalConsumerPaused",
     "RiskSignalDeadLettersRising",
     "RiskSignalDown",
     "RiskSignalHistoryHeld",
@@ -37,9 +40,7 @@ const ALERTS: [&str; 15] = [
 ];
 
 fn infra(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("infra")
-        .join(path)
+    repository("infra").join(path)
 }
 
 fn text(path: &str) -> String {
@@ -80,7 +81,7 @@ fn each_alert_fires_and_resolves_by_its_unit_tests() {
     }
 }
 
-/// What ships, with the addresses of this run and with shorter times.
+/// The shipped files, with the addresses of this run and with shorter times.
 async fn start_prometheus(stack: &Stack, daemon: &str) -> Prometheus {
     let dir = stack.work_dir();
     let clickhouse = format!("127.0.0.1:{}", stack.clickhouse.port());
@@ -190,7 +191,7 @@ async fn alert(prometheus: &Prometheus, name: &str, fires: bool) {
     alert_of(prometheus, name, "", fires).await;
 }
 
-/// As [`alert`], of one storage: ClickHouse's disk is this machine's, and may be full.
+/// Like [`alert`], of one storage: ClickHouse's disk is this machine's, and may be full.
 async fn alert_of(prometheus: &Prometheus, name: &str, storage: &str, fires: bool) {
     eventually(&format!("{name} fires: {fires}"), async || {
         let data = prometheus.api("alerts").await;
@@ -212,16 +213,16 @@ async fn every_panel_shows_something_and_every_alert_fires_and_resolves() {
     let redis = Redis::start(&stack.work_dir()).await;
     let url = redis.url();
     let environment = [
-        ("REDIS_URL", url.as_str()),
-        ("RISKSIGNAL__OPS__LISTEN", address.as_str()),
-        ("RISKSIGNAL__OPS__TOKEN", PASSWORD),
-        ("RISKSIGNAL__STREAM__MAX_BYTES", "1GiB"),
-        ("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "1s"),
-        ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
+        setting!(cache.url = url.as_str()),
+        setting!(ops.listen = address.as_str()),
+        setting!(ops.token = PASSWORD),
+        setting!(stream.max_bytes = "1GiB"),
+        setting!(clickhouse.retry_max = "1s"),
+        setting!(clickhouse.end_timeout = "2s"),
     ];
     let mut daemon = stack.daemon(&environment).await;
     let prometheus = start_prometheus(&stack, &address).await;
-    // One part that is large enough for ClickHouse to tell the sizes of its columns.
+    // One part that is large enough for ClickHouse to report the sizes of its columns.
     stack.produce(&["--count=60000", "--seed=8"]).await;
     stack.settled().await;
     stack
@@ -250,6 +251,7 @@ async fn every_panel_shows_something_and_every_alert_fires_and_resolves() {
         "RiskSignalCacheStale",
         "RiskSignalClaimsLogIntruder",
         "RiskSignalClaimsWindowFilling",
+        "RiskSignalConnectionsCut",
         "RiskSignalDown",
         "RiskSignalMessagesLost",
         "RiskSignalNotReady",
@@ -306,6 +308,12 @@ async fn every_panel_shows_something_and_every_alert_fires_and_resolves() {
     alert_of(&prometheus, "RiskSignalStorageFilling", DEAD_LETTERS, true).await;
     stack.nats.bound_stream(DEAD_LETTERS, |_| -1).await;
     alert_of(&prometheus, "RiskSignalStorageFilling", DEAD_LETTERS, false).await;
+
+    // More than one client may have: each takes the place of another one.
+    let crowd = Crowd::from(Ipv4Addr::LOCALHOST, &address, 400).await;
+    alert(&prometheus, "RiskSignalConnectionsCut", true).await;
+    drop(crowd);
+    alert(&prometheus, "RiskSignalConnectionsCut", false).await;
 
     assert!(daemon.stop().await.success());
     alert(&prometheus, "RiskSignalDown", true).await;

@@ -1,30 +1,30 @@
-//! What operators do to streams, consumers, daemons and tables, while daemons run: each valid
+//! Deeds of operators on streams, consumers, daemons and tables, while daemons run: each valid
 //! signal stays one row.
 
 use std::time::Duration;
 
+use risksignal::command::log_lines::STARTING;
+use risksignal::pipeline::log_lines::{SETTLED, TAKEN_OVER};
+use testkit::nats::{CLAIMS, CONSUMER, DEAD_LETTERS, STREAM};
+use testkit::slow_link::SlowLink;
+use testkit::{Daemon, Stack, eventually, setting};
 use tokio::time::{Instant, sleep};
-
-use crate::harness::nats::{CLAIMS, CONSUMER, DEAD_LETTERS, STREAM};
-use crate::harness::slow_link::SlowLink;
-use crate::harness::{Daemon, Stack, eventually};
 
 /// A log line for everything, and small batches.
 const USUAL: [(&str, &str); 6] = [
-    ("RISKSIGNAL__LOG__LINES_PER_SECOND", "1000000"),
-    ("RISKSIGNAL__CONSUMER__ACK_WAIT", "20s"),
-    ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "2s"),
-    ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "4s"),
-    ("RISKSIGNAL__BATCH__MAX_ROWS", "500"),
-    ("RISKSIGNAL__BATCH__MAX_WAIT", "100ms"),
+    setting!(log.lines_per_second = "1000000"),
+    setting!(consumer.ack_wait = "20s"),
+    setting!(clickhouse.send_timeout = "2s"),
+    setting!(clickhouse.end_timeout = "4s"),
+    setting!(batch.max_rows = "500"),
+    setting!(batch.max_wait = "100ms"),
 ];
 /// Time enough for an insert over a slow link.
 const PATIENT: [(&str, &str); 3] = [
-    ("RISKSIGNAL__CONSUMER__ACK_WAIT", "80s"),
-    ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "30s"),
-    ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "40s"),
+    setting!(consumer.ack_wait = "80s"),
+    setting!(clickhouse.send_timeout = "30s"),
+    setting!(clickhouse.end_timeout = "40s"),
 ];
-const TAKEN_OVER: &str = "Completing a claim that another process has left open";
 
 fn usual<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     [USUAL.as_slice(), more].concat()
@@ -53,7 +53,7 @@ async fn reset(stack: &Stack) {
 async fn a_consumer_that_is_reset_repeats_nothing() {
     let stack = Stack::start().await;
     let mut daemon = stack
-        .daemon(&usual(&[("RISKSIGNAL__CONSUMER__FETCH_MESSAGES", "20")]))
+        .daemon(&usual(&[setting!(consumer.fetch_messages = "20")]))
         .await;
     stack.produce(&["--count=200", "--seed=1"]).await;
     stack.settled().await;
@@ -76,7 +76,7 @@ async fn two_consumers_of_one_stream_into_one_table_land_each_signal_once() {
     const OTHER: &str = "another-name";
     let stack = Stack::start().await;
     let _first = stack.daemon(&USUAL).await;
-    let other = usual(&[("RISKSIGNAL__CONSUMER__NAME", OTHER)]);
+    let other = usual(&[setting!(consumer.name = OTHER)]);
     let _second = stack.daemon(&other).await;
     for (count, total) in [("--count=10", 10), ("--count=2000", 2010)] {
         stack
@@ -91,7 +91,7 @@ async fn two_consumers_of_one_stream_into_one_table_land_each_signal_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_that_were_erased_stay_erased_when_the_consumer_is_made_anew() {
+async fn rows_that_were_erased_stay_erased_when_the_consumer_is_recreated() {
     let stack = Stack::start().await;
     let mut daemon = stack.daemon(&USUAL).await;
     stack.produce(&["--count=20", "--seed=1"]).await;
@@ -112,7 +112,7 @@ async fn rows_that_were_erased_stay_erased_when_the_consumer_is_made_anew() {
         if is_stopped {
             daemon = stack.daemon(&USUAL).await;
         }
-        eventually("the consumer is made anew and drained", async || {
+        eventually("the consumer is recreated and drained", async || {
             let consumer = stack.nats.consumer().await?;
             (consumer.ack_floor.stream_sequence == 20).then_some(())
         })
@@ -129,7 +129,7 @@ async fn what_a_killed_daemon_had_claimed_is_completed_by_another_before_it_is_d
     for fault_point in ["insert-sent", "insert-answered"] {
         let stack = Stack::start().await;
         let mut crashing = doomed(&stack, fault_point, &[]);
-        crashing.logged("Starting signals consumer").await;
+        crashing.logged(STARTING).await;
         let survivor = stack.daemon(&USUAL).await;
         survivor.signal("STOP");
         stack.produce(&["--count=50", "--seed=1"]).await;
@@ -148,8 +148,8 @@ async fn what_a_killed_daemon_had_claimed_is_completed_by_another_before_it_is_d
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_starts_when_the_fence_of_its_claims_is_over_settles_them() {
     let short = [
-        ("RISKSIGNAL__CLICKHOUSE__FENCE", "2s"),
-        ("RISKSIGNAL__CLICKHOUSE__LATE_COMMIT", "1s"),
+        setting!(clickhouse.fence = "2s"),
+        setting!(clickhouse.late_commit = "1s"),
     ];
     for fault_point in ["insert-sent", "insert-answered"] {
         let stack = Stack::start().await;
@@ -158,7 +158,7 @@ async fn a_daemon_that_starts_when_the_fence_of_its_claims_is_over_settles_them(
         crashing.ended().await;
         sleep(Duration::from_secs(4)).await;
         let next = stack.daemon(&usual(&short)).await;
-        next.logged("A claim is settled").await;
+        next.logged(SETTLED).await;
         stack.settled().await;
         assert_eq!(stack.clickhouse.counts().await, (50, 50), "{fault_point}");
     }
@@ -174,7 +174,7 @@ async fn with_a_slow_insert(
     more: &[(&str, &str)],
 ) -> Daemon {
     let url = link.url();
-    let more = [PATIENT.as_slice(), more, &[("CLICKHOUSE_URL", &url)]].concat();
+    let more = [PATIENT.as_slice(), more, &[setting!(clickhouse.url = &url)]].concat();
     let daemon = stack.daemon(&usual(&more)).await;
     link.slow(bytes_per_second);
     stack.produce(&[count, "--seed=1"]).await;
@@ -250,10 +250,10 @@ async fn a_message_that_is_given_up_while_its_claim_is_open_is_a_row_or_a_letter
     let stack = Stack::start().await;
     let link = SlowLink::to(stack.clickhouse.port()).await;
     let once = [
-        ("RISKSIGNAL__CONSUMER__MAX_DELIVER", "1"),
-        ("RISKSIGNAL__CONSUMER__ACK_WAIT", "4s"),
-        ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "1s"),
-        ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
+        setting!(consumer.max_deliver = "1"),
+        setting!(consumer.ack_wait = "4s"),
+        setting!(clickhouse.send_timeout = "1s"),
+        setting!(clickhouse.end_timeout = "2s"),
     ];
     let mut holder = with_a_slow_insert(&stack, &link, 400, "--count=10", &once).await;
     all_delivered(&stack).await;
@@ -287,19 +287,19 @@ async fn stricter_rules_after_a_crash_leave_no_claimed_message_without_row_or_le
     let stack = Stack::start().await;
     let link = SlowLink::to(stack.clickhouse.port()).await;
     let short = [
-        ("RISKSIGNAL__CLICKHOUSE__FENCE", "4s"),
-        ("RISKSIGNAL__CLICKHOUSE__LATE_COMMIT", "1s"),
+        setting!(clickhouse.fence = "4s"),
+        setting!(clickhouse.late_commit = "1s"),
     ];
     let mut first = with_a_slow_insert(&stack, &link, 400, "--count=10", &short).await;
     claimed(&stack).await;
-    // Nothing of it reaches ClickHouse.
+    // Nothing reaches ClickHouse.
     first.kill();
     link.cut();
-    let strict = [("RISKSIGNAL__VALIDATION__EVENT_TYPE_MAX_CHARS", "10")];
+    let strict = [setting!(validation.event_type_max_chars = "10")];
     let second = stack
         .daemon(&usual(&[short.as_slice(), &strict].concat()))
         .await;
-    second.logged("A claim is settled").await;
+    second.logged(SETTLED).await;
     eventually("each is a row or a letter", async || {
         let (rows, distinct) = stack.clickhouse.counts().await;
         let letters = stack.nats.messages_left(DEAD_LETTERS).await;

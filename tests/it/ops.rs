@@ -1,14 +1,14 @@
 //! Metrics, health and status, asked as Prometheus and an orchestrator ask.
 
-use crate::harness::clickhouse::PASSWORD;
-use crate::harness::nats::DEAD_LETTERS;
-use crate::harness::ops::{ANY_PORT, Ops, promtool_check, total, watched_daemon};
-use crate::harness::process::free_port;
-use crate::harness::prometheus::Prometheus;
-use crate::harness::{Daemon, Stack, eventually};
+use testkit::clickhouse::PASSWORD;
+use testkit::nats::DEAD_LETTERS;
+use testkit::ops::{ANY_PORT, Ops, promtool_check, total, watched_daemon};
+use testkit::process::free_port;
+use testkit::prometheus::Prometheus;
+use testkit::{Daemon, Stack, eventually, setting};
 
 /// Every metric that the daemon has.
-const NAMES: [&str; 48] = [
+const NAMES: [&str; 49] = [
     "risksignal_signals_received_total",
     "risksignal_signals_received_bytes_total",
     "risksignal_signals_redelivered_total",
@@ -39,6 +39,7 @@ const NAMES: [&str; 48] = [
     "risksignal_consumer_ack_pending_messages",
     "risksignal_consumer_pending_messages",
     "risksignal_consumer_oldest_age_seconds",
+    "risksignal_consumer_paused",
     "risksignal_stream_messages",
     "risksignal_stream_last_sequence",
     "risksignal_stream_bytes",
@@ -107,8 +108,8 @@ async fn the_figures_are_those_of_clickhouse() {
             .lines()
             .filter(|line| line.contains("signals_valid_total{") && line.contains(&label))
             .collect();
-        let told = total(&lines.join("\n"), "risksignal_signals_valid_total");
-        assert_eq!(told, Some(count as f64), "severity {severity}");
+        let printed = total(&lines.join("\n"), "risksignal_signals_valid_total");
+        assert_eq!(printed, Some(count as f64), "severity {severity}");
     }
     let checked = promtool_check(&text);
     assert!(checked.status.success(), "{checked:?}");
@@ -167,7 +168,7 @@ async fn it_is_ready_only_while_it_can_ingest() {
         assert_eq!(ready["dependencies"][dependency]["state"], "up");
     }
 
-    // Idle: nothing but the daemon's own look tells.
+    // Idle: only the daemon's own look finds it.
     stack.clickhouse.kill();
     let reason = ops.down("clickhouse").await;
     assert!(reason.contains("cannot"), "{reason}");
@@ -213,7 +214,10 @@ async fn it_is_ready_only_while_it_can_ingest() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_cannot_start_says_why() {
     let stack = Stack::start().await;
-    let wrong = [ANY_PORT, ("CLICKHOUSE_PASSWORD", "tellme-not-clickhouse")];
+    let wrong = [
+        ANY_PORT,
+        setting!(clickhouse.password = "tellme-not-clickhouse"),
+    ];
     let mut daemon = stack.daemon_not_waited_for(&wrong);
     let ops = Ops::of(&daemon).await;
     assert_eq!(ops.get("/livez").await.status, 200);
@@ -229,13 +233,13 @@ async fn a_daemon_that_cannot_start_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_token_is_asked_for_and_no_secret_is_told() {
+async fn the_token_is_asked_for_and_no_secret_is_shown() {
     let stack = Stack::start().await;
     let secrets = [
         ANY_PORT,
-        ("RISKSIGNAL__OPS__TOKEN", "tellme-not-ops"),
-        ("RISKSIGNAL__NATS__USER", "app"),
-        ("RISKSIGNAL__NATS__PASSWORD", PASSWORD),
+        setting!(ops.token = "tellme-not-ops"),
+        setting!(nats.user = "app"),
+        setting!(nats.password = PASSWORD),
     ];
     let mut daemon = stack.daemon(&secrets).await;
     let ops = Ops::of(&daemon).await;
@@ -276,8 +280,8 @@ async fn live_pages_are_bounded_and_the_others_are_still_answered() {
     let nowhere = format!("http://127.0.0.1:{}", free_port());
     let environment = [
         ANY_PORT,
-        ("CLICKHOUSE_URL", nowhere.as_str()),
-        ("RISKSIGNAL__LOG__FORMAT", "json"),
+        setting!(clickhouse.url = nowhere.as_str()),
+        setting!(log.format = "json"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()));
     let mut daemon = Daemon::spawn(&["run"], &environment, dir.path());
@@ -299,11 +303,11 @@ async fn live_pages_are_bounded_and_the_others_are_still_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_port_that_is_taken_is_told_at_the_start() {
+async fn a_port_that_is_taken_is_reported_at_the_start() {
     let stack = Stack::start().await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let mut daemon = stack.daemon_not_waited_for(&[("RISKSIGNAL__OPS__LISTEN", &address)]);
+    let mut daemon = stack.daemon_not_waited_for(&[setting!(ops.listen = &address)]);
     assert_eq!(daemon.ended().await.code(), Some(1));
     let output = daemon.output();
     assert!(

@@ -3,22 +3,22 @@
 use std::net::SocketAddr;
 
 use axum::body::Body;
+use risksignal::ops::log_lines::{PLAIN_TEXT, SERVING};
+use testkit::api::{self, Api, TOKEN};
+use testkit::certificates::Authority;
+use testkit::ops::ANY_PORT;
+use testkit::process::free_port;
+use testkit::{Daemon, Stack, eventually, setting};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-
-use crate::harness::api::{self, Api, TOKEN};
-use crate::harness::certificates::Authority;
-use crate::harness::ops::ANY_PORT;
-use crate::harness::process::free_port;
-use crate::harness::{Daemon, Stack, eventually};
 
 /// A daemon that waits for its servers, and where it answers meanwhile.
 async fn waiting_daemon(dir: &tempfile::TempDir, more: &[(&str, &str)]) -> (Daemon, SocketAddr) {
     let nowhere = format!("http://127.0.0.1:{}", free_port());
     let mut environment = vec![
         ANY_PORT,
-        ("CLICKHOUSE_URL", nowhere.as_str()),
-        ("RISKSIGNAL__LOG__FORMAT", "json"),
+        setting!(clickhouse.url = nowhere.as_str()),
+        setting!(log.format = "json"),
     ];
     environment.extend(more);
     let environment: Vec<_> = environment
@@ -26,9 +26,7 @@ async fn waiting_daemon(dir: &tempfile::TempDir, more: &[(&str, &str)]) -> (Daem
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
     let daemon = Daemon::spawn(&["run"], &environment, dir.path());
-    let line = daemon
-        .logged("Serving metrics, health and the live page")
-        .await;
+    let line = daemon.logged(SERVING).await;
     let address = line["address"].as_str().unwrap().parse().unwrap();
     (daemon, address)
 }
@@ -71,7 +69,7 @@ async fn a_page_with_another_name_reads_nothing_on_loopback() {
     assert_eq!(status(address, "/livez", &tokens).await, 400);
 
     // A page can show no token, so with one the name does not matter, as behind a proxy.
-    let token = [("RISKSIGNAL__OPS__TOKEN", "tellme-not-ops")];
+    let token = [setting!(ops.token = "tellme-not-ops")];
     let (_daemon, address) = waiting_daemon(&dir, &token).await;
     let named = "host: ops.example\r\n";
     assert_eq!(status(address, "/livez", named).await, 200);
@@ -85,11 +83,9 @@ async fn a_page_with_another_name_reads_nothing_on_loopback() {
 #[tokio::test(flavor = "multi_thread")]
 async fn beyond_loopback_the_log_warns_without_tls_and_any_name_will_do() {
     let dir = tempfile::tempdir().unwrap();
-    let everywhere = [("RISKSIGNAL__OPS__LISTEN", "0.0.0.0:0")];
+    let everywhere = [setting!(ops.listen = "0.0.0.0:0")];
     let (daemon, address) = waiting_daemon(&dir, &everywhere).await;
-    daemon
-        .logged("Metrics, the live page and ops.token go in plain text: set ops.cert_file and ops.key_file, or listen on 127.0.0.1")
-        .await;
+    daemon.logged(PLAIN_TEXT).await;
     // Reached by loopback, a name other than loopback's is not taken here either.
     let local = SocketAddr::from(([127, 0, 0, 1], address.port()));
     assert_eq!(
@@ -112,10 +108,10 @@ async fn ops_speaks_tls_alone_with_a_certificate_and_renews_it() {
     let (certificate, key) = (certificate.display().to_string(), key.display().to_string());
     let listen = format!("127.0.0.1:{}", free_port());
     let tls = [
-        ("RISKSIGNAL__OPS__LISTEN", listen.as_str()),
-        ("RISKSIGNAL__OPS__CERT_FILE", certificate.as_str()),
-        ("RISKSIGNAL__OPS__KEY_FILE", key.as_str()),
-        ("RISKSIGNAL__OPS__TOKEN", "tellme-not-ops"),
+        setting!(ops.listen = listen.as_str()),
+        setting!(ops.cert_file = certificate.as_str()),
+        setting!(ops.key_file = key.as_str()),
+        setting!(ops.token = "tellme-not-ops"),
     ];
     let (daemon, _) = waiting_daemon(&dir, &tls).await;
     let asked = async |authority: Option<&Authority>| {
@@ -131,21 +127,21 @@ async fn ops_speaks_tls_alone_with_a_certificate_and_renews_it() {
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
-    let told = crate::harness::risksignal(&["status"], &environment, dir.path()).await;
-    assert_eq!(told.status.code(), Some(3), "{told:?}");
+    let printed = testkit::risksignal(&["status"], &environment, dir.path()).await;
+    assert_eq!(printed.status.code(), Some(3), "{printed:?}");
 
     let shown = second.issue("127.0.0.1");
     std::fs::copy(&shown.certificate, &certificate).unwrap();
     std::fs::copy(&shown.key, &key).unwrap();
-    let stale = crate::harness::risksignal(&["status"], &environment, dir.path()).await;
+    let stale = testkit::risksignal(&["status"], &environment, dir.path()).await;
     assert_eq!(stale.status.code(), Some(1), "{stale:?}");
     daemon.signal("HUP");
     eventually("the new certificate is shown", async || {
         asked(Some(&second)).await
     })
     .await;
-    let told = crate::harness::risksignal(&["status"], &environment, dir.path()).await;
-    assert_eq!(told.status.code(), Some(3), "{told:?}");
+    let printed = testkit::risksignal(&["status"], &environment, dir.path()).await;
+    assert_eq!(printed.status.code(), Some(3), "{printed:?}");
     assert!(!daemon.output().contains("tellme"));
 }
 

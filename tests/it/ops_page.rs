@@ -1,28 +1,8 @@
 //! The live page in a real Chromium.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
-use crate::harness::browser::{self, Browser};
-use crate::harness::ops::watched_daemon;
-use crate::harness::{Stack, eventually};
-
-/// Keeps a screenshot where RISKSIGNAL_SHOTS says, for people to look at.
-async fn shot(browser: &Browser, name: &str) {
-    let Some(folder) = std::env::var_os("RISKSIGNAL_SHOTS").map(PathBuf::from) else {
-        return;
-    };
-    let height = browser
-        .script("return document.documentElement.scrollHeight")
-        .await;
-    let width = browser.script("return innerWidth").await;
-    let (width, height) = (width.as_u64().unwrap(), height.as_u64().unwrap());
-    let resize = |w, h| browser.client.set_window_size(w, h);
-    resize(width as u32, height as u32 + 20).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(1500)).await;
-    let picture = browser.client.screenshot().await.unwrap();
-    std::fs::write(folder.join(format!("{name}.png")), picture).unwrap();
-}
+use testkit::browser::{self, Browser, shot};
+use testkit::ops::watched_daemon;
+use testkit::{Stack, eventually};
 
 /// The newest point of a chart.
 async fn newest(browser: &Browser, chart: &str) -> Option<f64> {
@@ -31,7 +11,7 @@ async fn newest(browser: &Browser, chart: &str) -> Option<f64> {
     last.as_str()?.split(',').next()?.parse().ok()
 }
 
-/// Whether a chart's canvas shows a line: pixels of the line's colour.
+/// Reports if a chart's canvas shows a line: pixels of the line's colour.
 async fn is_drawn(browser: &Browser, chart: &str) -> bool {
     let script = format!(
         "const canvas = document.querySelector('#chart-{chart} canvas');
@@ -61,7 +41,6 @@ async fn text(browser: &Browser, id: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_moves_under_load_turns_red_and_recovers() {
     if !browser::is_installed() {
-        eprintln!("skipped: there is no chromium and chromedriver");
         return;
     }
     let stack = Stack::start().await;

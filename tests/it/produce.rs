@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::harness::Stack;
-use crate::harness::nats::{STREAM, header};
-use crate::harness::signals::is_valid;
+use risksignal::command::log_lines::PUBLISHED;
+use testkit::nats::{STREAM, header};
+use testkit::signals::is_valid;
+use testkit::{Stack, setting};
 
 /// The number in a line of the summary.
 fn summary(stdout: &[u8], name: &str) -> u64 {
@@ -15,7 +16,7 @@ fn summary(stdout: &[u8], name: &str) -> u64 {
         .find(|line| line.trim_start().starts_with(name));
     let number = line.and_then(|line| line.split_whitespace().nth(1));
     number
-        .and_then(|number| number.parse().ok())
+        .and_then(|number| number.replace(',', "").parse().ok())
         .unwrap_or_else(|| panic!("no {name} in {text}"))
 }
 
@@ -80,7 +81,7 @@ async fn lines_come_from_a_file_or_standard_input_byte_for_byte() {
     std::fs::write(&file, format!("{}\n\n{}\n{}", lines[0], lines[1], lines[2])).unwrap();
     stack.produce(&["--file", file.to_str().unwrap()]).await;
 
-    let mut command = Command::new(env!("CARGO_BIN_EXE_risksignal"));
+    let mut command = Command::new(testkit::program());
     command
         .args(["produce", "--file=-", "--count=1"])
         .env_clear()
@@ -117,10 +118,10 @@ async fn lines_come_from_a_file_or_standard_input_byte_for_byte() {
 async fn a_producer_that_goes_on_until_stopped_ends_with_its_summary() {
     let stack = Stack::start().await;
     let arguments = ["produce", "--count=0", "--rate=2000"];
-    let environment = stack.environment(&[("RUST_LOG", "debug,async_nats=warn")]);
+    let environment = stack.environment(&[setting!(log.filter = "debug,async_nats=warn")]);
     let mut producer =
-        crate::harness::Daemon::spawn(&arguments, &environment, Path::new(&stack.work_dir()));
-    let published = producer.logged("Published signal").await;
+        testkit::Daemon::spawn(&arguments, &environment, Path::new(&stack.work_dir()));
+    let published = producer.logged(PUBLISHED).await;
     assert!(
         published["subject"]
             .as_str()

@@ -1,13 +1,19 @@
 //! Settings profiles, row policies and proxies that change what a query means.
 
-use crate::harness::meddler::{Meddler, Meddling};
-use crate::harness::nats::{CLAIMS, CONSUMER, STREAM};
-use crate::harness::refusal::assert_refused;
-use crate::harness::users::{User, login, stack_with};
-use crate::harness::{Daemon, Stack, eventually};
+use std::path::Path;
+use std::time::Duration;
 
-const REFUSED: &str = "ClickHouse is not as it should be; no signal is pulled until it is";
-/// What the daemon's user may do by infra/clickhouse/grants.sql.
+use risksignal::command::log_lines::{CLICKHOUSE_WRONG, STARTING};
+use risksignal::pipeline::log_lines::{INSERT_REFUSED, SETTLE_UNANSWERED};
+use tempfile::TempDir;
+use testkit::meddler::{Meddler, Meddling};
+use testkit::nats::{CLAIMS, CONSUMER, Options, STREAM};
+use testkit::refusal::assert_refused;
+use testkit::users::{User, file, login, stack_with};
+use testkit::{Daemon, Stack, eventually, setting};
+use tokio::time::sleep;
+
+/// Grants of the daemon's user in infra/clickhouse/grants.sql.
 const LEAST: [&str; 4] = [
     "GRANT INSERT ON risksignal.raw_signals",
     "GRANT SELECT(stream_created_at, stream_seq, published_at, published_sub_ms, claim) ON risksignal.raw_signals",
@@ -15,7 +21,7 @@ const LEAST: [&str; 4] = [
     "GRANT SELECT, INSERT ON risksignal.raw_signals_claims_logs",
 ];
 
-/// Deletes the consumer and the claims log, so that every message is looked up before it is claimed.
+/// Deletes the consumer and the claims log, so that every message is looked up before its claim.
 async fn forget(stack: &Stack) {
     let jetstream = stack.nats.jetstream().await;
     let stream = jetstream.get_stream(STREAM).await.unwrap();
@@ -27,12 +33,12 @@ async fn forget(stack: &Stack) {
 /// Short fences, so that a claims log that was deleted costs a short wait.
 fn environment<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let mut environment = vec![
-        ("RISKSIGNAL__CONSUMER__ACK_WAIT", "4s"),
-        ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "1s"),
-        ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
-        ("RISKSIGNAL__CLICKHOUSE__FENCE", "3s"),
-        ("RISKSIGNAL__CLICKHOUSE__LATE_COMMIT", "1s"),
-        ("RISKSIGNAL__CLICKHOUSE__MIGRATE", "false"),
+        setting!(consumer.ack_wait = "4s"),
+        setting!(clickhouse.send_timeout = "1s"),
+        setting!(clickhouse.end_timeout = "2s"),
+        setting!(clickhouse.fence = "3s"),
+        setting!(clickhouse.late_commit = "1s"),
+        setting!(clickhouse.migrate = "false"),
     ];
     environment.extend(more);
     environment
@@ -40,7 +46,7 @@ fn environment<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
 
 /// A daemon whose claims have short fences, too.
 async fn first_daemon(stack: &Stack) -> Daemon {
-    let migrates = ("RISKSIGNAL__CLICKHOUSE__MIGRATE", "true");
+    let migrates = setting!(clickhouse.migrate = "true");
     stack.daemon(&environment(&[migrates])).await
 }
 
@@ -48,17 +54,17 @@ async fn first_daemon(stack: &Stack) -> Daemon {
 async fn refusal(daemon: &Daemon) -> Option<String> {
     let line = eventually("the daemon pulls or refuses", async || {
         let lines = daemon.lines().into_iter();
-        let mut told = lines.filter(|line| {
+        let mut output = lines.filter(|line| {
             let message = line["message"].as_str().unwrap_or_default();
-            message == REFUSED || message == "Starting signals consumer"
+            message == CLICKHOUSE_WRONG || message == STARTING
         });
-        told.next()
+        output.next()
     })
     .await;
     line["error"].as_str().map(str::to_owned)
 }
 
-/// Has a daemon with these settings take all messages once more, and says what came of it.
+/// Lets a daemon with these settings take all messages once more, and returns the result.
 async fn taken_again(stack: &Stack, more: &[(&str, &str)]) -> String {
     forget(stack).await;
     let mut daemon = stack.daemon_not_waited_for(&environment(more));
@@ -118,7 +124,8 @@ async fn no_profile_has_a_look_up_miss_a_row() {
     assert_eq!(outcomes, expected);
 }
 
-/// As chproxy's cache does. ClickHouse's own, which a profile may turn on, does not exist in libchdb.
+/// Behaves like chproxy's cache. ClickHouse's own, which a profile may turn on, does not exist in
+/// libchdb.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_answer_that_a_proxy_keeps_is_taken_for_a_look_up() {
     let stack = Stack::start().await;
@@ -135,8 +142,8 @@ async fn no_answer_that_a_proxy_keeps_is_taken_for_a_look_up() {
     for _ in 0..2 {
         // A question for each message, so that the next daemon asks in the same words.
         let through = [
-            ("CLICKHOUSE_URL", url.as_str()),
-            ("RISKSIGNAL__BATCH__MAX_ROWS", "1"),
+            setting!(clickhouse.url = url.as_str()),
+            setting!(batch.max_rows = "1"),
         ];
         outcomes.push(taken_again(&stack, &through).await);
     }
@@ -210,7 +217,87 @@ async fn a_row_policy_that_hides_rows_is_refused() {
     assert!(daemon.stop().await.success());
 }
 
-/// ClickHouse reads the projection by sequence for such a policy, and its plan then has another word.
+/// Writes the file of a user who sees only rows that match a filter.
+fn seer(folder: &Path, filter: Option<&'static str>) -> String {
+    let seer = User {
+        name: "seer",
+        filter,
+        grants: &LEAST,
+        ..User::default()
+    };
+    format!("--users={}", file(&[seer], folder).display())
+}
+
+/// A stack with a user who sees all rows, so far.
+async fn with_seer() -> (Stack, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let stack = Stack::with(Options::default(), &[seer(folder.path(), None)]).await;
+    assert!(stack.risksignal(&["migrate"]).await.status.success());
+    stack.nats.create_stream().await;
+    stack.produce(&["--count=20", "--seed=1"]).await;
+    (stack, folder)
+}
+
+/// Hides every other row from the user of a running daemon for some seconds.
+async fn hidden_for_a_while(stack: &Stack, folder: &TempDir, during: impl Future<Output = ()>) {
+    seer(folder.path(), Some("stream_seq % 2 = 0"));
+    stack.clickhouse.kill();
+    stack.clickhouse.restart().await;
+    during.await;
+    seer(folder.path(), None);
+    stack.clickhouse.kill();
+    stack.clickhouse.restart().await;
+}
+
+const HIDES: &str = "a row policy hides rows";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_policy_hides_for_a_while_are_not_landed_again_by_reingest() {
+    let (stack, folder) = with_seer().await;
+    let daemon = stack.daemon(&environment(&login("seer"))).await;
+    stack.settled().await;
+    let reingested = async {
+        let arguments = ["reingest", "--from=1", "--yes"];
+        let done = stack.risksignal_with(&arguments, &environment(&[])).await;
+        assert!(done.status.success(), "{done:?}");
+        let refused = INSERT_REFUSED;
+        let line = daemon.logged(refused).await;
+        assert!(line["error"].as_str().unwrap().contains(HIDES), "{line}");
+    };
+    hidden_for_a_while(&stack, &folder, reingested).await;
+    // Each message is looked up once more, and one that is new lands behind them.
+    stack.produce(&["--count=1", "--seed=2"]).await;
+    stack.settled().await;
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(stack.clickhouse.counts().await, (21, 21));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_policy_hides_while_their_claim_is_settled_are_not_landed_again() {
+    let (stack, folder) = with_seer().await;
+    let mut seer = login("seer").to_vec();
+    // Its fence is over before anybody completes it.
+    seer.push(setting!(clickhouse.late_commit = "15s"));
+    // All of them are one batch: none closes in the first second.
+    seer.push(setting!(batch.max_inserts_per_second = "1"));
+    let seer = environment(&seer);
+    let arguments = ["run", "--fault-point", "insert-answered"];
+    let mut dying = Daemon::spawn(&arguments, &stack.environment(&seer), &stack.work_dir());
+    assert!(dying.ended().await.code().is_none());
+    assert_eq!(stack.clickhouse.counts().await, (20, 20));
+    let daemon = stack.daemon(&seer).await;
+    let waits = async {
+        let waits = SETTLE_UNANSWERED;
+        let line = daemon.logged(waits).await;
+        assert!(line["error"].as_str().unwrap().contains(HIDES), "{line}");
+    };
+    hidden_for_a_while(&stack, &folder, waits).await;
+    stack.settled().await;
+    assert_eq!(stack.clickhouse.counts().await, (20, 20));
+}
+
+/// ClickHouse reads the projection by sequence for such a policy, and its plan then has another
+/// word.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_policy_that_a_projection_answers_is_refused() {
     let newer = User {
@@ -234,7 +321,7 @@ async fn a_proxy_that_drops_the_settings_is_refused() {
     assert!(stack.risksignal(&["migrate"]).await.status.success());
     let proxy = Meddler::before(stack.clickhouse.port(), Meddling::DropSettings).await;
     let url = proxy.url();
-    let through = [("CLICKHOUSE_URL", url.as_str())];
+    let through = [setting!(clickhouse.url = url.as_str())];
     assert_refused(&stack, "clickhouse", &through, &["proxy"], &[]).await;
     let daemon = stack.daemon_not_waited_for(&through);
     let error = refusal(&daemon).await.unwrap();

@@ -5,10 +5,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-
-use crate::harness::Stack;
-use crate::harness::nats::DEAD_LETTERS;
-use crate::harness::stored::{Stored, stored};
+use testkit::Stack;
+use testkit::nats::DEAD_LETTERS;
+use testkit::stored::{Stored, stored};
 
 /// Signals in a run.
 const SIGNALS: usize = 600;
@@ -26,21 +25,21 @@ const KNOWN: [&str; 8] = [
     "wallet_address",
 ];
 
-/// A value, and how it stands in the message.
+/// A value, and its form in the message.
 #[derive(Debug, Clone)]
 struct Written<T> {
     value: T,
     json: String,
 }
 
-/// A message, and the row that should come of it, but for its `stream_seq`.
+/// A message, and its expected row, but for the `stream_seq`.
 #[derive(Debug)]
 struct Sent {
     body: String,
     row: Stored,
 }
 
-/// How one character is written.
+/// Form in which one character is written.
 fn character(c: char, escaped: bool) -> String {
     match c {
         '"' | '\\' => format!("\\{c}"),

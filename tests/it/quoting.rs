@@ -1,9 +1,12 @@
 //! ClickHouse's words quote the values of signals: they leave the daemon by the dead letter alone.
 
-use crate::harness::Stack;
-use crate::harness::nats::{DEAD_LETTERS, header};
-use crate::harness::ops::{ANY_PORT, Ops};
-use crate::harness::signals::signal;
+use risksignal::pipeline::log_lines::INSERT_REFUSED;
+use store::log_lines::OWN_WORDS;
+use telemetry::log_lines::DEAD_LETTER;
+use testkit::nats::{DEAD_LETTERS, header};
+use testkit::ops::{ANY_PORT, Ops};
+use testkit::signals::signal;
+use testkit::{Stack, setting};
 
 const SECRET: &str = "xyzzy-4711";
 /// Refused rows, and none taken in between, for which the daemon takes the table to be at fault.
@@ -29,7 +32,7 @@ async fn no_value_of_a_signal_leaves_through_a_page_or_the_log() {
         "ALTER TABLE raw_signals ADD CONSTRAINT quoting CHECK position(payload, 'refuse') = 0";
     stack.clickhouse.execute(quoting).await;
     stack.nats.create_stream().await;
-    let settings = [ANY_PORT, ("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "500ms")];
+    let settings = [ANY_PORT, setting!(clickhouse.retry_max = "500ms")];
     let mut daemon = stack.daemon(&settings).await;
     let ops = Ops::of(&daemon).await;
 
@@ -46,13 +49,11 @@ async fn no_value_of_a_signal_leaves_through_a_page_or_the_log() {
             "{words}"
         );
     }
-    daemon.logged("Message went to the dead letters").await;
+    daemon.logged(DEAD_LETTER).await;
 
     // Nothing but such rows: the table is at fault, and the daemon is not ready.
     publish_refused(&stack, 100..100 + AGAINST_TABLE).await;
-    daemon
-        .logged("Insert refused; pulling stops until this is mended, nothing is acked")
-        .await;
+    daemon.logged(INSERT_REFUSED).await;
     let reason = ops.down("schema").await;
     assert!(
         reason.contains("Code: 469 (VIOLATED_CONSTRAINT)"),
@@ -72,9 +73,9 @@ async fn no_value_of_a_signal_leaves_through_a_page_or_the_log() {
     );
 
     // At debug level the log has the beginning of them.
-    let debug = [ANY_PORT, ("RUST_LOG", "info,risksignal=debug")];
+    let debug = [ANY_PORT, setting!(log.filter = "info,risksignal=debug")];
     let daemon = stack.daemon(&debug).await;
-    let line = daemon.logged("ClickHouse's own words").await;
+    let line = daemon.logged(OWN_WORDS).await;
     let words = line["words"].as_str().unwrap();
     assert!(
         words.contains(SECRET) && words.chars().count() <= 2048,

@@ -1,12 +1,14 @@
 //! Letters, and messages in hand, that look otherwise to the process that goes on with them: it
 //! has other settings, nats-server takes messages of another size, or the stream has them no more.
 
-use claims::Body;
+use claims::RecordBody;
+use risksignal::command::log_lines::STARTING;
+use risksignal::pipeline::log_lines::LETTER_NOT_PUBLISHED;
+use testkit::nats::{CLAIMS, DEAD_LETTERS, STREAM, header};
+use testkit::signals::signal;
+use testkit::{Daemon, Stack, eventually, setting};
 use tokio::time::{Duration, sleep};
 
-use crate::harness::nats::{CLAIMS, DEAD_LETTERS, STREAM, header};
-use crate::harness::signals::signal;
-use crate::harness::{Daemon, Stack, eventually};
 use crate::takeover::usual;
 
 /// Bytes of a message that is no signal, and of the largest message later on.
@@ -24,7 +26,7 @@ async fn killed_with_a_letter(stack: &Stack, body: String) {
     let arguments = ["run", "--fault-point", "letter-published"];
     let environment = stack.environment(&usual(&[]));
     let mut dying = Daemon::spawn(&arguments, &environment, &stack.work_dir());
-    dying.logged("Starting signals consumer").await;
+    dying.logged(STARTING).await;
     publish(stack, body).await;
     dying.ended().await;
     assert_eq!(stack.nats.messages_left(DEAD_LETTERS).await, 1);
@@ -45,7 +47,7 @@ async fn a_letter_that_is_stored_under_another_prefix_is_not_stored_again() {
     nats.create_stream(config).await.unwrap();
     killed_with_a_letter(&stack, "bad".to_owned()).await;
     sleep(Duration::from_secs(1)).await;
-    let prefix = ("RISKSIGNAL__DEAD_LETTERS__SUBJECT_PREFIX", "morgue");
+    let prefix = setting!(dead_letters.subject_prefix = "morgue");
     let _next = stack.daemon(&usual(&[prefix])).await;
     stack.settled().await;
     let letters = stack.nats.messages(DEAD_LETTERS).await;
@@ -75,9 +77,7 @@ async fn a_daemon_starts_again_when_messages_may_have_another_size() {
     let mut daemon = stack.daemon(&usual(&[])).await;
     stack.nats.bound_stream(DEAD_LETTERS, |_| 1).await;
     publish(&stack, "x".repeat(LARGE)).await;
-    daemon
-        .logged("Dead letter not published; it is tried again")
-        .await;
+    daemon.logged(LETTER_NOT_PUBLISHED).await;
     stack.nats.kill();
     stack.nats.restart_with(&[SIZE.0]).await;
     stack.nats.bound_stream(DEAD_LETTERS, |_| -1).await;
@@ -93,6 +93,41 @@ async fn a_daemon_starts_again_when_messages_may_have_another_size() {
     }
 }
 
+/// Two daemons wait for room for one letter. One stores it, and an operator removes it at once, as
+/// a replay does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_whose_claim_another_has_completed_is_not_stored_again() {
+    let stack = Stack::start().await;
+    stack.nats.create_stream().await;
+    let mut daemons = Vec::new();
+    for pause in ["500ms", "10s"] {
+        let pauses = [
+            setting!(clickhouse.retry_min = pause),
+            setting!(clickhouse.retry_max = pause),
+        ];
+        daemons.push(stack.daemon(&usual(&pauses)).await);
+    }
+    stack.nats.bound_stream(DEAD_LETTERS, |_| 1).await;
+    publish(&stack, "bad".to_owned()).await;
+    for daemon in &daemons {
+        daemon.logged(LETTER_NOT_PUBLISHED).await;
+    }
+    stack.nats.bound_stream(DEAD_LETTERS, |_| -1).await;
+    eventually("the letter is stored", async || {
+        (stack.nats.messages_left(DEAD_LETTERS).await == 1).then_some(())
+    })
+    .await;
+    // The log has the end of its claim.
+    sleep(Duration::from_millis(300)).await;
+    let nats = stack.nats.jetstream().await;
+    let letters = nats.get_stream(DEAD_LETTERS).await.unwrap();
+    letters.purge().await.unwrap();
+    // The other one's pause is over within this time.
+    sleep(Duration::from_secs(10)).await;
+    stack.settled().await;
+    assert_eq!(stack.nats.messages_left(DEAD_LETTERS).await, 0);
+}
+
 /// The ranges of sequences that the claims log takes for absent.
 async fn absent(stack: &Stack) -> Vec<(u64, u64)> {
     let records = stack.nats.messages(CLAIMS).await;
@@ -101,7 +136,7 @@ async fn absent(stack: &Stack) -> Vec<(u64, u64)> {
         .map(|record| claims::decode(&record.payload).unwrap().body);
     bodies
         .filter_map(|body| match body {
-            Body::Absent { first, last, .. } => Some((first, last)),
+            RecordBody::Absent { first, last, .. } => Some((first, last)),
             _ => None,
         })
         .collect()
@@ -115,7 +150,7 @@ async fn what_the_stream_removes_while_it_is_held_needs_its_claim_all_the_same()
     let arguments = ["run", "--fault-point", "hang@before-claim"];
     let environment = stack.environment(&usual(&[]));
     let mut holding = Daemon::spawn(&arguments, &environment, &stack.work_dir());
-    holding.logged("Starting signals consumer").await;
+    holding.logged(STARTING).await;
     let held = publish(&stack, signal(0).to_string()).await;
     eventually("it is held", async || {
         let consumer = stack.nats.consumer().await?;

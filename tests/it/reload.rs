@@ -1,15 +1,12 @@
 //! SIGHUP: the settings are read again.
 
+use risksignal::reload::{NEEDS_RESTART, REFUSED, RELOADED, UNCHANGED};
 use serde_json::Value;
-
-use crate::harness::notify_socket::NotifySocket;
-use crate::harness::ops::{ANY_PORT, Ops};
-use crate::harness::signals::signal;
-use crate::harness::{Daemon, Stack, eventually};
-
-const READ_AGAIN: &str = "The configuration was read again";
-const NEEDS_RESTART: &str = "Some of the configuration changes only with a restart";
-const REFUSED: &str = "The configuration has faults; nothing changes";
+use telemetry::log_lines::{DEAD_LETTER, INSERTED};
+use testkit::notify_socket::NotifySocket;
+use testkit::ops::{ANY_PORT, Ops};
+use testkit::signals::signal;
+use testkit::{Daemon, Stack, eventually};
 
 fn write(stack: &Stack, toml: &str) {
     std::fs::write(stack.work_dir().join("risksignal.toml"), toml).unwrap();
@@ -35,13 +32,13 @@ async fn publish_severe(stack: &Stack, numbers: std::ops::Range<u64>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_can_change_does_and_what_needs_a_restart_is_told() {
+async fn settings_that_can_change_do_and_those_that_need_a_restart_are_named() {
     let stack = Stack::start().await;
     write(&stack, "log.filter = 'info'");
     let daemon = stack.daemon(&[ANY_PORT]).await;
     let ops = Ops::of(&daemon).await;
     publish_severe(&stack, 0..1).await;
-    daemon.logged("Message went to the dead letters").await;
+    daemon.logged(DEAD_LETTER).await;
 
     write(
         &stack,
@@ -54,7 +51,7 @@ async fn what_can_change_does_and_what_needs_a_restart_is_told() {
          consumer.pulls = 1\n",
     );
     daemon.signal("HUP");
-    let line = daemon.logged(READ_AGAIN).await;
+    let line = daemon.logged(RELOADED).await;
     let changed = line["changed"].as_str().unwrap();
     for change in [
         r#"batch.max_rows: "20000", now "1""#,
@@ -73,7 +70,7 @@ async fn what_can_change_does_and_what_needs_a_restart_is_told() {
     })
     .await;
     eventually("a line for each", async || {
-        let inserted = lines(&daemon, "Inserted batch to ClickHouse");
+        let inserted = lines(&daemon, INSERTED);
         (inserted.len() == 20).then(|| {
             for line in inserted {
                 assert_eq!(line["closed_by"], "max_rows", "{line}");
@@ -81,19 +78,19 @@ async fn what_can_change_does_and_what_needs_a_restart_is_told() {
         })
     })
     .await;
-    let told = ops.get("/statusz").await.json();
-    assert_eq!(told["settings"]["validation.severity_max"], "9");
-    assert_eq!(told["settings"]["consumer.pulls"], "2");
+    let output = ops.get("/statusz").await.json();
+    assert_eq!(output["settings"]["validation.severity_max"], "9");
+    assert_eq!(output["settings"]["consumer.pulls"], "2");
 
     write(&stack, "log.filter = 'warn'");
     daemon.signal("HUP");
     eventually("the severity is bounded again", async || {
-        let told = ops.get("/statusz").await.json();
-        (told["settings"]["validation.severity_max"] == "5").then_some(())
+        let output = ops.get("/statusz").await.json();
+        (output["settings"]["validation.severity_max"] == "5").then_some(())
     })
     .await;
     // By its new filter the log says nothing of that.
-    assert_eq!(lines(&daemon, READ_AGAIN).len(), 1);
+    assert_eq!(lines(&daemon, RELOADED).len(), 1);
     publish_severe(&stack, 21..22).await;
     stack.settled().await;
     assert_eq!(stack.clickhouse.counts().await.0, 20);
@@ -104,7 +101,7 @@ async fn a_bad_file_changes_nothing() {
     let stack = Stack::start().await;
     write(&stack, "validation.severity_max = 9");
     let mut daemon = stack.daemon(&[]).await;
-    for (toml, told) in [
+    for (toml, output) in [
         (
             "validation.severity_max = 'many'\nbatch.max_rows = 5",
             "validation.severity_max",
@@ -122,31 +119,31 @@ async fn a_bad_file_changes_nothing() {
         let before = lines(&daemon, REFUSED).len();
         write(&stack, toml);
         daemon.signal("HUP");
-        let line = eventually(told, async || {
+        let line = eventually(output, async || {
             lines(&daemon, REFUSED).into_iter().nth(before)
         })
         .await;
         let error = line["error"].as_str().unwrap();
-        assert!(error.contains(told), "{toml}: {error}");
+        assert!(error.contains(output), "{toml}: {error}");
     }
     publish_severe(&stack, 0..5).await;
     eventually("all have landed", async || {
         (stack.clickhouse.counts().await.0 == 5).then_some(())
     })
     .await;
-    assert!(lines(&daemon, READ_AGAIN).is_empty());
+    assert!(lines(&daemon, RELOADED).is_empty());
     assert!(daemon.stop().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn systemd_is_told_of_a_reload_but_not_that_a_start_is_complete() {
+async fn systemd_hears_of_a_reload_but_not_that_a_start_is_complete() {
     let stack = Stack::start().await;
     let socket = NotifySocket::bind(&stack.work_dir());
     stack.clickhouse.kill();
     let daemon = stack.daemon_not_waited_for(&[("NOTIFY_SOCKET", socket.path())]);
     socket.hears("STATUS=Waiting for ClickHouse").await;
     daemon.signal("HUP");
-    let unchanged = "The configuration was read again; nothing that can change now has changed";
+    let unchanged = UNCHANGED;
     daemon.logged(unchanged).await;
     assert_eq!(socket.count("READY=1"), 0);
     stack.clickhouse.restart().await;

@@ -5,29 +5,27 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use risksignal::claiming::log_lines::{LOG_GONE, OTHER_LOG};
+use risksignal::pipeline::log_lines::STREAM_WENT_BACK;
 use tempfile::TempDir;
+use testkit::nats::{CLAIMS, CONSUMER, STREAM};
+use testkit::slow_link::SlowLink;
+use testkit::{Daemon, Stack, eventually, setting};
 use tokio::time::sleep;
-
-use crate::harness::nats::{CLAIMS, CONSUMER, STREAM};
-use crate::harness::slow_link::SlowLink;
-use crate::harness::{Daemon, Stack, eventually};
 
 /// Short waits, and a log line for everything.
 pub const SHORT: [(&str, &str); 8] = [
-    ("RISKSIGNAL__LOG__LINES_PER_SECOND", "1000000"),
-    ("RISKSIGNAL__CONSUMER__ACK_WAIT", "4s"),
-    ("RISKSIGNAL__CONSUMER__MAX_DELIVER", "0"),
-    ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "1s"),
-    ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
-    ("RISKSIGNAL__CLICKHOUSE__FENCE", "3s"),
-    ("RISKSIGNAL__CLICKHOUSE__LATE_COMMIT", "1s"),
-    ("RISKSIGNAL__BATCH__MAX_WAIT", "100ms"),
+    setting!(log.lines_per_second = "1000000"),
+    setting!(consumer.ack_wait = "4s"),
+    setting!(consumer.max_deliver = "0"),
+    setting!(clickhouse.send_timeout = "1s"),
+    setting!(clickhouse.end_timeout = "2s"),
+    setting!(clickhouse.fence = "3s"),
+    setting!(clickhouse.late_commit = "1s"),
+    setting!(batch.max_wait = "100ms"),
 ];
-const WENT_BACK: &str = "The stream of signals went back: it was restored, or lost its last messages; messages above `to` are looked up and landed again where they are not stored";
-const LOG_LOST: &str =
-    "The claims log is not the one that was read; nothing is claimed until it is rebuilt";
 
-/// What is restored.
+/// Part that is restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Stream,
@@ -124,16 +122,16 @@ fn has_logged(daemon: &Daemon, message: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_published_to_a_restored_stream_lands() {
     let (stack, daemon) = after_a_restore(&[Part::Stream]).await;
-    assert_eq!(daemon.logged(WENT_BACK).await["to"], 10);
-    assert!(!has_logged(&daemon, LOG_LOST));
+    assert_eq!(daemon.logged(STREAM_WENT_BACK).await["to"], 10);
+    assert!(!has_logged(&daemon, OTHER_LOG));
     rows(&stack, 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_claims_log_is_rebuilt_out_of_the_table() {
     let (stack, daemon) = after_a_restore(&[Part::Log]).await;
-    daemon.logged(LOG_LOST).await;
-    assert!(!has_logged(&daemon, WENT_BACK));
+    daemon.logged(OTHER_LOG).await;
+    assert!(!has_logged(&daemon, STREAM_WENT_BACK));
     rows(&stack, 20).await;
 }
 
@@ -142,7 +140,7 @@ async fn a_restored_table_gets_its_rows_back_by_reingest() {
     let (stack, daemon) = after_a_restore(&[Part::Table]).await;
     // Nothing shows it: the table's UUID is the same, and its claims are all known.
     rows(&stack, 15).await;
-    assert!(!has_logged(&daemon, LOG_LOST));
+    assert!(!has_logged(&daemon, OTHER_LOG));
     let asks = stack.risksignal_with(&["reingest", "--from=1"], &SHORT);
     let asked = asks.await;
     assert!(String::from_utf8_lossy(&asked.stderr).contains("give --yes"));
@@ -156,15 +154,15 @@ async fn a_restored_table_gets_its_rows_back_by_reingest() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_and_a_log_that_are_restored_repeat_nothing_and_lose_nothing() {
     let (stack, daemon) = after_a_restore(&[Part::Stream, Part::Log]).await;
-    daemon.logged(LOG_LOST).await;
-    daemon.logged(WENT_BACK).await;
+    daemon.logged(OTHER_LOG).await;
+    daemon.logged(STREAM_WENT_BACK).await;
     rows(&stack, 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_and_a_table_that_are_restored_agree_again() {
     let (stack, daemon) = after_a_restore(&[Part::Stream, Part::Table]).await;
-    daemon.logged(WENT_BACK).await;
+    daemon.logged(STREAM_WENT_BACK).await;
     // The 5 in between are in neither of them.
     rows(&stack, 15).await;
 }
@@ -173,15 +171,15 @@ async fn a_stream_and_a_table_that_are_restored_agree_again() {
 async fn a_log_and_a_table_that_are_restored_get_what_the_stream_has_more() {
     let (stack, daemon) = after_a_restore(&[Part::Log, Part::Table]).await;
     rows(&stack, 20).await;
-    assert!(!has_logged(&daemon, WENT_BACK));
+    assert!(!has_logged(&daemon, STREAM_WENT_BACK));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_three_that_are_restored_go_on() {
     let (stack, daemon) = after_a_restore(&[Part::Stream, Part::Log, Part::Table]).await;
     rows(&stack, 15).await;
-    assert!(!has_logged(&daemon, WENT_BACK));
-    assert!(!has_logged(&daemon, LOG_LOST));
+    assert!(!has_logged(&daemon, STREAM_WENT_BACK));
+    assert!(!has_logged(&daemon, OTHER_LOG));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,10 +194,10 @@ async fn a_store_of_jetstream_that_is_put_back_under_a_running_daemon_loses_no_n
     rows(&stack, 15).await;
     restored(&stack, &parts, &backup).await;
     stack.produce(&["--count=5", "--seed=3"]).await;
-    daemon.logged(LOG_LOST).await;
+    daemon.logged(OTHER_LOG).await;
     assert_eq!(daemon.ended().await.code(), Some(75));
     let next = stack.daemon(&SHORT).await;
-    next.logged(WENT_BACK).await;
+    next.logged(STREAM_WENT_BACK).await;
     rows(&stack, 20).await;
     stack.settled().await;
 }
@@ -224,11 +222,11 @@ async fn removed_log(has_rows: bool, had_old: bool) {
     let url = link.url();
     // Its insert takes long.
     let patient = [
-        ("RISKSIGNAL__CONSUMER__ACK_WAIT", "80s"),
-        ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "30s"),
-        ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "40s"),
-        ("RISKSIGNAL__CLICKHOUSE__FENCE", "20s"),
-        ("CLICKHOUSE_URL", &url),
+        setting!(consumer.ack_wait = "80s"),
+        setting!(clickhouse.send_timeout = "30s"),
+        setting!(clickhouse.end_timeout = "40s"),
+        setting!(clickhouse.fence = "20s"),
+        setting!(clickhouse.url = &url),
     ];
     let first = stack.daemon(&[SHORT.as_slice(), &patient].concat()).await;
     if has_rows {
@@ -258,7 +256,7 @@ async fn removed_log(has_rows: bool, had_old: bool) {
     // A block that is on its way lands by then.
     sleep(Duration::from_secs(20)).await;
     rows(&stack, if has_rows { 11 } else { 10 }).await;
-    assert!(second.output().contains("The claims log is gone"));
+    assert!(second.output().contains(LOG_GONE));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -299,9 +297,9 @@ async fn the_first_start_waits_for_no_fence() {
     stack.nats.create_stream().await;
     stack.produce(&["--count=10", "--seed=1"]).await;
     let long = [
-        ("RISKSIGNAL__CLICKHOUSE__FENCE", "50m"),
+        setting!(clickhouse.fence = "50m"),
         // The table's window must hold the tokens of such a time.
-        ("RISKSIGNAL__BATCH__MAX_INSERTS_PER_SECOND", "10"),
+        setting!(batch.max_inserts_per_second = "10"),
     ];
     let mut daemon = stack.daemon(&[SHORT.as_slice(), &long].concat()).await;
     stack.settled().await;
@@ -327,7 +325,7 @@ async fn a_restored_stream_is_noticed_where_the_newest_claimed_sequence_was_repl
         .unwrap();
     let publish = async |key: u64, number: u64| {
         let nats = stack.nats.jetstream().await;
-        let body = crate::harness::signals::signal(number).to_string();
+        let body = testkit::signals::signal(number).to_string();
         let sent = nats.publish(format!("signals.k{key}"), body.into()).await;
         sent.unwrap().await.unwrap();
     };

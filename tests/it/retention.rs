@@ -7,17 +7,16 @@ use std::process::Command;
 use async_nats::jetstream::consumer::{PullConsumer, pull};
 use async_nats::jetstream::stream::State;
 use futures_util::StreamExt;
+use risksignal::retention::log_lines::PURGED;
 use serde_json::Value;
-
-use crate::harness::nats::{CONSUMER, STREAM};
-use crate::harness::ops::{ANY_PORT, Ops};
-use crate::harness::{Daemon, Stack, eventually};
+use testkit::nats::{CONSUMER, STREAM};
+use testkit::ops::{ANY_PORT, Ops};
+use testkit::{Daemon, Stack, eventually, setting};
 
 const BOUND: u64 = 256 * 1024;
 /// Above the bound by as much as is let pass.
 const SLACK: u64 = BOUND / 16;
-const KEEP: (&str, &str) = ("RISKSIGNAL__STREAM__KEEP", "1h, 256KiB");
-const PURGED: &str = "Purged committed history";
+const KEEP: (&str, &str) = setting!(stream.keep = "1h, 256KiB");
 
 async fn state(stack: &Stack) -> State {
     let stream = stack.nats.jetstream().await.get_stream(STREAM).await;
@@ -105,7 +104,7 @@ async fn a_stream_of_ours_keeps_the_newest_history_within_its_bound_and_all_rows
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_of_ours_with_a_bound_never_fills_by_default() {
     let stack = Stack::start().await;
-    let bound = ("RISKSIGNAL__STREAM__MAX_BYTES", "1MiB");
+    let bound = setting!(stream.max_bytes = "1MiB");
     let (mut daemon, ops) = start(&stack, &[bound]).await;
     let history = looked(&ops).await;
     assert_eq!(history["policy"], "bounded");
@@ -121,7 +120,7 @@ async fn a_stream_of_ours_with_a_bound_never_fills_by_default() {
     assert!(daemon.stop().await.success());
 }
 
-/// Another reader of the stream, or of a part of it, with a position of its own.
+/// Another reader of the stream, or of a part, with a position of its own.
 async fn reader(stack: &Stack, name: &str, subject: &str) -> PullConsumer {
     let config = pull::Config {
         durable_name: Some(name.to_owned()),
@@ -133,6 +132,7 @@ async fn reader(stack: &Stack, name: &str, subject: &str) -> PullConsumer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::disallowed_methods, reason = "not the daemon")]
 async fn what_another_durable_consumer_has_not_acked_stays_and_the_consumer_is_named() {
     let stack = Stack::start().await;
     let (mut daemon, ops) = start(&stack, &[KEEP]).await;
@@ -203,7 +203,7 @@ async fn a_consumer_that_is_caught_up_holds_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_committed_stays() {
     let stack = Stack::start().await;
-    let retry = ("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "1s");
+    let retry = setting!(clickhouse.retry_max = "1s");
     let (mut daemon, ops) = start(&stack, &[KEEP, retry]).await;
     stack.produce(&["--count=100", "--seed=4"]).await;
     stack.settled().await;
@@ -277,8 +277,8 @@ async fn a_stream_that_somebody_else_created_is_purged_only_once_stream_keep_is_
 async fn the_claims_log_of_another_table_keeps_what_that_table_lacks() {
     let stack = Stack::start().await;
     let other = [
-        ("RISKSIGNAL__CLICKHOUSE__TABLE", "other"),
-        ("RISKSIGNAL__CONSUMER__NAME", "other"),
+        setting!(clickhouse.table = "other"),
+        setting!(consumer.name = "other"),
     ];
     stack.produce(&["--count=200", "--seed=7"]).await;
     let mut second = stack.daemon(&other).await;

@@ -1,18 +1,12 @@
 //! `risksignal schema`, and the TypeScript that is made of the same contracts.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
-
-use crate::harness::risksignal;
+use testkit::{repository, risksignal, setting};
 
 const SOURCES: &str = "infra/clients/typescript";
-
-/// A file of the repository.
-fn file(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
 
 async fn schema(arguments: &[&str], environment: &[(&str, &str)], dir: &Path) -> Output {
     let environment: Vec<(String, String)> = environment
@@ -28,14 +22,14 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn list_and_export_tell_of_every_contract() {
+async fn list_and_export_have_every_contract() {
     let dir = tempfile::tempdir().unwrap();
     let schemas = dir.path().join("schemas");
     std::fs::create_dir_all(&schemas).unwrap();
     std::fs::write(schemas.join("invoice.json"), r#"{"type": "object"}"#).unwrap();
     let environment = [
-        ("RISKSIGNAL__VALIDATION__SCHEMAS", "schemas"),
-        ("RISKSIGNAL__VALIDATION__PAYLOAD", "warn, invoice=enforce"),
+        setting!(validation.schemas = "schemas"),
+        setting!(validation.payload = "warn, invoice=enforce"),
     ];
     let list = schema(&["list"], &environment, dir.path()).await;
     let lines: Vec<Vec<&str>> = text(&list.stdout)
@@ -79,7 +73,7 @@ async fn list_and_export_tell_of_every_contract() {
 #[tokio::test(flavor = "multi_thread")]
 async fn check_judges_each_line_as_the_daemon_would() {
     let dir = tempfile::tempdir().unwrap();
-    let cases = std::fs::read_to_string(file("tests/contracts/cases.ndjson")).unwrap();
+    let cases = std::fs::read_to_string(repository("tests/contracts/cases.ndjson")).unwrap();
     let signal = |about: &str| {
         let is_it = |line: &&str| line.contains(&format!("\"about\":\"{about}\""));
         let line = cases.lines().find(is_it).unwrap();
@@ -98,38 +92,38 @@ async fn check_judges_each_line_as_the_daemon_would() {
     std::fs::write(dir.path().join("signals.ndjson"), lines.join("\n")).unwrap();
     let check = schema(&["check", "signals.ndjson"], &[], dir.path()).await;
     assert_eq!(check.status.code(), Some(3), "{check:?}");
-    let told: Vec<&str> = text(&check.stdout).lines().collect();
-    assert_eq!(told.len(), 5, "{told:#?}");
+    let printed: Vec<&str> = text(&check.stdout).lines().collect();
+    assert_eq!(printed.len(), 5, "{printed:#?}");
     for path in [
-        "line 2: lands, with ",
+        "line 2: would be inserted, with ",
         "payload/from: ",
         "payload/amount: ",
         "payload: one of hash",
     ] {
-        assert!(told[0].contains(path), "{path} in {}", told[0]);
+        assert!(printed[0].contains(path), "{path} in {}", printed[0]);
     }
     assert!(
-        told[1].starts_with("line 3: dead letter (not_json)"),
+        printed[1].starts_with("line 3: dead letter (not_json)"),
         "{}",
-        told[1]
+        printed[1]
     );
     assert!(
-        told[2].starts_with("line 5: dead letter (breaks_rules): severity: "),
+        printed[2].starts_with("line 5: dead letter (breaks_rules): severity: "),
         "{}",
-        told[2]
+        printed[2]
     );
     assert!(
-        told[3].starts_with("line 6: dead letter (too_large)"),
+        printed[3].starts_with("line 6: dead letter (too_large)"),
         "{}",
-        told[3]
+        printed[3]
     );
     assert!(
-        told[4].starts_with("7 lines: 3 would be dead letters, 1 would land"),
+        printed[4].starts_with("7 lines: 3 would be dead letters, 1 would be inserted"),
         "{}",
-        told[4]
+        printed[4]
     );
 
-    let enforce = [("RISKSIGNAL__VALIDATION__PAYLOAD", "enforce")];
+    let enforce = [setting!(validation.payload = "enforce")];
     let check = schema(&["check", "signals.ndjson"], &enforce, dir.path()).await;
     let first = text(&check.stdout).lines().next().unwrap();
     assert!(
@@ -152,7 +146,7 @@ async fn the_typescript_is_what_the_contracts_make() {
     let dir = tempfile::tempdir().unwrap();
     let export = schema(&["export", "--typescript"], &[], dir.path()).await;
     assert!(export.status.success(), "{export:?}");
-    let path = file(SOURCES).join("src/schemas.ts");
+    let path = repository(SOURCES).join("src/schemas.ts");
     let kept = std::fs::read_to_string(path).unwrap();
     let advice =
         "stale: risksignal schema export --typescript > infra/clients/typescript/src/schemas.ts";
@@ -163,7 +157,7 @@ async fn the_typescript_is_what_the_contracts_make() {
 #[test]
 fn zod_has_the_same_verdicts() {
     let dir = tempfile::tempdir().unwrap();
-    let from = file(SOURCES);
+    let from = repository(SOURCES);
     let files = [
         "package.json",
         "package-lock.json",
@@ -178,7 +172,7 @@ fn zod_has_the_same_verdicts() {
         std::fs::create_dir_all(to.parent().unwrap()).unwrap();
         std::fs::copy(from.join(name), to).unwrap();
     }
-    let cases = file("tests/contracts/cases.ndjson");
+    let cases = repository("tests/contracts/cases.ndjson");
     let cases = cases.to_str().unwrap();
     for arguments in [
         vec!["ci", "--no-audit", "--no-fund"],
@@ -189,10 +183,10 @@ fn zod_has_the_same_verdicts() {
             .current_dir(dir.path())
             .output()
             .unwrap();
-        let told = String::from_utf8_lossy(&output.stdout);
+        let printed = String::from_utf8_lossy(&output.stdout);
         assert!(
             output.status.success(),
-            "npm {arguments:?}: {told} {output:?}"
+            "npm {arguments:?}: {printed} {output:?}"
         );
     }
 }

@@ -1,12 +1,15 @@
-//! No secret in anything that the program writes, whatever becomes of it.
+//! No secret in anything that the program writes, in whatever state it is.
 
 use std::path::Path;
 
 use async_nats::ConnectOptions;
+use risksignal::command::log_lines::{
+    CLICKHOUSE_NOT_READY, CLICKHOUSE_WRONG, JETSTREAM_WRONG, NATS_NOT_READY, STARTING,
+};
+use testkit::nats::Options;
+use testkit::{Daemon, Stack, clickhouse, eventually, risksignal, setting, variable};
 
 use super::nats_jwt;
-use crate::harness::nats::Options;
-use crate::harness::{Daemon, Stack, clickhouse, eventually, risksignal};
 
 const NATS_PASSWORD: &str = "secret-nats-918273645546";
 const TOKEN: &str = "secret-token-918273645546";
@@ -40,22 +43,22 @@ impl Secrets {
         Self { seed, creds, words }
     }
 
-    fn assert_not_in(&self, told: &str, case: &str) {
+    fn assert_not_in(&self, printed: &str, case: &str) {
         for word in &self.words {
-            assert!(!told.contains(word), "{word} after {case} in: {told}");
+            assert!(!printed.contains(word), "{word} after {case} in: {printed}");
         }
     }
 }
 
-/// What each command writes with these settings at the log level trace. `run` is ended once its
+/// Output of each command with these settings at the log level trace. `run` is ended once its
 /// log has one of `messages`.
-async fn told(stack: &Stack, settings: &[(&str, &str)], messages: &[&str]) -> String {
+async fn outputs(stack: &Stack, settings: &[(&str, &str)], messages: &[&str]) -> String {
     let mut all = vec![
-        ("RUST_LOG", "trace"),
-        ("RISKSIGNAL__NATS__CONNECT_TIMEOUT", "1s"),
+        setting!(log.filter = "trace"),
+        setting!(nats.connect_timeout = "1s"),
     ];
     all.extend(settings);
-    let mut told = String::new();
+    let mut printed = String::new();
     for arguments in [
         &["check"][..],
         &["migrate"],
@@ -64,20 +67,20 @@ async fn told(stack: &Stack, settings: &[(&str, &str)], messages: &[&str]) -> St
         &["dead-letters", "purge", "--yes"],
     ] {
         let run = stack.risksignal_with(arguments, &all).await;
-        told += &String::from_utf8([run.stdout, run.stderr].concat()).unwrap();
+        printed += &String::from_utf8([run.stdout, run.stderr].concat()).unwrap();
     }
     let mut daemon = stack.daemon_not_waited_for(&all);
     eventually("the daemon says how it is", async || {
-        let told = daemon.output();
+        let printed = daemon.output();
         messages
             .iter()
-            .any(|message| told.contains(message))
+            .any(|message| printed.contains(message))
             .then_some(())
     })
     .await;
     daemon.stop().await;
     assert!(daemon.output().contains("\"TRACE\"") || daemon.output().contains("\"DEBUG\""));
-    told + &daemon.output()
+    printed + &daemon.output()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,40 +97,42 @@ async fn no_secret_is_written_with_servers_that_accept_refuse_or_are_away() {
     let stack = Stack::with(Options::config(&config, login), &[]).await;
 
     let by_password = [
-        ("RISKSIGNAL__NATS__USER", "app"),
-        ("RISKSIGNAL__NATS__PASSWORD", NATS_PASSWORD),
+        setting!(nats.user = "app"),
+        setting!(nats.password = NATS_PASSWORD),
     ];
-    let accepted = told(&stack, &by_password, &["Starting signals consumer"]).await;
-    assert!(accepted.contains("Stopped; everything"), "{accepted}");
+    let accepted = outputs(&stack, &by_password, &[STARTING]).await;
+    assert!(accepted.contains("Stopped; all held"), "{accepted}");
     secrets.assert_not_in(&accepted, "what was accepted");
 
     let away = [
-        ("NATS_URL", "nats://127.0.0.1:1"),
-        ("CLICKHOUSE_URL", "http://127.0.0.1:1"),
+        setting!(nats.url = "nats://127.0.0.1:1"),
+        setting!(clickhouse.url = "http://127.0.0.1:1"),
     ];
     let wrong = [
-        ("RISKSIGNAL__NATS__USER", "app"),
-        ("RISKSIGNAL__NATS__PASSWORD", "wrong-918273645546"),
+        setting!(nats.user = "app"),
+        setting!(nats.password = "wrong-918273645546"),
     ];
-    let is_not = ["is not as it should be", "is not ready"];
+    let is_not = [
+        CLICKHOUSE_NOT_READY,
+        CLICKHOUSE_WRONG,
+        JETSTREAM_WRONG,
+        NATS_NOT_READY,
+    ];
     for (case, login) in [
         ("a wrong password", &wrong[..]),
-        ("a token", &[("RISKSIGNAL__NATS__TOKEN", TOKEN)]),
-        ("an NKey", &[("RISKSIGNAL__NATS__NKEY", &secrets.seed)]),
-        (
-            "credentials",
-            &[("RISKSIGNAL__NATS__CREDS", &secrets.creds)],
-        ),
+        ("a token", &[setting!(nats.token = TOKEN)]),
+        ("an NKey", &[setting!(nats.nkey = &secrets.seed)]),
+        ("credentials", &[setting!(nats.creds = &secrets.creds)]),
     ] {
         // Refused by NATS, by ClickHouse, and by nobody as both are away.
-        let refused = told(&stack, login, &is_not).await;
-        assert!(refused.contains("refuses the login"), "{case} {refused}");
+        let refused = outputs(&stack, login, &is_not).await;
+        assert!(refused.contains("rejects the login"), "{case} {refused}");
         secrets.assert_not_in(&refused, case);
-        let password = [("CLICKHOUSE_PASSWORD", CLICKHOUSE_PASSWORD)];
-        let refused = told(&stack, &[login, &password].concat(), &is_not).await;
+        let password = [setting!(clickhouse.password = CLICKHOUSE_PASSWORD)];
+        let refused = outputs(&stack, &[login, &password].concat(), &is_not).await;
         assert!(refused.contains("clickhouse.password"), "{case} {refused}");
         secrets.assert_not_in(&refused, case);
-        let away = told(&stack, &[login, &password, &away].concat(), &is_not).await;
+        let away = outputs(&stack, &[login, &password, &away].concat(), &is_not).await;
         assert!(away.contains("is the server running"), "{case} {away}");
         secrets.assert_not_in(&away, case);
     }
@@ -146,45 +151,42 @@ async fn no_secret_is_written_of_a_faulty_configuration() {
         (
             "every login at once",
             &[
-                ("RISKSIGNAL__NATS__USER", "app"),
-                ("RISKSIGNAL__NATS__PASSWORD", NATS_PASSWORD),
-                ("RISKSIGNAL__NATS__TOKEN", TOKEN),
-                ("RISKSIGNAL__NATS__NKEY", seed),
-                ("RISKSIGNAL__NATS__CREDS", creds),
+                setting!(nats.user = "app"),
+                setting!(nats.password = NATS_PASSWORD),
+                setting!(nats.token = TOKEN),
+                setting!(nats.nkey = seed),
+                setting!(nats.creds = creds),
             ][..],
         ),
         (
             "a password alone",
-            &[("RISKSIGNAL__NATS__PASSWORD", NATS_PASSWORD)],
+            &[setting!(nats.password = NATS_PASSWORD)],
         ),
-        ("a line break", &[("RISKSIGNAL__NATS__TOKEN", &with_break)]),
-        ("no NKey", &[("RISKSIGNAL__NATS__NKEY", TOKEN)]),
-        (
-            "a seed with more",
-            &[("RISKSIGNAL__NATS__NKEY", &creds[5..])],
-        ),
-        ("no credentials", &[("RISKSIGNAL__NATS__CREDS", seed)]),
+        ("a line break", &[setting!(nats.token = &with_break)]),
+        ("no NKey", &[setting!(nats.nkey = TOKEN)]),
+        ("a seed with more", &[setting!(nats.nkey = &creds[5..])]),
+        ("no credentials", &[setting!(nats.creds = seed)]),
         (
             "a file that is no text",
-            &[("RISKSIGNAL__NATS__TOKEN_FILE", &not_text)],
+            &[setting!(nats.token_file = &not_text)],
         ),
         (
             "a login in a URL",
-            &[("NATS_URL", "nats://app:secret-918273645546@h")],
+            &[setting!(nats.url = "nats://app:secret-918273645546@h")],
         ),
         (
             "a token in a URL",
-            &[("NATS_URL", "tls://secret-918273645546@h,nats://h")],
+            &[setting!(nats.url = "tls://secret-918273645546@h,nats://h")],
         ),
         (
             "ClickHouse's too",
-            &[("CLICKHOUSE_URL", "https://a:secret-918273645546@h")],
+            &[setting!(clickhouse.url = "https://a:secret-918273645546@h")],
         ),
         (
             "value and file",
             &[
-                ("CLICKHOUSE_PASSWORD", CLICKHOUSE_PASSWORD),
-                ("CLICKHOUSE_PASSWORD_FILE", &not_text),
+                setting!(clickhouse.password = CLICKHOUSE_PASSWORD),
+                setting!(clickhouse.password_file = &not_text),
             ],
         ),
     ] {
@@ -245,8 +247,8 @@ async fn assert_faulty(
     for command in ["run", "check", "migrate", "produce"] {
         let run = risksignal(&[command], &environment, dir.path()).await;
         assert_eq!(run.status.code(), Some(78), "{case} {run:?}");
-        let told = String::from_utf8([run.stdout, run.stderr].concat()).unwrap();
-        secrets.assert_not_in(&told, case);
+        let printed = String::from_utf8([run.stdout, run.stderr].concat()).unwrap();
+        secrets.assert_not_in(&printed, case);
     }
 }
 
@@ -268,25 +270,28 @@ async fn secrets_come_from_files_and_systemd_credentials() {
     // Not from the environment itself: a process's environment is seen by all that it starts.
     let mut environment = stack.environment(&[
         ("CREDENTIALS_DIRECTORY", &credentials.display().to_string()),
-        ("CLICKHOUSE_PASSWORD_FILE", &password.display().to_string()),
+        setting!(clickhouse.password_file = &password.display().to_string()),
     ]);
-    environment.retain(|(name, _)| name != "CLICKHOUSE_PASSWORD");
+    environment.retain(|(name, _)| name != variable!(clickhouse.password));
     let work_dir = stack.work_dir();
     let arguments = ["produce", "--count=20", "--seed=1"];
     let made = risksignal(&arguments, &environment, &work_dir).await;
     assert!(made.status.success(), "{made:?}");
     let mut daemon = Daemon::spawn(&["run"], &environment, &work_dir);
-    daemon.logged("Starting signals consumer").await;
+    daemon.logged(STARTING).await;
     stack.settled().await;
     assert_eq!(stack.clickhouse.counts().await, (20, 20));
     assert!(daemon.stop().await.success());
 
-    // A file that has gone is told with everything else that is wrong.
+    // A missing file is reported with everything else that is wrong.
     std::fs::remove_file(&password).unwrap();
-    environment.push(("RISKSIGNAL__BATCH__MAX_ROWS".to_owned(), "0".to_owned()));
+    environment.push((variable!(batch.max_rows).to_owned(), "0".to_owned()));
     let run = risksignal(&["run"], &environment, Path::new(&work_dir)).await;
     assert_eq!(run.status.code(), Some(78));
-    let told = String::from_utf8(run.stderr).unwrap();
-    assert!(told.contains(&password.display().to_string()), "{told}");
-    assert!(told.contains("batch.max_rows"), "{told}");
+    let printed = String::from_utf8(run.stderr).unwrap();
+    assert!(
+        printed.contains(&password.display().to_string()),
+        "{printed}"
+    );
+    assert!(printed.contains("batch.max_rows"), "{printed}");
 }

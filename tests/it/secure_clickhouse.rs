@@ -1,10 +1,10 @@
 //! ClickHouse over https, and the refusals. libchdb has no https listener, so a real TLS server
-//! stands before it.
+//! is before it.
 
-use crate::harness::certificates::Authority;
-use crate::harness::eavesdropper::Eavesdropper;
-use crate::harness::tls_server::TlsServer;
-use crate::harness::{Stack, clickhouse, refusal};
+use testkit::certificates::Authority;
+use testkit::eavesdropper::Eavesdropper;
+use testkit::tls_server::TlsServer;
+use testkit::{Stack, clickhouse, refusal, setting};
 
 /// `check` says that ClickHouse is wrong, with all of `words` and no password.
 async fn assert_refused(stack: &Stack, settings: &[(&str, &str)], words: &[&str]) {
@@ -26,8 +26,8 @@ async fn signals_land_over_https_and_what_is_refused() {
     let (by_address, by_name) = (server.url("127.0.0.1"), server.url("localhost"));
     let settings = |url, ca| {
         [
-            ("CLICKHOUSE_URL", url),
-            ("RISKSIGNAL__CLICKHOUSE__CA_FILE", ca),
+            setting!(clickhouse.url = url),
+            setting!(clickhouse.ca_file = ca),
         ]
     };
     let right = settings(by_address.as_str(), ca_file.as_str());
@@ -42,16 +42,16 @@ async fn signals_land_over_https_and_what_is_refused() {
     assert!(daemon.stop().await.success());
 
     let wrong_ca = settings(&by_address, &other_ca_file);
-    let words = ["UnknownIssuer", "look at clickhouse.ca_file"];
+    let words = ["UnknownIssuer", "check clickhouse.ca_file"];
     assert_refused(&stack, &wrong_ca, &words).await;
     // The system's CAs have not signed it.
     assert_refused(&stack, &right[..1], &["clickhouse.ca_file"]).await;
     let wrong_name = settings(&by_name, &ca_file);
-    let words = ["is for other names: look at clickhouse.url"];
+    let words = ["is for other names: check clickhouse.url"];
     assert_refused(&stack, &wrong_name, &words).await;
     let mut wrong_password = right.to_vec();
-    wrong_password.push(("CLICKHOUSE_PASSWORD", "hunter2"));
-    let words = ["look at clickhouse.user and clickhouse.password"];
+    wrong_password.push(setting!(clickhouse.password = "hunter2"));
+    let words = ["check clickhouse.user and clickhouse.password"];
     assert_refused(&stack, &wrong_password, &words).await;
     let expired = TlsServer::before(port, &ca.issue_expired("127.0.0.1")).await;
     let url = expired.url("127.0.0.1");
@@ -69,8 +69,8 @@ async fn nothing_is_sent_in_plain_text_to_an_https_url() {
     // A server without TLS, which would take the password as it is.
     let line = Eavesdropper::before(stack.clickhouse.port()).await;
     let url = format!("https://127.0.0.1:{}", line.port());
-    let words = ["does not answer with TLS", "look at clickhouse.url"];
-    let settings = [("CLICKHOUSE_URL", url.as_str())];
+    let words = ["does not answer with TLS", "check clickhouse.url"];
+    let settings = [setting!(clickhouse.url = url.as_str())];
     assert_refused(&stack, &settings, &words).await;
     let heard = line.heard();
     assert_eq!(heard.first(), Some(&0x16), "a handshake: {heard:?}");
@@ -81,7 +81,7 @@ async fn nothing_is_sent_in_plain_text_to_an_https_url() {
     );
     // Over http the same line carries the password: it hears what there is.
     let url = format!("http://127.0.0.1:{}", line.port());
-    let settings = [("CLICKHOUSE_URL", url.as_str())];
+    let settings = [setting!(clickhouse.url = url.as_str())];
     stack.risksignal_with(&["check"], &settings).await;
     assert!(String::from_utf8_lossy(&line.heard()).contains(clickhouse::PASSWORD));
 }

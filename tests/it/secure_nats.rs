@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use async_nats::ConnectOptions;
+use jetstream::log_lines::{CONNECT_FAILED, RECONNECTED};
 use tempfile::TempDir;
-
-use crate::harness::certificates::{Authority, Certificate};
-use crate::harness::eavesdropper::Eavesdropper;
-use crate::harness::nats::Options;
-use crate::harness::{Stack, eventually, refusal};
+use testkit::certificates::{Authority, Certificate};
+use testkit::eavesdropper::Eavesdropper;
+use testkit::nats::Options;
+use testkit::{Stack, eventually, refusal, setting};
 
 const PASSWORD: &str = "correct-horse";
 
@@ -45,7 +45,7 @@ impl Files {
     }
 }
 
-/// How the test itself connects.
+/// Login of the test's own connections.
 type Login = fn(ConnectOptions, &Files) -> ConnectOptions;
 
 fn tls_block(shown: &Certificate, more: &str) -> String {
@@ -96,34 +96,29 @@ async fn tls_and_a_password_and_what_is_refused() {
     let (ca, other_ca) = (files.ca.file(), files.other_ca.file());
     let login = |ca, password| {
         [
-            ("RISKSIGNAL__NATS__CA_FILE", ca),
-            ("RISKSIGNAL__NATS__USER", "app"),
-            ("RISKSIGNAL__NATS__PASSWORD", password),
+            setting!(nats.ca_file = ca),
+            setting!(nats.user = "app"),
+            setting!(nats.password = password),
         ]
     };
     assert_signals_land(&stack, &login(&ca, PASSWORD)).await;
 
     let wrong_ca = login(&other_ca, PASSWORD);
-    assert_refused(
-        &stack,
-        &wrong_ca,
-        &["look at nats.ca_file", "UnknownIssuer"],
-    )
-    .await;
+    assert_refused(&stack, &wrong_ca, &["check nats.ca_file", "UnknownIssuer"]).await;
     let wrong_password = login(&ca, "hunter2");
-    let words = ["refuses the login: look at nats.user and nats.password"];
+    let words = ["rejects the login: check nats.user and nats.password"];
     assert_refused(&stack, &wrong_password, &words).await;
-    let none = [("RISKSIGNAL__NATS__CA_FILE", ca.as_str())];
-    assert_refused(&stack, &none, &["nats.creds, of which none is set"]).await;
+    let none = [setting!(nats.ca_file = ca.as_str())];
+    assert_refused(&stack, &none, &["nats.creds, none of which is set"]).await;
     // The certificate is for the address and not for the name.
     let url = stack.nats.url().replace("127.0.0.1", "localhost");
     let mut wrong_name = login(&ca, PASSWORD).to_vec();
-    wrong_name.push(("NATS_URL", &url));
-    let words = ["is for other names: look at nats.url"];
+    wrong_name.push(setting!(nats.url = &url));
+    let words = ["is for other names: check nats.url"];
     assert_refused(&stack, &wrong_name, &words).await;
     // The system's CAs have not signed it.
     let url = stack.nats.url().replace("nats://", "tls://");
-    assert_refused(&stack, &[("NATS_URL", &url)], &["nats.ca_file"]).await;
+    assert_refused(&stack, &[setting!(nats.url = &url)], &["nats.ca_file"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,13 +128,13 @@ async fn an_expired_certificate_is_refused() {
     let config = files.config(&tls_block(&expired, ""));
     let options = Options::config(&config, ConnectOptions::new());
     let folder = tempfile::tempdir().unwrap();
-    let nats = crate::harness::nats::Nats::spawn(folder.path().join("nats"), options);
-    crate::harness::process::accepts(nats.port()).await;
+    let nats = testkit::nats::Nats::spawn(folder.path().join("nats"), options);
+    testkit::process::accepts(nats.port()).await;
     let stack = Stack::start().await;
     let (ca, url) = (files.ca.file(), nats.url());
     let settings = [
-        ("NATS_URL", url.as_str()),
-        ("RISKSIGNAL__NATS__CA_FILE", ca.as_str()),
+        setting!(nats.url = url.as_str()),
+        setting!(nats.ca_file = ca.as_str()),
     ];
     assert_refused(&stack, &settings, &["certificate has expired"]).await;
 }
@@ -151,9 +146,9 @@ async fn certificates_may_be_renewed_under_the_daemon() {
     let stack = files.serve(&shown, "", &users(), by_password).await;
     let ca = files.ca.file();
     let settings = [
-        ("RISKSIGNAL__NATS__CA_FILE", ca.as_str()),
-        ("RISKSIGNAL__NATS__USER", "app"),
-        ("RISKSIGNAL__NATS__PASSWORD", PASSWORD),
+        setting!(nats.ca_file = ca.as_str()),
+        setting!(nats.user = "app"),
+        setting!(nats.password = PASSWORD),
     ];
     let mut daemon = stack.daemon(&settings).await;
     // A certificate of another CA in the same files, which the daemon does not trust yet.
@@ -163,13 +158,12 @@ async fn certificates_may_be_renewed_under_the_daemon() {
     stack.nats.kill();
     stack.nats.restart_not_waited_for();
     eventually("the daemon says why it is not connected", async || {
-        let told = daemon.output();
-        (told.contains("NATS cannot be connected to again yet") && told.contains("UnknownIssuer"))
-            .then_some(())
+        let printed = daemon.output();
+        (printed.contains(CONNECT_FAILED) && printed.contains("UnknownIssuer")).then_some(())
     })
     .await;
     std::fs::copy(files.other_ca.file(), &ca).unwrap();
-    daemon.logged("Connected to NATS again").await;
+    daemon.logged(RECONNECTED).await;
     let arguments = ["produce", "--count=100", "--seed=1"];
     let made = stack.risksignal_with(&arguments, &settings).await;
     assert!(made.status.success(), "{made:?}");
@@ -192,24 +186,24 @@ async fn tls_first_speaks_before_the_server_does() {
     let ca = files.ca.file();
     let settings = |tls| {
         [
-            ("RISKSIGNAL__NATS__CA_FILE", ca.as_str()),
-            ("RISKSIGNAL__NATS__USER", "app"),
-            ("RISKSIGNAL__NATS__PASSWORD", PASSWORD),
-            ("RISKSIGNAL__NATS__TLS", tls),
-            ("RISKSIGNAL__NATS__CONNECT_TIMEOUT", "2s"),
+            setting!(nats.ca_file = ca.as_str()),
+            setting!(nats.user = "app"),
+            setting!(nats.password = PASSWORD),
+            setting!(nats.tls = tls),
+            setting!(nats.connect_timeout = "2s"),
         ]
     };
     assert_signals_land(&stack, &settings("first")).await;
     assert_refused(
         &stack,
         &settings("on"),
-        &["nats.tls", "first, where it waits for a TLS handshake"],
+        &["nats.tls", "first, if it waits for a TLS handshake"],
     )
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_sent_in_plain_text_where_anything_tells_of_tls() {
+async fn nothing_is_sent_in_plain_text_where_any_setting_asks_for_tls() {
     let files = Files::new();
     let ca = files.ca.file();
     // A server without TLS, which would take the password as it is.
@@ -222,18 +216,18 @@ async fn nothing_is_sent_in_plain_text_where_anything_tells_of_tls() {
     )
     .await;
     for (scheme, tls) in [
-        ("nats", Some(("RISKSIGNAL__NATS__TLS", "on"))),
-        ("nats", Some(("RISKSIGNAL__NATS__TLS", "first"))),
-        ("nats", Some(("RISKSIGNAL__NATS__CA_FILE", ca.as_str()))),
+        ("nats", Some(setting!(nats.tls = "on"))),
+        ("nats", Some(setting!(nats.tls = "first"))),
+        ("nats", Some(setting!(nats.ca_file = ca.as_str()))),
         ("tls", None),
     ] {
         let line = Eavesdropper::before(stack.nats.port()).await;
         let url = format!("{scheme}://127.0.0.1:{}", line.port());
         let mut settings = vec![
-            ("NATS_URL", url.as_str()),
-            ("RISKSIGNAL__NATS__USER", "app"),
-            ("RISKSIGNAL__NATS__PASSWORD", PASSWORD),
-            ("RISKSIGNAL__NATS__CONNECT_TIMEOUT", "2s"),
+            setting!(nats.url = url.as_str()),
+            setting!(nats.user = "app"),
+            setting!(nats.password = PASSWORD),
+            setting!(nats.connect_timeout = "2s"),
         ];
         settings.extend(tls);
         assert_refused(&stack, &settings, &["nats.tls"]).await;
@@ -246,13 +240,13 @@ async fn nothing_is_sent_in_plain_text_where_anything_tells_of_tls() {
             "{text}"
         );
     }
-    // Where nothing tells of TLS, the same line carries the password: it hears what there is.
+    // Without TLS, the same line carries the password: the listener hears it.
     let line = Eavesdropper::before(stack.nats.port()).await;
     let url = format!("nats://127.0.0.1:{}", line.port());
     let settings = [
-        ("NATS_URL", url.as_str()),
-        ("RISKSIGNAL__NATS__USER", "app"),
-        ("RISKSIGNAL__NATS__PASSWORD", PASSWORD),
+        setting!(nats.url = url.as_str()),
+        setting!(nats.user = "app"),
+        setting!(nats.password = PASSWORD),
     ];
     stack.risksignal_with(&["check"], &settings).await;
     assert!(String::from_utf8_lossy(&line.heard()).contains(PASSWORD));
@@ -273,25 +267,25 @@ async fn a_token_or_an_nkey_or_credentials_log_in_too() {
         (
             format!("authorization {{ token: {PASSWORD:?} }}"),
             ConnectOptions::with_token(PASSWORD.to_owned()),
-            ("RISKSIGNAL__NATS__TOKEN", PASSWORD),
-            ("RISKSIGNAL__NATS__TOKEN", "hunter2"),
+            setting!(nats.token = PASSWORD),
+            setting!(nats.token = "hunter2"),
         ),
         (
             format!("authorization {{ users: [{{ nkey: {public} }}] }}"),
             ConnectOptions::with_nkey(seed.clone()),
-            ("RISKSIGNAL__NATS__NKEY_FILE", seed_file.as_str()),
-            ("RISKSIGNAL__NATS__NKEY", wrong_seed.as_str()),
+            setting!(nats.nkey_file = seed_file.as_str()),
+            setting!(nats.nkey = wrong_seed.as_str()),
         ),
         (
             operator,
             by_creds,
-            ("RISKSIGNAL__NATS__CREDS_FILE", creds_file.as_str()),
-            ("RISKSIGNAL__NATS__TOKEN", "hunter2"),
+            setting!(nats.creds_file = creds_file.as_str()),
+            setting!(nats.token = "hunter2"),
         ),
     ] {
         let stack = Stack::with(Options::config(&files.config(&users), login), &[]).await;
         assert_signals_land(&stack, &[right]).await;
-        assert_refused(&stack, &[wrong], &["refuses the login: look at nats."]).await;
+        assert_refused(&stack, &[wrong], &["rejects the login: check nats."]).await;
     }
 }
 

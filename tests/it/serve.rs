@@ -5,16 +5,18 @@ use std::io::Write;
 use axum::body::Body;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use net::log_lines::CERTIFICATE_KEPT;
+use risksignal::command::log_lines::PUBLISHING;
+use risksignal::serve::log_lines::SERVING;
 use serde_json::{Value, json};
+use testkit::api::{ANY_PORT, Api, TOKEN, entry, sequences, start, write_tokens};
+use testkit::certificates::Authority;
+use testkit::nats::{STREAM, header, sequence};
+use testkit::ops::{self, Ops};
+use testkit::signals::signal;
+use testkit::{Stack, eventually, setting};
 
-use crate::harness::api::{ANY_PORT, Api, TOKEN, entry, sequences, start, write_tokens};
-use crate::harness::certificates::Authority;
-use crate::harness::nats::{STREAM, header, sequence};
-use crate::harness::ops::{self, Ops};
-use crate::harness::signals::signal;
-use crate::harness::{Stack, eventually};
-
-/// What no parser that makes numbers of numbers would give back.
+/// Numbers that no parser into machine numbers would give back.
 fn with_large_numbers(number: u64) -> String {
     let signal = signal(number).to_string();
     let payload = format!(r#"{{"number":{number}}}"#);
@@ -37,8 +39,8 @@ async fn signals_in_every_form_land_in_clickhouse_byte_for_byte() {
     // In the process of `run`.
     let settings = [
         ANY_PORT,
-        ("RISKSIGNAL__SERVE__WITH_RUN", "true"),
-        ("RISKSIGNAL__SERVE__TOKENS_FILE", &tokens),
+        setting!(serve.with_run = "true"),
+        setting!(serve.tokens_file = &tokens),
         ops::ANY_PORT,
     ];
     let mut daemon = stack.daemon(&settings).await;
@@ -94,7 +96,7 @@ async fn signals_in_every_form_land_in_clickhouse_byte_for_byte() {
     }
 }
 
-/// What the metrics tell of the five requests above.
+/// Metrics of the five requests above.
 async fn figures(ops: &Ops) {
     let text = ops.get("/metrics").await.body;
     let requests = r#"risksignal_http_requests_total{route="/v1/signals",status="202"} 5"#;
@@ -113,8 +115,8 @@ async fn a_retry_is_no_duplicate() {
     let other = "rs_tellme-the-other";
     let tokens = entry("app", TOKEN, "") + &entry("other", other, "");
     let tokens = write_tokens(&stack, &tokens);
-    let (_daemon, api) = crate::harness::api::start_with_tokens(&stack, &tokens, &[]).await;
-    let duplicates = |answer: &crate::harness::ops::Answer| {
+    let (_daemon, api) = testkit::api::start_with_tokens(&stack, &tokens, &[]).await;
+    let duplicates = |answer: &testkit::ops::Answer| {
         let results = answer.json()["results"].clone();
         let all: Vec<Value> = results.as_array().unwrap().clone();
         all.iter().filter(|one| one["duplicate"] == true).count()
@@ -204,7 +206,7 @@ async fn each_signal_of_several_has_its_own_result() {
     );
     let detail = answer.json()["errors"][1]["detail"].clone();
     assert_eq!(detail, "must be 0 to 5, is 9");
-    // A type is told by the signal, and is one token of the subject whatever it is.
+    // The signal has the type, which is one token of the subject whatever it is.
     let mut without = signal(4);
     without.as_object_mut().unwrap().remove("event_type");
     let answer = api.send().json(without.to_string()).await;
@@ -221,7 +223,7 @@ async fn each_signal_of_several_has_its_own_result() {
 async fn only_pages_of_allowed_origins_may_send() {
     let stack = Stack::start().await;
     let origins = "https://app.example, http://localhost:3000";
-    let (_daemon, api) = start(&stack, &[("RISKSIGNAL__SERVE__CORS_ORIGINS", origins)]).await;
+    let (_daemon, api) = start(&stack, &[setting!(serve.cors_origins = origins)]).await;
     for (origin, allowed) in [
         ("https://app.example", true),
         ("http://localhost:3000", true),
@@ -280,20 +282,20 @@ async fn with_a_certificate_nothing_is_taken_in_plain_text() {
         folder.path().join("cert.pem"),
         folder.path().join("key.pem"),
     );
-    let install = |certificate: &crate::harness::certificates::Certificate| {
+    let install = |certificate: &testkit::certificates::Certificate| {
         std::fs::copy(&certificate.certificate, &cert).unwrap();
         std::fs::copy(&certificate.key, &key).unwrap();
     };
     install(&certificate);
     let (cert_text, key_text) = (cert.display().to_string(), key.display().to_string());
     let tls = [
-        ("RISKSIGNAL__SERVE__CERT_FILE", cert_text.as_str()),
-        ("RISKSIGNAL__SERVE__KEY_FILE", key_text.as_str()),
+        setting!(serve.cert_file = cert_text.as_str()),
+        setting!(serve.key_file = key_text.as_str()),
     ];
     let tokens = write_tokens(&stack, &entry("app", TOKEN, ""));
-    let daemon = crate::harness::api::spawn(&stack, &tokens, &tls);
-    daemon.logged("Publishing to JetStream").await;
-    let line = daemon.logged("Serving signals over HTTP").await;
+    let daemon = testkit::api::spawn(&stack, &tokens, &tls);
+    daemon.logged(PUBLISHING).await;
+    let line = daemon.logged(SERVING).await;
     assert_eq!(line["https"], true);
     let address = line["address"].as_str().unwrap();
     let api = Api::at(address, Some(&authority));
@@ -316,7 +318,7 @@ async fn with_a_certificate_nothing_is_taken_in_plain_text() {
     .await;
     std::fs::copy(&certificate.key, &key).unwrap();
     daemon.signal("HUP");
-    daemon.logged("The certificate stays as it was").await;
+    daemon.logged(CERTIFICATE_KEPT).await;
     let asked = Api::at(address, Some(&stranger));
     assert_eq!(
         sequences(&asked.send().json(signal(2).to_string()).await),

@@ -2,12 +2,11 @@
 
 use axum::body::Body;
 use serde_json::{Value, json};
-
-use crate::harness::Stack;
-use crate::harness::api::{Api, start};
-use crate::harness::nats::STREAM;
-use crate::harness::ops::Answer;
-use crate::harness::signals::signal;
+use testkit::api::{Api, start};
+use testkit::nats::STREAM;
+use testkit::ops::Answer;
+use testkit::signals::signal;
+use testkit::{Stack, setting};
 
 use super::serve::gzip;
 
@@ -95,7 +94,7 @@ async fn a_gzip_that_is_cut_or_followed_by_other_bytes_is_refused_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_bound_on_a_body_counts_all_of_its_members() {
     let stack = Stack::start().await;
-    let bounds = [("RISKSIGNAL__SERVE__MAX_BODY_BYTES", "64KiB")];
+    let bounds = [setting!(serve.max_body_bytes = "64KiB")];
     let (mut daemon, api) = start(&stack, &bounds).await;
     let too_large = (413, json!("body_too_large"));
     let json = "application/json";

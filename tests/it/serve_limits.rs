@@ -1,20 +1,19 @@
-//! What a client may take of the way in over HTTP.
+//! Limits of a client of the way in over HTTP.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use axum::body::Body;
 use serde_json::{Value, json};
+use testkit::api::{Api, TOKEN, retry_after, sequences, start};
+use testkit::crowd::Crowd;
+use testkit::nats::STREAM;
+use testkit::ops::{self, Answer, Ops, total};
+use testkit::signals::signal;
+use testkit::{Stack, eventually, setting};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
-
-use crate::harness::api::{Api, TOKEN, retry_after, sequences, start};
-use crate::harness::crowd::Crowd;
-use crate::harness::nats::STREAM;
-use crate::harness::ops::{self, Answer, Ops, total};
-use crate::harness::signals::signal;
-use crate::harness::{Stack, eventually};
 
 use super::serve::gzip;
 
@@ -29,7 +28,7 @@ async fn raw(address: &str, request: &[u8]) -> String {
     until_closed(&mut stream).await
 }
 
-/// What a server says until it closes the connection.
+/// Reads the answer until the server closes the connection.
 async fn until_closed(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     // Ends a test whose server never does. No test is about this time.
@@ -42,14 +41,14 @@ async fn until_closed(stream: &mut TcpStream) -> String {
 async fn bodies_are_bounded_after_decompression_too() {
     let stack = Stack::start().await;
     let bounds = [
-        ("RISKSIGNAL__SERVE__MAX_BODY_BYTES", "64KiB"),
-        ("RISKSIGNAL__SERVE__MAX_SIGNALS", "3"),
-        ("RISKSIGNAL__VALIDATION__MAX_SIGNAL_BYTES", "2KiB"),
+        setting!(serve.max_body_bytes = "64KiB"),
+        setting!(serve.max_signals = "3"),
+        setting!(validation.max_signal_bytes = "2KiB"),
     ];
     let (mut daemon, api) = start(&stack, &bounds).await;
     let padded = |bytes: usize| signal(1).to_string() + &" ".repeat(bytes);
     let too_large = (413, json!("body_too_large"));
-    // Told of its length, without one, and within a small gzip.
+    // With its length, without one, and within a small gzip.
     assert_eq!(code(&api.send().json(padded(64 << 10)).await), too_large);
     let send = api.send().header("content-type", "application/json");
     let parts = (0..100).map(|_| Ok::<_, std::io::Error>(" ".repeat(1024)));
@@ -116,7 +115,7 @@ async fn bodies_are_bounded_after_decompression_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_and_their_time_are_bounded() {
     let stack = Stack::start().await;
-    let bounds = [("RISKSIGNAL__SERVE__BODY_TIMEOUT", "300ms")];
+    let bounds = [setting!(serve.body_timeout = "300ms")];
     let (mut daemon, api) = start(&stack, &bounds).await;
     let address = api.address.clone();
     let long = "x".repeat(32 << 10);
@@ -147,7 +146,7 @@ async fn headers_and_their_time_are_bounded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_third_connection_takes_the_place_of_one_that_waits_for_its_client() {
     let stack = Stack::start().await;
-    let bounds = [("RISKSIGNAL__SERVE__MAX_CONNECTIONS", "2"), ops::ANY_PORT];
+    let bounds = [setting!(serve.max_connections = "2"), ops::ANY_PORT];
     let (daemon, api) = start(&stack, &bounds).await;
     let ops = Ops::of(&daemon).await;
     let first = TcpStream::connect(&api.address).await.unwrap();
@@ -167,9 +166,9 @@ async fn a_third_connection_takes_the_place_of_one_that_waits_for_its_client() {
 async fn a_client_has_its_share_of_requests_under_way() {
     let stack = Stack::start().await;
     let bounds = [
-        ("RISKSIGNAL__SERVE__MAX_CONNECTIONS_PER_CLIENT", "2"),
+        setting!(serve.max_connections_per_client = "2"),
         // Longer than the test: they wait until NATS goes on.
-        ("RISKSIGNAL__NATS__REQUEST_TIMEOUT", "60s"),
+        setting!(nats.request_timeout = "60s"),
         ops::ANY_PORT,
     ];
     let (mut daemon, api) = start(&stack, &bounds).await;
@@ -209,7 +208,7 @@ async fn a_client_has_its_share_of_requests_under_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_read_its_answer_is_closed() {
     let stack = Stack::start().await;
-    let bounds = [("RISKSIGNAL__SERVE__ANSWER_TIMEOUT", "1s"), ops::ANY_PORT];
+    let bounds = [setting!(serve.answer_timeout = "1s"), ops::ANY_PORT];
     let (mut daemon, api) = start(&stack, &bounds).await;
     let ops = Ops::of(&daemon).await;
     let mut crowd = Crowd::from(Ipv4Addr::LOCALHOST, &api.address, 4).await;
@@ -234,12 +233,13 @@ async fn a_client_that_does_not_read_its_answer_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_are_told_to_come_later_while_jetstream_is_behind() {
+async fn clients_must_come_later_while_jetstream_is_behind() {
     let stack = Stack::start().await;
     let bounds = [
-        ("RISKSIGNAL__SERVE__MAX_SIGNALS", "3"),
-        ("RISKSIGNAL__SERVE__MAX_UNANSWERED", "3"),
-        ("RISKSIGNAL__NATS__REQUEST_TIMEOUT", "5s"),
+        setting!(serve.max_signals = "3"),
+        setting!(serve.max_unanswered = "3"),
+        // Three wait for this long, so that the fourth comes meanwhile on a busy machine, too.
+        setting!(nats.request_timeout = "20s"),
         ops::ANY_PORT,
     ];
     let (mut daemon, api) = start(&stack, &bounds).await;

@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 
 use axum::body::Body;
 use serde_json::json;
-
-use crate::harness::api::{Api, TOKEN, entry, start_with_tokens, write_tokens};
-use crate::harness::nats::STREAM;
-use crate::harness::signals::{SLOW_TABLE, signal};
-use crate::harness::{Stack, eventually};
+use testkit::api::{Api, TOKEN, entry, start_with_tokens, write_tokens};
+use testkit::nats::STREAM;
+use testkit::signals::{SLOW_TABLE, signal};
+use testkit::{Stack, eventually, setting};
 
 /// Every answer of these requests is held to the document's schemas as it comes; here they are
 /// held to be all that it names.
@@ -24,9 +23,9 @@ async fn every_route_and_status_of_the_document_is_answered() {
     let writer = entry("writer", "rs_writer", "");
     let tokens = write_tokens(&stack, &(slow + &app + &writer));
     let bounds = [
-        ("RISKSIGNAL__SERVE__BODY_TIMEOUT", "500ms"),
-        ("RISKSIGNAL__SERVE__MAX_SIGNALS", "2"),
-        ("RISKSIGNAL__SERVE__QUERY_TIMEOUT", "500ms"),
+        setting!(serve.body_timeout = "500ms"),
+        setting!(serve.max_signals = "2"),
+        setting!(serve.query_timeout = "500ms"),
     ];
     let (_daemon, api) = start_with_tokens(&stack, &tokens, &bounds).await;
     let document = api.document().await;

@@ -1,15 +1,17 @@
 //! The way in over HTTP while NATS is away, and at the stop.
 
+use risksignal::capacity::log_lines::{WARNING_IN_FORCE, WARNING_OVER};
+use risksignal::serve::log_lines::STOPPED;
+use risksignal::shutdown::STOPPING;
 use serde_json::json;
-
-use crate::harness::api::{Api, TOKEN, entry, retry_after, sequences, spawn, start, write_tokens};
-use crate::harness::nats::STREAM;
-use crate::harness::ops::{self, Ops};
-use crate::harness::signals::signal;
-use crate::harness::{Daemon, Stack, eventually};
+use testkit::api::{Api, TOKEN, entry, retry_after, sequences, spawn, start, write_tokens};
+use testkit::nats::STREAM;
+use testkit::ops::{self, Ops};
+use testkit::signals::signal;
+use testkit::{Daemon, Stack, eventually, setting};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_nats_is_away_clients_are_told_and_it_recovers_by_itself() {
+async fn while_nats_is_away_clients_get_503_and_it_recovers_by_itself() {
     let stack = Stack::start().await;
     stack.nats.kill();
     let tokens = write_tokens(&stack, &entry("app", TOKEN, ""));
@@ -66,12 +68,73 @@ async fn while_nats_is_away_clients_are_told_and_it_recovers_by_itself() {
     assert!(daemon.stop().await.success());
 }
 
-/// Has a request wait for JetStream, and then tells the daemon to stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_without_room_shows_in_readiness_log_and_metrics() {
+    let stack = Stack::start().await;
+    let (mut daemon, api) = start(&stack, &[ops::ANY_PORT]).await;
+    let ops = Ops::of(&daemon).await;
+    let send = async |number| api.send().json(signal(number).to_string()).await;
+    assert_eq!(sequences(&send(1).await), [1]);
+    let bound = async |messages| {
+        let jetstream = stack.nats.jetstream().await;
+        let stream = jetstream.get_stream(STREAM).await.unwrap();
+        let mut config = stream.cached_info().config.clone();
+        config.max_messages = messages;
+        jetstream.update_stream(config).await.unwrap();
+    };
+    let level = format!("risksignal_storage_level{{storage=\"{STREAM}\"}} ");
+    let shown = async |warnings: usize, level_now: &str| {
+        eventually(&format!("{warnings} warnings"), async || {
+            let answer = ops.get("/readyz").await;
+            // It answers, and its dependencies are up: clients are put off, not sent elsewhere.
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            let report = answer.json();
+            let found = report["warnings"].as_array().map_or(0, Vec::len);
+            let metrics = ops.get("/metrics").await.body;
+            let is_shown = metrics.contains(&format!("{level}{level_now}\n"));
+            (found == warnings && is_shown).then_some(report)
+        })
+        .await
+    };
+    shown(0, "0").await;
+
+    // Only a refused publish reveals a bound like this one.
+    bound(1).await;
+    for number in 2..5 {
+        let refused = send(number).await;
+        assert_eq!(refused.status, 429);
+        let problem = refused.json();
+        assert_eq!(problem["code"], "stream_full");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("10077 (STREAM_STORE_FAILED)"), "{detail}");
+        assert!(!detail.contains("maximum messages"), "{detail}");
+        let report = shown(1, "2").await;
+        let warning = &report["warnings"][0];
+        assert_eq!(
+            (&warning["code"], &warning["name"]),
+            (&json!("storage_full"), &json!(STREAM))
+        );
+    }
+    bound(-1).await;
+    assert_eq!(send(5).await.status, 202);
+    shown(0, "0").await;
+    let lines = daemon.lines();
+    let logged = |message: &str| {
+        let mut lines = lines.iter().filter(|line| line["message"] == message);
+        lines.next().is_some() && lines.next().is_none()
+    };
+    assert!(logged(WARNING_IN_FORCE), "once: {lines:#?}");
+    assert!(logged(WARNING_OVER), "once: {lines:#?}");
+    assert!(!daemon.output().contains("maximum messages"));
+    assert!(daemon.stop().await.success());
+}
+
+/// Makes a request wait for JetStream, and then stops the daemon.
 async fn stop_amid_a_request(
     stack: &Stack,
     daemon: &Daemon,
     api: &Api,
-) -> tokio::task::JoinHandle<Option<crate::harness::ops::Answer>> {
+) -> tokio::task::JoinHandle<Option<testkit::ops::Answer>> {
     let ops = Ops::of(daemon).await;
     stack.nats.signal("STOP");
     let address = api.address.clone();
@@ -85,9 +148,7 @@ async fn stop_amid_a_request(
     })
     .await;
     daemon.signal("TERM");
-    daemon
-        .logged("Stopping; a second signal stops without waiting")
-        .await;
+    daemon.logged(STOPPING).await;
     eventually("no connection is taken any more", async || {
         let refused = tokio::net::TcpStream::connect(&api.address).await;
         refused.is_err().then_some(())
@@ -99,7 +160,7 @@ async fn stop_amid_a_request(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_answers_what_was_taken() {
     let stack = Stack::start().await;
-    let slow = [("RISKSIGNAL__NATS__REQUEST_TIMEOUT", "20s"), ops::ANY_PORT];
+    let slow = [setting!(nats.request_timeout = "60s"), ops::ANY_PORT];
     let (mut daemon, api) = start(&stack, &slow).await;
     let request = stop_amid_a_request(&stack, &daemon, &api).await;
     daemon.assert_running();
@@ -108,9 +169,7 @@ async fn a_stop_answers_what_was_taken() {
     assert_eq!(sequences(&answer), [1, 2]);
     assert_eq!(answer.headers["connection"], "close");
     assert!(daemon.ended().await.success());
-    daemon
-        .logged("Stopped; every request that was taken is answered")
-        .await;
+    daemon.logged(STOPPED).await;
     assert_eq!(stack.nats.messages_left(STREAM).await, 2);
 }
 
@@ -118,15 +177,15 @@ async fn a_stop_answers_what_was_taken() {
 async fn a_stop_lasts_no_longer_than_it_may() {
     let stack = Stack::start().await;
     let slow = [
-        ("RISKSIGNAL__NATS__REQUEST_TIMEOUT", "60s"),
-        ("RISKSIGNAL__SHUTDOWN__GRACE", "1s"),
+        setting!(nats.request_timeout = "60s"),
+        setting!(shutdown.grace = "1s"),
         ops::ANY_PORT,
     ];
     let (mut daemon, api) = start(&stack, &slow).await;
     let request = stop_amid_a_request(&stack, &daemon, &api).await;
     assert_eq!(daemon.ended().await.code(), Some(1));
-    let told = daemon.output();
-    assert!(told.contains("1 connections were closed"), "{told}");
+    let printed = daemon.output();
+    assert!(printed.contains("1 connections were closed"), "{printed}");
     assert!(request.await.unwrap().is_none());
     stack.nats.signal("CONT");
 }
@@ -137,9 +196,9 @@ async fn run_stops_both_and_loses_nothing() {
     let tokens = write_tokens(&stack, &entry("app", TOKEN, ""));
     let tokens = tokens.display().to_string();
     let settings = [
-        crate::harness::api::ANY_PORT,
-        ("RISKSIGNAL__SERVE__WITH_RUN", "true"),
-        ("RISKSIGNAL__SERVE__TOKENS_FILE", &tokens),
+        testkit::api::ANY_PORT,
+        setting!(serve.with_run = "true"),
+        setting!(serve.tokens_file = &tokens),
     ];
     let mut daemon = stack.daemon(&settings).await;
     let api = Api::of(&daemon).await;

@@ -1,11 +1,11 @@
 //! Signals that are read back over HTTP.
 
 use axum::http::StatusCode;
+use risksignal::serve::log_lines::READ_UNANSWERED;
 use serde_json::{Value, json};
-
-use crate::harness::api::{Api, TOKEN, entry, spawn, start_with_tokens, write_tokens};
-use crate::harness::signals::{SLOW_TABLE, signal};
-use crate::harness::{Daemon, Stack, eventually, wallets};
+use testkit::api::{Api, TOKEN, entry, spawn, start_with_tokens, write_tokens};
+use testkit::signals::{SLOW_TABLE, signal};
+use testkit::{Daemon, Stack, eventually, setting, wallets};
 
 /// A wallet whose name is anything but plain.
 const ODD: &str = "0xAb's {wallet:String} \\ \"q\" \t\n%2F/?#& 🦀 OR 1=1 --";
@@ -102,7 +102,7 @@ async fn a_wallets_signals_come_back_the_newest_first_a_page_at_a_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trace_is_found_byte_for_byte_and_is_not_told_twice() {
+async fn a_trace_is_found_byte_for_byte_and_is_not_answered_twice() {
     let stack = Stack::start().await;
     let (_serve, api) = start(&stack, &[]).await;
     let _run = stack.daemon(&[]).await;
@@ -120,8 +120,8 @@ async fn a_trace_is_found_byte_for_byte_and_is_not_told_twice() {
     let answer = api.get(&trace).await;
     assert_eq!(answer.status, StatusCode::OK);
     assert!(answer.body.contains(&payload), "{}", &answer.body[..300]);
-    let told = &answer.json()["signals"][0];
-    assert_eq!(told["extra"], json!({"chain_id": 1}));
+    let output = &answer.json()["signals"][0];
+    assert_eq!(output["extra"], json!({"chain_id": 1}));
     // A page leaves it out.
     let page = api.get(&path("0x1", "")).await.json();
     assert_eq!(page["signals"][0]["payload_bytes"], payload.len());
@@ -167,23 +167,17 @@ async fn nobody_reads_without_the_scope_or_beyond_the_rate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_that_takes_too_long_ends_and_one_without_an_answer_is_told() {
+async fn a_question_that_takes_too_long_ends_and_one_without_an_answer_is_reported() {
     let stack = Stack::start().await;
     let tokens = write_tokens(&stack, &entry("app", TOKEN, "scopes = ['read']"));
-    let serve = spawn(
-        &stack,
-        &tokens,
-        &[("RISKSIGNAL__SERVE__QUERY_TIMEOUT", "500ms")],
-    );
+    let serve = spawn(&stack, &tokens, &[setting!(serve.query_timeout = "500ms")]);
     let api = Api::of(&serve).await;
     // The table is not there yet.
     let trace = "/v1/signals/00000000-0000-4000-8000-000000000001";
     let missing = api.get(trace).await;
     assert_eq!(missing.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(!missing.body.contains("raw_signals"), "{}", missing.body);
-    serve
-        .logged("ClickHouse did not answer a question over HTTP")
-        .await;
+    serve.logged(READ_UNANSWERED).await;
 
     stack
         .clickhouse

@@ -1,14 +1,13 @@
-//! Who may send over HTTP, and how much.
+//! Tokens: clients that may send over HTTP, and how much.
 
 use axum::body::Body;
+use risksignal::reload::{REFUSED, RELOADED};
+use risksignal::serve::log_lines::ANSWERED;
 use serde_json::json;
-
-use crate::harness::api::{
-    self, TOKEN, entry, retry_after, sequences, start_with_tokens, write_tokens,
-};
-use crate::harness::nats::STREAM;
-use crate::harness::signals::signal;
-use crate::harness::{Daemon, Stack, eventually};
+use testkit::api::{self, TOKEN, entry, retry_after, sequences, start_with_tokens, write_tokens};
+use testkit::nats::STREAM;
+use testkit::signals::signal;
+use testkit::{Daemon, Stack, eventually, setting};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_opens_what_it_is_for() {
@@ -16,7 +15,7 @@ async fn a_token_opens_what_it_is_for() {
     let text = entry("app", TOKEN, "event_types = ['risk_event', 'a.b']")
         + &entry("reader", "rs_tellme-reader", "scopes = ['read']");
     let tokens = write_tokens(&stack, &text);
-    let debug = [("RUST_LOG", "debug,async_nats=warn")];
+    let debug = [setting!(log.filter = "debug,async_nats=warn")];
     let (mut daemon, api) = start_with_tokens(&stack, &tokens, &debug).await;
     let body = signal(1).to_string();
     for (shown, error) in [
@@ -40,7 +39,7 @@ async fn a_token_opens_what_it_is_for() {
     let challenge = answer.headers["www-authenticate"].to_str().unwrap();
     assert!(challenge.contains("error=\"insufficient_scope\", scope=\"ingest\""));
 
-    // Its types, told one by one among several.
+    // Its types, answered one by one among several.
     let other = |number, event_type: &str| {
         let mut other = signal(number);
         other["event_type"] = event_type.into();
@@ -65,7 +64,7 @@ async fn a_token_opens_what_it_is_for() {
     assert_eq!(answer.status, 403);
     assert_eq!(stack.nats.messages_left(STREAM).await, 2);
     assert!(daemon.stop().await.success());
-    daemon.logged("Answered over HTTP").await;
+    daemon.logged(ANSWERED).await;
     for secret in ["tellme", "source_id", "00000000-0000-4000"] {
         assert!(!daemon.output().contains(secret), "{}", daemon.output());
     }
@@ -121,7 +120,7 @@ async fn tokens_are_rotated_without_a_restart() {
 
     write_tokens(&stack, &(old + &entry("app", "rs_tellme-new", "")));
     daemon.signal("HUP");
-    let line = daemon.logged("The configuration was read again").await;
+    let line = daemon.logged(RELOADED).await;
     let changed = line["changed"].as_str().unwrap();
     assert!(changed.contains("serve.tokens_file: \"app "), "{changed}");
     eventually("both open", async || {
@@ -129,15 +128,13 @@ async fn tokens_are_rotated_without_a_restart() {
     })
     .await;
 
-    // A file with a fault changes nothing, and no token in clear is told.
+    // A file with a fault changes nothing, and no token in clear is shown.
     write_tokens(
         &stack,
         "[[token]]\nname = 'x'\nscopes = ['ingest']\nsha256 = 'rs_tellme-clear'",
     );
     daemon.signal("HUP");
-    let line = daemon
-        .logged("The configuration has faults; nothing changes")
-        .await;
+    let line = daemon.logged(REFUSED).await;
     let error = line["error"].as_str().unwrap();
     assert!(
         error.contains("serve.tokens_file") && error.contains("line 4"),
@@ -176,7 +173,7 @@ async fn no_token_takes_the_id_of_anothers_signal() {
     let forged_key = format!("app:{trace}");
     let send = api.send_as("rs_thief").key(&forged_key);
     assert_eq!(send.json(forged.to_string()).await.status, 202);
-    let duplicate = |answer: &crate::harness::ops::Answer| {
+    let duplicate = |answer: &testkit::ops::Answer| {
         assert_eq!(answer.status, 202, "{}", answer.body);
         answer.json()["results"][0]["duplicate"] == true
     };
@@ -201,14 +198,17 @@ async fn a_token_that_is_made_opens() {
     // The file that it is for is named already, and is not there; or the shell has made it.
     let tokens = stack.work_dir().join("tokens.toml");
     let named = tokens.display().to_string();
-    let settings = [("RISKSIGNAL__SERVE__TOKENS_FILE", named.as_str())];
+    let settings = [setting!(serve.tokens_file = named.as_str())];
     let made = stack.risksignal_with(&arguments, &settings).await;
     assert!(made.status.success(), "{made:?}");
     std::fs::write(&tokens, "").unwrap();
     let made = stack.risksignal_with(&arguments, &settings).await;
     assert!(made.status.success(), "{made:?}");
-    let told = String::from_utf8(made.stderr).unwrap();
-    let token = told.lines().find(|line| line.starts_with("rs_")).unwrap();
+    let printed = String::from_utf8(made.stderr).unwrap();
+    let token = printed
+        .lines()
+        .find(|line| line.starts_with("rs_"))
+        .unwrap();
     let entry = String::from_utf8(made.stdout).unwrap();
     assert!(
         !entry.contains(token) && entry.contains("rate = 100"),
@@ -226,7 +226,7 @@ async fn a_token_that_is_made_opens() {
 async fn nobody_is_served_without_tokens_or_on_a_port_that_is_taken() {
     let dir = tempfile::tempdir().unwrap();
     let run = async |arguments: &[&str], settings: &[(&str, &str)]| {
-        let off = ("RISKSIGNAL__OPS__LISTEN", "off");
+        let off = setting!(ops.listen = "off");
         let environment: Vec<(String, String)> = [off, api::ANY_PORT]
             .iter()
             .chain(settings)
@@ -236,33 +236,39 @@ async fn nobody_is_served_without_tokens_or_on_a_port_that_is_taken() {
         let code = daemon.ended().await.code();
         (code, daemon.output())
     };
-    let (code, told) = run(&["serve"], &[]).await;
+    let (code, printed) = run(&["serve"], &[]).await;
     assert_eq!(code, Some(1));
-    assert!(told.contains("serve.tokens_file is not set"), "{told}");
-    let (code, told) = run(&["run"], &[("RISKSIGNAL__SERVE__WITH_RUN", "true")]).await;
+    assert!(
+        printed.contains("serve.tokens_file is not set"),
+        "{printed}"
+    );
+    let (code, printed) = run(&["run"], &[setting!(serve.with_run = "true")]).await;
     assert_eq!(code, Some(78));
-    assert!(told.contains("nobody is served without a token"), "{told}");
+    assert!(
+        printed.contains("nobody is served without a token"),
+        "{printed}"
+    );
     let tokens = dir.path().join("tokens.toml");
     std::fs::write(&tokens, entry("app", TOKEN, "")).unwrap();
-    let tokens = ("RISKSIGNAL__SERVE__TOKENS_FILE", tokens.to_str().unwrap());
+    let tokens = setting!(serve.tokens_file = tokens.to_str().unwrap());
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let with_run = ("RISKSIGNAL__SERVE__WITH_RUN", "true");
+    let with_run = setting!(serve.with_run = "true");
     for command in ["serve", "run"] {
-        let listen = ("RISKSIGNAL__SERVE__LISTEN", address.as_str());
-        let (code, told) = run(&[command], &[tokens, listen, with_run]).await;
+        let listen = setting!(serve.listen = address.as_str());
+        let (code, printed) = run(&[command], &[tokens, listen, with_run]).await;
         assert_eq!(code, Some(1));
         let words = format!("cannot listen on {address} (serve.listen)");
-        assert!(told.contains(&words), "{told}");
+        assert!(printed.contains(&words), "{printed}");
     }
-    let missing = ("RISKSIGNAL__SERVE__TOKENS_FILE", "/nowhere/tokens.toml");
-    let (code, told) = run(&["serve"], &[missing]).await;
+    let missing = setting!(serve.tokens_file = "/nowhere/tokens.toml");
+    let (code, printed) = run(&["serve"], &[missing]).await;
     assert_eq!(code, Some(78));
-    assert!(told.contains("cannot be read"), "{told}");
+    assert!(printed.contains("cannot be read"), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_there_is_told_as_a_problem() {
+async fn a_path_that_is_missing_is_a_problem_document() {
     let stack = Stack::start().await;
     let tokens = write_tokens(&stack, &entry("app", TOKEN, ""));
     let (_daemon, api) = start_with_tokens(&stack, &tokens, &[]).await;

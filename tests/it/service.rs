@@ -1,21 +1,21 @@
-//! What systemd is told: readiness, status, and that the daemon lives.
+//! Notifications to systemd: readiness, status, and that the daemon lives.
 
 use std::time::Duration;
 
+use risksignal::pipeline::log_lines::{HANGS, INSERT_FAILED};
+use testkit::notify_socket::NotifySocket;
+use testkit::ops::{ANY_PORT, Ops};
+use testkit::{Daemon, Stack, eventually, setting};
 use tokio::time::sleep;
 
-use crate::harness::notify_socket::NotifySocket;
-use crate::harness::ops::{ANY_PORT, Ops};
-use crate::harness::{Daemon, Stack, eventually};
-
 const ALIVE: &str = "WATCHDOG=1";
-/// A step of a stage may take 0.8 + 1 + 8 * 0.2 s with these, and the daemon tells every third
+/// A step of a stage may take 0.8 + 1 + 8 * 0.2 s with these, and the daemon notifies every third
 /// of the interval that it lives.
 const SHORT: [(&str, &str); 5] = [
-    ("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "1s"),
-    ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "300ms"),
-    ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "500ms"),
-    ("RISKSIGNAL__NATS__REQUEST_TIMEOUT", "200ms"),
+    setting!(clickhouse.retry_max = "1s"),
+    setting!(clickhouse.send_timeout = "300ms"),
+    setting!(clickhouse.end_timeout = "500ms"),
+    setting!(nats.request_timeout = "200ms"),
     ("WATCHDOG_USEC", "600000"),
 ];
 /// Longer than any step.
@@ -35,7 +35,7 @@ fn spawn(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn systemd_is_told_of_start_life_and_stop() {
+async fn systemd_hears_of_start_life_and_stop() {
     let stack = Stack::start().await;
     let socket = NotifySocket::bind(&stack.work_dir());
     let mut daemon = spawn(&stack, &socket, &["run"], &[]);
@@ -77,9 +77,7 @@ async fn the_watchdog_is_fed_while_both_servers_are_away() {
     stack
         .produce(&["--count=2000", "--invalid=10", "--seed=1"])
         .await;
-    daemon
-        .logged("Insert failed; the same batch is sent again")
-        .await;
+    daemon.logged(INSERT_FAILED).await;
     sleep(LONG).await;
     socket.hears_again(ALIVE, 2).await;
     stack.nats.kill();
@@ -97,7 +95,7 @@ async fn the_watchdog_is_fed_while_both_servers_are_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn why_pulling_stopped_is_told() {
+async fn the_reason_of_a_halt_is_reported() {
     let stack = Stack::start().await;
     let socket = NotifySocket::bind(&stack.work_dir());
     let _daemon = spawn(&stack, &socket, &["run"], &[]);
@@ -144,8 +142,8 @@ async fn the_watchdog_is_not_fed_once_a_stage_hangs() {
                 answer.body
             );
         }
-        let told = daemon.logged("The pipeline hangs; the watchdog is told no more that it lives");
-        assert!(told.await["stages"].as_str().unwrap().contains(stage));
+        let printed = daemon.logged(HANGS);
+        assert!(printed.await["stages"].as_str().unwrap().contains(stage));
         silence(&socket).await;
         // As systemd does then.
         daemon.kill();
@@ -175,7 +173,7 @@ async fn the_watchdog_is_not_fed_by_a_blocked_runtime() {
     daemon.kill();
 }
 
-/// Waits until nothing is told for several times the watchdog's interval, after which systemd
+/// Waits until no notification comes for several times the watchdog's interval, after which systemd
 /// restarts the service.
 async fn silence(socket: &NotifySocket) {
     eventually("the watchdog hears nothing", async || {

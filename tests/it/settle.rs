@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use risksignal::pipeline::log_lines::{
+    FENCE_AT_STOP, INSERT_FAILED, OUTSIDE_FENCE, SETTLE_WAITS, SETTLED,
+};
+use testkit::lying_proxy::{Lie, LyingProxy};
+use testkit::nats::DEAD_LETTERS;
+use testkit::signals::signal;
+use testkit::slow_link::SlowLink;
+use testkit::{Stack, setting};
 use tokio::time::sleep;
 
-use crate::harness::Stack;
-use crate::harness::lying_proxy::{Lie, LyingProxy};
-use crate::harness::nats::DEAD_LETTERS;
-use crate::harness::signals::signal;
-use crate::harness::slow_link::SlowLink;
-use crate::takeover::{SETTLED, SHORT, usual};
+use crate::takeover::{SHORT, usual};
 
 /// A row that ClickHouse has no memory for is sent again after pauses of its own, however many
 /// others land meanwhile.
@@ -63,7 +66,7 @@ async fn a_batch_that_a_proxy_does_not_pass_on_goes_in_halves() {
     let stack = Stack::start().await;
     stack.nats.create_stream().await;
     let proxy = LyingProxy::before(stack.clickhouse.port()).await;
-    proxy.tell(Lie::TooLarge(100_000));
+    proxy.set_lie(Lie::TooLarge(100_000));
     let url = proxy.url();
     let nats = stack.nats.jetstream().await;
     for number in 0..16 {
@@ -73,20 +76,20 @@ async fn a_batch_that_a_proxy_does_not_pass_on_goes_in_halves() {
         let sent = nats.publish("signals.risk_event", one.to_string().into());
         sent.await.unwrap().await.unwrap();
     }
-    let daemon = stack.daemon(&usual(&[("CLICKHOUSE_URL", &url)])).await;
-    crate::harness::eventually("what the proxy takes lands", async || {
+    let daemon = stack
+        .daemon(&usual(&[setting!(clickhouse.url = &url)]))
+        .await;
+    testkit::eventually("what the proxy takes lands", async || {
         (stack.clickhouse.counts().await == (15, 15)).then_some(())
     })
     .await;
-    let line = daemon
-        .logged("Insert failed; the same batch is sent again")
-        .await;
+    let line = daemon.logged(INSERT_FAILED).await;
     let error = line["error"].as_str().unwrap();
     assert!(
         error.contains("answered 413") && error.contains(&url),
         "{error}"
     );
-    proxy.tell(Lie::None);
+    proxy.set_lie(Lie::None);
     stack.settled().await;
     assert_eq!(stack.clickhouse.counts().await, (16, 16));
     assert_eq!(stack.nats.messages_left(DEAD_LETTERS).await, 0);
@@ -100,19 +103,17 @@ async fn a_block_that_comes_after_its_fence_is_settled_and_lands_once() {
     let link = SlowLink::to(stack.clickhouse.port()).await;
     let url = link.url();
     let more = [
-        ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "30s"),
-        ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "40s"),
-        ("RISKSIGNAL__CONSUMER__ACK_WAIT", "80s"),
-        ("CLICKHOUSE_URL", url.as_str()),
+        setting!(clickhouse.send_timeout = "30s"),
+        setting!(clickhouse.end_timeout = "40s"),
+        setting!(consumer.ack_wait = "80s"),
+        setting!(clickhouse.url = url.as_str()),
     ];
     let daemon = stack
         .daemon(&usual(&[SHORT.as_slice(), &more].concat()))
         .await;
     link.slow(400);
     stack.produce(&["--count=10", "--seed=1"]).await;
-    daemon
-        .logged("Insert came outside its fence; its claim is settled")
-        .await;
+    daemon.logged(OUTSIDE_FENCE).await;
     link.mend();
     daemon.logged(SETTLED).await;
     stack.settled().await;
@@ -126,8 +127,8 @@ async fn a_stop_leaves_a_claim_that_waits_for_its_fence_to_the_next_process() {
     stack.refuse_source_seven().await;
     stack.nats.create_stream().await;
     let more = [
-        ("RISKSIGNAL__SHUTDOWN__GRACE", "1h"),
-        ("RISKSIGNAL__CLICKHOUSE__FENCE", "10m"),
+        setting!(shutdown.grace = "1h"),
+        setting!(clickhouse.fence = "10m"),
     ];
     let mut daemon = stack.daemon(&usual(&more)).await;
     // A try without an answer, and then a refusal: only the fence shows that the first is over.
@@ -137,19 +138,12 @@ async fn a_stop_leaves_a_claim_that_waits_for_its_fence_to_the_next_process() {
     refused["source_id"] = "seven".into();
     let sent = nats.publish("signals.risk_event", refused.to_string().into());
     sent.await.unwrap().await.unwrap();
-    daemon
-        .logged("Insert failed; the same batch is sent again")
-        .await;
+    daemon.logged(INSERT_FAILED).await;
     stack.clickhouse.signal("CONT");
-    daemon
-        .logged("A claim waits for its fence; then ClickHouse is asked what it has of it")
-        .await;
+    daemon.logged(SETTLE_WAITS).await;
     assert!(daemon.stop().await.success());
     let output = daemon.output();
-    assert!(
-        output.contains("A claim still waits for its fence at the stop"),
-        "{output}"
-    );
+    assert!(output.contains(FENCE_AT_STOP), "{output}");
     // It is not acked, and neither row nor letter yet.
     sleep(Duration::from_secs(1)).await;
     assert_eq!(stack.clickhouse.counts().await, (0, 0));

@@ -1,6 +1,7 @@
 //! Several instances on one consumer.
 
-use crate::harness::{Daemon, Stack};
+use risksignal::command::log_lines::STARTING;
+use testkit::{Daemon, Stack};
 
 fn inserted(daemon: &Daemon) -> u64 {
     let lines = daemon.lines();
@@ -14,8 +15,8 @@ async fn two_instances_share_the_work() {
     // Migrations at once must not get in each other's way, so neither waits for the other.
     let mut one = stack.daemon_not_waited_for(&[]);
     let mut two = stack.daemon_not_waited_for(&[]);
-    one.logged("Starting signals consumer").await;
-    two.logged("Starting signals consumer").await;
+    one.logged(STARTING).await;
+    two.logged(STARTING).await;
     stack
         .produce(&["--count=60000", "--rate=20000", "--seed=6"])
         .await;

@@ -3,10 +3,9 @@
 use std::process::Output;
 
 use serde_json::Value;
-
-use crate::harness::ops::{ANY_PORT, Ops, watched_daemon};
-use crate::harness::process::free_port;
-use crate::harness::{Stack, eventually};
+use testkit::ops::{ANY_PORT, Ops, watched_daemon};
+use testkit::process::free_port;
+use testkit::{Stack, eventually, setting, variable};
 
 /// Runs it as one would beside a daemon at this address.
 async fn status(stack: &Stack, arguments: &[&str], more: &[(&str, &str)]) -> Output {
@@ -20,7 +19,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn status_tells_how_a_daemon_is_and_whether_it_is_ready() {
+async fn status_shows_the_state_of_a_daemon_and_if_it_is_ready() {
     let stack = Stack::start().await;
     let (mut daemon, ops) = watched_daemon(&stack).await;
     let here = [ops.listen()];
@@ -31,46 +30,49 @@ async fn status_tells_how_a_daemon_is_and_whether_it_is_ready() {
     stack.settled().await;
     let rows = stack.clickhouse.counts().await.0;
     let output = status(&stack, &[], &here).await;
-    let told = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{told}");
-    assert!(told.starts_with("risksignal    ready, version "), "{told}");
-    assert!(told.contains("SIGNALS → signals-to-clickhouse → risksignal.raw_signals"));
+    let printed = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{printed}");
+    assert!(
+        printed.starts_with("risksignal    ready, version "),
+        "{printed}"
+    );
+    assert!(printed.contains("SIGNALS → signals-to-clickhouse → risksignal.raw_signals"));
     let inserted = format!("{},{:03} inserted in ", rows / 1000, rows % 1000);
-    assert!(told.contains(&inserted), "{inserted}: {told}");
+    assert!(printed.contains(&inserted), "{inserted}: {printed}");
     for dependency in ["pipeline", "nats", "jetstream", "clickhouse", "schema"] {
         let line = format!("{dependency:<13} up for ");
-        assert!(told.contains(&line), "{line}: {told}");
+        assert!(printed.contains(&line), "{line}: {printed}");
     }
-    assert!(told.contains(" not_json"), "{told}");
+    assert!(printed.contains(" not_json"), "{printed}");
 
     let output = status(&stack, &["--json"], &here).await;
-    let mut told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut printed: Value = serde_json::from_slice(&output.stdout).unwrap();
     let mut asked = ops.get("/statusz").await.json();
     // The two were asked one after the other.
     for changing in ["now", "uptime_seconds", "metrics"] {
-        assert!(!told[changing].is_null(), "{changing}");
-        told[changing] = Value::Null;
+        assert!(!printed[changing].is_null(), "{changing}");
+        printed[changing] = Value::Null;
         asked[changing] = Value::Null;
     }
     // The daemon may have measured between the two.
-    for told in [&mut told, &mut asked] {
-        assert!(told["storages"].is_array() && told["health"].is_object());
-        (told["storages"], told["history"]) = (Value::Null, Value::Null);
-        told["health"]["warnings"] = Value::Null;
+    for printed in [&mut printed, &mut asked] {
+        assert!(printed["storages"].is_array() && printed["health"].is_object());
+        (printed["storages"], printed["history"]) = (Value::Null, Value::Null);
+        printed["health"]["warnings"] = Value::Null;
     }
-    assert_eq!(told, asked);
+    assert_eq!(printed, asked);
 
     stack.clickhouse.kill();
     ops.down("clickhouse").await;
     let output = status(&stack, &[], &here).await;
-    let told = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(3), "{told}");
-    assert!(told.starts_with("risksignal    NOT READY"), "{told}");
-    assert!(told.contains("clickhouse    down for "), "{told}");
+    let printed = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(3), "{printed}");
+    assert!(printed.starts_with("risksignal    NOT READY"), "{printed}");
+    assert!(printed.contains("clickhouse    down for "), "{printed}");
     let output = status(&stack, &["--json"], &here).await;
     assert_eq!(output.status.code(), Some(3));
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(told["health"]["ready"], false);
+    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(printed["health"]["ready"], false);
 
     stack.clickhouse.restart().await;
     eventually("it is ready again", async || {
@@ -84,13 +86,13 @@ async fn status_tells_how_a_daemon_is_and_whether_it_is_ready() {
 #[tokio::test(flavor = "multi_thread")]
 async fn status_says_why_it_cannot_ask() {
     let stack = Stack::start().await;
-    let token = ("RISKSIGNAL__OPS__TOKEN", "tellme-not-ops");
+    let token = setting!(ops.token = "tellme-not-ops");
     let daemon = stack.daemon(&[ANY_PORT, token]).await;
     let ops = Ops::of(&daemon).await;
     let here = ops.listen();
     let file = stack.work_dir().join("token");
     std::fs::write(&file, "tellme-not-ops\n").unwrap();
-    let file = ("RISKSIGNAL__OPS__TOKEN_FILE", file.to_str().unwrap());
+    let file = setting!(ops.token_file = file.to_str().unwrap());
     for right in [token, file] {
         let output = status(&stack, &[], &[here, right]).await;
         assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -99,9 +101,9 @@ async fn status_says_why_it_cannot_ask() {
     let nobody = format!("127.0.0.1:{}", free_port());
     // It speaks, but not of this.
     let strange = stack.clickhouse.url().replace("http://", "");
-    let listen = "RISKSIGNAL__OPS__LISTEN";
+    let listen = variable!(ops.listen);
     let (nobody, strange) = (nobody.as_str(), strange.as_str());
-    let wrong = ("RISKSIGNAL__OPS__TOKEN", "tellme-other");
+    let wrong = setting!(ops.token = "tellme-other");
     for (more, expected) in [
         (vec![here], "asks for a token: set ops.token"),
         (vec![here, wrong], "has another ops.token"),
@@ -111,14 +113,14 @@ async fn status_says_why_it_cannot_ask() {
         (vec![(listen, "off")], "ops.listen is off"),
         (
             vec![ANY_PORT],
-            "set it to the address that the daemon's log tells",
+            "ops.listen has port 0: set it to the address",
         ),
     ] {
         let output = status(&stack, &[], &more).await;
-        let told = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{more:?}: {told}");
-        assert!(told.contains(expected), "{more:?}: {told}");
-        assert!(!told.contains("tellme"), "{told}");
+        let printed = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{more:?}: {printed}");
+        assert!(printed.contains(expected), "{more:?}: {printed}");
+        assert!(!printed.contains("tellme"), "{printed}");
         assert!(output.stdout.is_empty(), "{output:?}");
     }
 }

@@ -1,30 +1,29 @@
-//! What a daemon that is killed leaves open: another one completes it before the fence, or settles
-//! it after, whatever the daemon was about to do.
+//! Claims that a killed daemon leaves open: another one completes them before the fence, or settles
+//! them after, at whatever point the daemon died.
 
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
+use risksignal::command::log_lines::STARTING;
+use risksignal::pipeline::log_lines::{INSERTS_PROBE, LOST, SETTLED, TAKEN_OVER};
+use testkit::nats::{CLAIMS, DEAD_LETTERS, STREAM};
+use testkit::signals::signal;
+use testkit::slow_link::SlowLink;
+use testkit::{DEADLINE, Daemon, Stack, eventually, setting};
 use tokio::time::{Instant, sleep};
 
-use crate::harness::nats::{CLAIMS, DEAD_LETTERS, STREAM};
-use crate::harness::signals::signal;
-use crate::harness::slow_link::SlowLink;
-use crate::harness::{DEADLINE, Daemon, Stack, eventually};
-
 const USUAL: [(&str, &str); 5] = [
-    ("RISKSIGNAL__LOG__LINES_PER_SECOND", "1000000"),
-    ("RISKSIGNAL__CONSUMER__ACK_WAIT", "5s"),
-    ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "1s"),
-    ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
-    ("RISKSIGNAL__BATCH__MAX_WAIT", "100ms"),
+    setting!(log.lines_per_second = "1000000"),
+    setting!(consumer.ack_wait = "5s"),
+    setting!(clickhouse.send_timeout = "1s"),
+    setting!(clickhouse.end_timeout = "2s"),
+    setting!(batch.max_wait = "100ms"),
 ];
 /// The fence of a claim is over before another daemon takes it over.
 pub const SHORT: [(&str, &str); 2] = [
-    ("RISKSIGNAL__CLICKHOUSE__FENCE", "2s"),
-    ("RISKSIGNAL__CLICKHOUSE__LATE_COMMIT", "1s"),
+    setting!(clickhouse.fence = "2s"),
+    setting!(clickhouse.late_commit = "1s"),
 ];
-const TAKEN_OVER: &str = "Completing a claim that another process has left open";
-pub const SETTLED: &str = "A claim is settled";
 /// Between two looks at what has landed.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// Stacks at once.
@@ -92,7 +91,7 @@ async fn run(case: &Case) {
     let mut dying = Vec::new();
     for point in case.points {
         let daemon = doomed(&stack, point, case.more);
-        daemon.logged("Starting signals consumer").await;
+        daemon.logged(STARTING).await;
         dying.push(daemon);
     }
     let survivor = stack.daemon(&usual(case.more)).await;
@@ -135,10 +134,7 @@ async fn run(case: &Case) {
     eprintln!("{:?}, {:?}: landed after {took:?}", case.points, case.says);
     assert_eq!(stack.clickhouse.counts().await, (rows, rows));
     assert_eq!(stack.nats.messages_left(DEAD_LETTERS).await, letters);
-    let is_lost = |line: &serde_json::Value| {
-        let message = line["message"].as_str().unwrap_or_default();
-        message.starts_with("Messages are lost")
-    };
+    let is_lost = |line: &serde_json::Value| line["message"] == LOST;
     assert!(!survivor.lines().iter().any(is_lost), "{:?}", case.points);
 }
 
@@ -166,8 +162,8 @@ async fn a_daemon_that_is_killed_anywhere_leaves_claims_that_another_completes()
             has_refused: true,
             // Nobody but the daemon that saw the refusal knows whether its try is over.
             more: &[
-                ("RISKSIGNAL__CLICKHOUSE__FENCE", "12s"),
-                ("RISKSIGNAL__CLICKHOUSE__LATE_COMMIT", "1s"),
+                setting!(clickhouse.fence = "12s"),
+                setting!(clickhouse.late_commit = "1s"),
             ],
             ..case(&["split-appended"], over)
         },
@@ -196,8 +192,8 @@ async fn a_daemon_that_is_killed_anywhere_leaves_claims_that_another_settles() {
     .await;
 }
 
-/// A daemon with default settings is killed with what it had pulled and not claimed, which JetStream
-/// delivers again after the ack wait: to the next start, or to another daemon.
+/// A daemon with default settings is killed with messages that it has pulled and not claimed.
+/// JetStream delivers them again after the ack wait: to the next start, or to another daemon.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_daemon_had_not_claimed_lands_with_default_settings() {
     for is_alone in [true, false] {
@@ -205,7 +201,7 @@ async fn what_a_killed_daemon_had_not_claimed_lands_with_default_settings() {
         stack.nats.create_stream().await;
         let arguments = ["run", "--fault-point", "decoding:3"];
         let mut dying = Daemon::spawn(&arguments, &stack.environment(&[]), &stack.work_dir());
-        dying.logged("Starting signals consumer").await;
+        dying.logged(STARTING).await;
         let survivor = match is_alone {
             true => None,
             false => {
@@ -245,7 +241,7 @@ async fn a_message_that_is_gone_and_has_a_letter_is_not_lost() {
         let stack = Stack::start().await;
         stack.nats.create_stream().await;
         let mut first = doomed(&stack, "letter-published", more);
-        first.logged("Starting signals consumer").await;
+        first.logged(STARTING).await;
         let nats = stack.nats.jetstream().await;
         let sent = nats.publish("signals.deep.er.subject", "bad".into()).await;
         let sequence = sent.unwrap().await.unwrap().sequence;
@@ -264,7 +260,7 @@ async fn a_message_that_is_gone_and_has_a_letter_is_not_lost() {
         assert_eq!(stack.clickhouse.counts().await, (10, 10));
         assert_eq!(stack.nats.messages_left(DEAD_LETTERS).await, 1);
         let output = next.output();
-        assert!(!output.contains("Messages are lost"), "{output}");
+        assert!(!output.contains(LOST), "{output}");
     }
 }
 
@@ -273,13 +269,13 @@ async fn a_message_that_is_gone_and_has_a_letter_is_not_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_whose_messages_are_gone_is_reported_once_and_its_rest_lands_after_the_fence() {
     let fence = [
-        ("RISKSIGNAL__CLICKHOUSE__FENCE", "15s"),
-        ("RISKSIGNAL__CLICKHOUSE__LATE_COMMIT", "1s"),
+        setting!(clickhouse.fence = "15s"),
+        setting!(clickhouse.late_commit = "1s"),
     ];
     let stack = Stack::start().await;
     stack.nats.create_stream().await;
     let mut first = doomed(&stack, "claim-appended", &fence);
-    first.logged("Starting signals consumer").await;
+    first.logged(STARTING).await;
     stack.produce(&["--count=10", "--seed=1"]).await;
     first.ended().await;
     let nats = stack.nats.jetstream().await;
@@ -299,7 +295,7 @@ async fn a_claim_whose_messages_are_gone_is_reported_once_and_its_rest_lands_aft
         lines.iter().filter(is).count()
     };
     assert_eq!(count("are gone from the stream; the rest lands"), 1);
-    assert_eq!(count("Messages are lost"), 1);
+    assert_eq!(count(LOST), 1);
 }
 
 /// Claims that a killed daemon leaves open are completed a few at a time, so that their messages
@@ -311,14 +307,16 @@ async fn many_claims_of_a_killed_daemon_are_completed_a_few_at_a_time() {
     let link = SlowLink::to(stack.clickhouse.port()).await;
     let (url, other) = (link.url(), SlowLink::to(stack.clickhouse.port()).await);
     let wide = [
-        ("RISKSIGNAL__BATCH__MAX_ROWS", "10"),
-        ("RISKSIGNAL__CLICKHOUSE__MAX_CONCURRENT_INSERTS", "12"),
-        ("RISKSIGNAL__BATCH__MAX_INSERTS_PER_SECOND", "100"),
-        ("CLICKHOUSE_URL", url.as_str()),
+        setting!(batch.max_rows = "10"),
+        setting!(clickhouse.max_concurrent_inserts = "12"),
+        setting!(batch.max_inserts_per_second = "100"),
+        setting!(clickhouse.url = url.as_str()),
     ];
     let mut first = stack.daemon(&usual(&wide)).await;
     let url = other.url();
-    let second = stack.daemon(&usual(&[("CLICKHOUSE_URL", &url)])).await;
+    let second = stack
+        .daemon(&usual(&[setting!(clickhouse.url = &url)]))
+        .await;
     second.signal("STOP");
     // Everything is claimed, and nothing lands.
     link.slow(1);
@@ -338,9 +336,7 @@ async fn many_claims_of_a_killed_daemon_are_completed_a_few_at_a_time() {
             .filter(|line| line["message"] == TAKEN_OVER)
             .count()
     };
-    second
-        .logged("ClickHouse fails again and again; one insert at a time asks whether it is back")
-        .await;
+    second.logged(INSERTS_PROBE).await;
     // Longer than the time after which claims are taken over.
     sleep(Duration::from_secs(8)).await;
     let while_away = count();

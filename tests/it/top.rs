@@ -1,8 +1,8 @@
 //! `risksignal top` in a real pseudo-terminal, beside a real daemon.
 
-use crate::harness::Stack;
-use crate::harness::ops::{ANY_PORT, Ops, watched_daemon};
-use crate::harness::terminal::Terminal;
+use testkit::ops::{ANY_PORT, Ops, watched_daemon};
+use testkit::terminal::Terminal;
+use testkit::{Stack, setting};
 
 /// The number behind a name on the screen.
 fn figure(screen: &str, name: &str) -> u64 {
@@ -32,7 +32,7 @@ async fn top_shows_figures_that_move_and_q_restores_the_terminal() {
         " ready ",
         "Dependencies",
         "clickhouse  up",
-        "Signals a second: ",
+        "Signals per second: ",
         "latency    p50 ",
         "insert     p50 ",
         "batches ",
@@ -94,10 +94,10 @@ async fn top_ends_at_ctrl_c_and_says_why_it_cannot_begin() {
 
     let output = stack.risksignal_with(&["top"], &here).await;
     assert_eq!(output.status.code(), Some(1));
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.contains("needs a terminal"), "{told}");
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert!(printed.contains("requires a terminal"), "{printed}");
 
-    let nobody = [("RISKSIGNAL__OPS__LISTEN", "off")];
+    let nobody = [setting!(ops.listen = "off")];
     let mut terminal = Terminal::spawn("top", &stack.environment(&nobody), &stack.work_dir());
     assert_eq!(terminal.ended().await.code(), Some(1));
     assert!(terminal.contents().contains("ops.listen is off"));

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, PriorityPolicy, pull};
 use async_nats::jetstream::stream;
-
-use crate::harness::Stack;
-use crate::harness::nats::{CONSUMER, STREAM};
+use risksignal::command::log_lines::JETSTREAM_WRONG;
+use testkit::nats::{CONSUMER, STREAM};
+use testkit::{Daemon, Stack, setting};
 
 async fn create_consumer(stack: &Stack, config: pull::Config) {
     stack.nats.create_stream().await;
@@ -24,8 +24,6 @@ async fn create_consumer(stack: &Stack, config: pull::Config) {
     stream.create_consumer(config).await.unwrap();
 }
 
-const REFUSED: &str = "JetStream is not as it should be; no signal is pulled until it is";
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_that_conflicts_is_an_error_and_stays_as_it_is() {
     let stack = Stack::start().await;
@@ -35,7 +33,7 @@ async fn a_consumer_that_conflicts_is_an_error_and_stays_as_it_is() {
     };
     create_consumer(&stack, conflicting).await;
     let daemon = stack.daemon_not_waited_for(&[]);
-    let refused = daemon.logged(REFUSED).await;
+    let refused = daemon.logged(JETSTREAM_WRONG).await;
     let error = refused["error"].as_str().unwrap();
     assert!(error.contains("ack_policy None"), "{error}");
     let consumer = stack.nats.consumer().await.unwrap();
@@ -52,7 +50,7 @@ async fn a_consumer_with_a_priority_group_of_an_operator_is_named() {
         ..Default::default()
     };
     create_consumer(&stack, with_group).await;
-    let error = stack.daemon_not_waited_for(&[]).await_refusal().await;
+    let error = refusal(stack.daemon_not_waited_for(&[])).await;
     assert!(error.contains("priority_policy Overflow"), "{error}");
 }
 
@@ -66,9 +64,9 @@ async fn a_consumer_whose_bounds_differ_is_updated_and_keeps_its_position() {
     assert_eq!(consumer.config.max_deliver, 20);
     assert!(daemon.stop().await.success());
     let bounds = [
-        ("RISKSIGNAL__CONSUMER__ACK_WAIT", "60s"),
-        ("RISKSIGNAL__CONSUMER__MAX_ACK_PENDING", "150000"),
-        ("RISKSIGNAL__CONSUMER__MAX_DELIVER", "0"),
+        setting!(consumer.ack_wait = "60s"),
+        setting!(consumer.max_ack_pending = "150000"),
+        setting!(consumer.max_deliver = "0"),
     ];
     let _daemon = stack.daemon(&bounds).await;
     let consumer = stack.nats.consumer().await.unwrap();
@@ -97,7 +95,7 @@ async fn a_stream_without_the_subjects_is_an_error() {
         .await
         .unwrap();
     let daemon = stack.daemon_not_waited_for(&[]);
-    let refused = daemon.logged(REFUSED).await;
+    let refused = daemon.logged(JETSTREAM_WRONG).await;
     let error = refused["error"].as_str().unwrap();
     assert!(
         error.contains("orders.>") && error.contains("signals.>"),
@@ -108,19 +106,13 @@ async fn a_stream_without_the_subjects_is_an_error() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pull_that_could_not_take_the_largest_message_is_an_error() {
     let stack = Stack::with_nats_options(&["--max-payload=8MB"]).await;
-    let daemon = stack
-        .daemon_not_waited_for(&[("RISKSIGNAL__CONSUMER__FETCH_BYTES", "4MiB")])
-        .await_refusal()
-        .await;
-    assert!(
-        daemon.contains("consumer.fetch_bytes is 4194304"),
-        "{daemon}"
-    );
+    let small = [setting!(consumer.fetch_bytes = "4MiB")];
+    let error = refusal(stack.daemon_not_waited_for(&small)).await;
+    assert!(error.contains("consumer.fetch_bytes is 4194304"), "{error}");
 }
 
-impl crate::harness::Daemon {
-    async fn await_refusal(self) -> String {
-        let refused = self.logged(REFUSED).await;
-        refused["error"].as_str().unwrap().to_owned()
-    }
+/// Waits until the daemon refuses to pull, and returns its reason.
+async fn refusal(daemon: Daemon) -> String {
+    let refused = daemon.logged(JETSTREAM_WRONG).await;
+    refused["error"].as_str().unwrap().to_owned()
 }

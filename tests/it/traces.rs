@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use async_nats::HeaderMap;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-
-use crate::harness::Stack;
-use crate::harness::otlp::{Receiver, Span};
-use crate::harness::signals::signal;
+use risksignal::pipeline::log_lines::INSERTS_PROBE;
+use testkit::otlp::{Receiver, Span};
+use testkit::signals::signal;
+use testkit::{Stack, setting};
 
 const ROOT: &str = "process SIGNALS";
 const INSERT: &str = "INSERT raw_signals";
@@ -71,11 +71,8 @@ async fn batches_have_spans_that_link_to_the_publishers() {
     }
     let mut daemon = stack
         .daemon(&[
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", &receiver.url()),
-            (
-                "OTEL_RESOURCE_ATTRIBUTES",
-                "deployment.environment.name=a%20test",
-            ),
+            setting!(otel.endpoint = &receiver.url()),
+            setting!(otel.resource_attributes = "deployment.environment.name=a%20test"),
         ])
         .await;
     stack.settled().await;
@@ -179,8 +176,8 @@ async fn links_are_bounded_and_what_is_beyond_is_counted() {
     }
     let mut daemon = stack
         .daemon(&[
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", &receiver.url()),
-            ("OTEL_SPAN_LINK_COUNT_LIMIT", "3"),
+            setting!(otel.endpoint = &receiver.url()),
+            setting!(otel.max_links = "3"),
         ])
         .await;
     stack.settled().await;
@@ -199,15 +196,13 @@ async fn tries_while_clickhouse_is_away_are_events_of_the_insert() {
     let (stack, receiver) = (Stack::start().await, Receiver::start().await);
     let mut daemon = stack
         .daemon(&[
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", &receiver.url()),
-            ("RISKSIGNAL__CLICKHOUSE__RETRY_MAX", "500ms"),
+            setting!(otel.endpoint = &receiver.url()),
+            setting!(clickhouse.retry_max = "500ms"),
         ])
         .await;
     stack.clickhouse.kill();
     stack.produce(&["--count=50", "--seed=1"]).await;
-    daemon
-        .logged("ClickHouse fails again and again; one insert at a time asks whether it is back")
-        .await;
+    daemon.logged(INSERTS_PROBE).await;
     stack.clickhouse.restart().await;
     stack.settled().await;
     assert!(daemon.stop().await.success());
@@ -260,7 +255,7 @@ async fn what_cannot_land_has_a_span_with_its_reason_and_its_publisher() {
         publish(&stack, body, &[("traceparent", &value)]).await;
     }
     let mut daemon = stack
-        .daemon(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &receiver.url())])
+        .daemon(&[setting!(otel.endpoint = &receiver.url())])
         .await;
     stack.settled().await;
     assert!(daemon.stop().await.success());

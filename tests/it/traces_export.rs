@@ -1,20 +1,19 @@
-//! How spans are sent: to nobody by default, never at the pipeline's cost, and in secret.
+//! Export of spans: to nobody by default, never at the pipeline's cost, and in secret.
 
+use risksignal::command::log_lines::STOPPED;
+use telemetry::log_lines::{LAST_TRACES_NOT_SENT, TRACES_NOT_SENT, TRACES_SENT_AGAIN};
+use testkit::certificates::Authority;
+use testkit::ops::{ANY_PORT, Ops, total};
+use testkit::otlp::Receiver;
+use testkit::process::free_port;
+use testkit::tls_server::TlsServer;
+use testkit::{Daemon, Stack, eventually, setting};
 use tokio::net::TcpListener;
 
-use crate::harness::certificates::Authority;
-use crate::harness::ops::{ANY_PORT, Ops, total};
-use crate::harness::otlp::Receiver;
-use crate::harness::process::free_port;
-use crate::harness::tls_server::TlsServer;
-use crate::harness::{Daemon, Stack, eventually};
-
 const ROOT: &str = "process SIGNALS";
-const AWAY: &str = "Traces cannot be sent; spans are dropped until they can";
-const BACK: &str = "Traces are sent again";
 const SECRET: &str = "secret-otel-918273645546";
 
-/// How often the log has a message.
+/// Number of times that the log has a message.
 fn times(daemon: &Daemon, message: &str) -> usize {
     let lines = daemon.lines();
     lines
@@ -23,7 +22,7 @@ fn times(daemon: &Daemon, message: &str) -> usize {
         .count()
 }
 
-/// Whether the daemon has a thread that sends spans.
+/// Reports if the daemon has a thread that sends spans.
 fn sends(daemon: &Daemon) -> bool {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
     tasks
@@ -31,7 +30,7 @@ fn sends(daemon: &Daemon) -> bool {
         .any(|name| name.is_ok_and(|name| name.starts_with("OpenTelemetry")))
 }
 
-/// How many spans were dropped for a reason.
+/// Number of spans that were dropped for a reason.
 async fn dropped(ops: &Ops, reason: &str) -> f64 {
     let text = ops.get("/metrics").await.body;
     let series = format!("risksignal_spans_dropped_total{{reason=\"{reason}\"}} ");
@@ -52,6 +51,7 @@ async fn without_an_endpoint_there_are_no_spans_and_nothing_that_sends_them() {
             ],
             false,
         ),
+        // By its own name, too.
         (vec![("RISKSIGNAL__OTEL__ENDPOINT", url.as_str())], true),
     ] {
         let mut daemon = stack.daemon(&[&settings[..], &[ANY_PORT]].concat()).await;
@@ -68,8 +68,8 @@ async fn a_share_of_the_batches_may_have_spans() {
     let (stack, receiver) = (Stack::start().await, Receiver::start().await);
     let mut daemon = stack
         .daemon(&[
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", &receiver.url()),
-            ("RISKSIGNAL__OTEL__SAMPLE_RATIO", "0"),
+            setting!(otel.endpoint = &receiver.url()),
+            setting!(otel.sample_ratio = "0"),
             // The SDK's own, which must not count.
             ("OTEL_TRACES_SAMPLER", "always_on"),
         ])
@@ -88,8 +88,8 @@ async fn a_receiver_that_is_away_costs_spans_and_two_lines() {
     let url = format!("http://127.0.0.1:{port}");
     let mut daemon = stack
         .daemon(&[
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str()),
-            ("OTEL_BSP_MAX_QUEUE_SIZE", "20"),
+            setting!(otel.endpoint = url.as_str()),
+            setting!(otel.max_queued_spans = "20"),
             ANY_PORT,
         ])
         .await;
@@ -98,7 +98,7 @@ async fn a_receiver_that_is_away_costs_spans_and_two_lines() {
     stack.produce(&["--count=2000", "--rate=200"]).await;
     stack.settled().await;
     assert_eq!(stack.clickhouse.counts().await, (2000, 2000));
-    let away = daemon.logged(AWAY).await;
+    let away = daemon.logged(TRACES_NOT_SENT).await;
     let error = away["error"].as_str().unwrap();
     assert!(error.contains("Connection refused"), "{error}");
     assert!(dropped(&ops, "queue_full").await > 0.0);
@@ -106,11 +106,11 @@ async fn a_receiver_that_is_away_costs_spans_and_two_lines() {
         (dropped(&ops, "not_sent").await > 20.0).then_some(())
     })
     .await;
-    assert_eq!(times(&daemon, AWAY), 1, "{}", daemon.output());
+    assert_eq!(times(&daemon, TRACES_NOT_SENT), 1, "{}", daemon.output());
 
     let receiver = Receiver::on(port).await;
     stack.produce(&["--count=100", "--seed=2"]).await;
-    let back = daemon.logged(BACK).await;
+    let back = daemon.logged(TRACES_SENT_AGAIN).await;
     assert!(back["dropped"].as_f64().unwrap() > 20.0, "{back}");
     let text = ops.get("/metrics").await.body;
     assert!(total(&text, "risksignal_spans_exported_total").unwrap() > 0.0);
@@ -118,7 +118,13 @@ async fn a_receiver_that_is_away_costs_spans_and_two_lines() {
     stack.settled().await;
     assert!(daemon.peak_mib() < 128, "{} MiB", daemon.peak_mib());
     assert!(daemon.stop().await.success());
-    assert_eq!((times(&daemon, AWAY), times(&daemon, BACK)), (1, 1));
+    assert_eq!(
+        (
+            times(&daemon, TRACES_NOT_SENT),
+            times(&daemon, TRACES_SENT_AGAIN)
+        ),
+        (1, 1)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,7 +133,7 @@ async fn a_receiver_that_never_answers_keeps_neither_signals_nor_the_stop() {
     let silent = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let mut daemon = stack
-        .daemon(&[("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str())])
+        .daemon(&[setting!(otel.endpoint = url.as_str())])
         .await;
     stack.produce(&["--count=3000", "--rate=1000"]).await;
     stack.settled().await;
@@ -135,14 +141,12 @@ async fn a_receiver_that_never_answers_keeps_neither_signals_nor_the_stop() {
     silent.accept().await.unwrap();
     assert!(daemon.stop().await.success(), "{}", daemon.output());
     assert_eq!(stack.clickhouse.counts().await, (3000, 3000));
-    daemon.logged("The last traces were not all sent").await;
-    daemon
-        .logged("Stopped; everything that was held is committed and acked")
-        .await;
+    daemon.logged(LAST_TRACES_NOT_SENT).await;
+    daemon.logged(STOPPED).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn headers_are_sent_over_https_and_told_nowhere() {
+async fn headers_are_sent_over_https_and_shown_nowhere() {
     let (stack, receiver) = (Stack::start().await, Receiver::start().await);
     let folder = tempfile::tempdir().unwrap();
     let ca = Authority::new(folder.path(), "ca");
@@ -153,15 +157,12 @@ async fn headers_are_sent_over_https_and_told_nowhere() {
     std::fs::write(&headers_file, &headers).unwrap();
     let mut daemon = stack
         .daemon(&[
-            ("RISKSIGNAL__OTEL__ENDPOINT", &server.url("127.0.0.1")),
-            ("OTEL_EXPORTER_OTLP_CERTIFICATE", &ca.file()),
-            (
-                "OTEL_EXPORTER_OTLP_HEADERS_FILE",
-                &headers_file.display().to_string(),
-            ),
+            setting!(otel.endpoint = &server.url("127.0.0.1")),
+            setting!(otel.ca_file = &ca.file()),
+            setting!(otel.headers_file = &headers_file.display().to_string()),
             // The exporter would take it from the environment by itself.
             ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-ambient=1"),
-            ("RUST_LOG", "trace"),
+            setting!(log.filter = "trace"),
             ANY_PORT,
         ])
         .await;
@@ -186,9 +187,9 @@ async fn headers_are_sent_over_https_and_told_nowhere() {
         assert_eq!(header("x-ambient"), None);
         assert_eq!(header("content-type"), Some("application/x-protobuf"));
     }
-    let told = daemon.output();
-    assert!(told.contains("\"TRACE\""));
-    assert!(!told.contains(SECRET) && !status.contains(SECRET));
+    let printed = daemon.output();
+    assert!(printed.contains("\"TRACE\""));
+    assert!(!printed.contains(SECRET) && !status.contains(SECRET));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,8 +202,8 @@ async fn a_receiver_that_is_not_trusted_or_refuses_gets_nothing_and_the_log_says
     let wrong_path = format!("{}/elsewhere", receiver.url());
     let (by_address, by_name) = (server.url("127.0.0.1"), server.url("localhost"));
     for (endpoint, ca_file, words) in [
-        (&by_address, other.file(), "look at otel.ca_file"),
-        (&by_name, ca.file(), "look at otel.endpoint"),
+        (&by_address, other.file(), "check otel.ca_file"),
+        (&by_name, ca.file(), "check otel.endpoint"),
         (
             &wrong_path,
             String::new(),
@@ -211,15 +212,15 @@ async fn a_receiver_that_is_not_trusted_or_refuses_gets_nothing_and_the_log_says
     ] {
         let mut daemon = stack
             .daemon(&[
-                ("RISKSIGNAL__OTEL__ENDPOINT", endpoint),
-                ("RISKSIGNAL__OTEL__CA_FILE", &ca_file),
-                ("RISKSIGNAL__OTEL__HEADERS", &format!("api-key={SECRET}")),
+                setting!(otel.endpoint = endpoint),
+                setting!(otel.ca_file = &ca_file),
+                setting!(otel.headers = &format!("api-key={SECRET}")),
             ])
             .await;
         stack.produce(&["--count=20"]).await;
         stack.settled().await;
         assert!(daemon.stop().await.success());
-        let away = daemon.logged(AWAY).await;
+        let away = daemon.logged(TRACES_NOT_SENT).await;
         let error = away["error"].as_str().unwrap();
         assert!(error.contains(words), "{words} in: {error}");
         assert!(!daemon.output().contains(SECRET));

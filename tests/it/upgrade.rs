@@ -1,30 +1,32 @@
-//! From the release that tells by time to the one that tells by the claims log, with the binary of
-//! commit e1f4de3, whose path is in `RISKSIGNAL_OLD_BINARY`.
+//! From the release that decides by time to the one that decides by the claims log, with the binary
+//! of commit e1f4de3, whose path is in `RISKSIGNAL_OLD_BINARY`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use risksignal::command::log_lines::{CLICKHOUSE_WRONG, STARTING};
+use risksignal::pipeline::log_lines::INSERT_REFUSED;
+use testkit::nats::DEAD_LETTERS;
+use testkit::slow_link::SlowLink;
+use testkit::{Daemon, Stack, eventually, setting, skip};
 use tokio::time::sleep;
-
-use crate::harness::nats::DEAD_LETTERS;
-use crate::harness::slow_link::SlowLink;
-use crate::harness::{Daemon, Stack, eventually};
 
 /// The same for both releases.
 const BOTH: [(&str, &str); 6] = [
-    ("RISKSIGNAL__LOG__LINES_PER_SECOND", "1000000"),
-    ("RISKSIGNAL__CONSUMER__ACK_WAIT", "4s"),
-    ("RISKSIGNAL__CONSUMER__MAX_DELIVER", "0"),
-    ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "1s"),
-    ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "2s"),
-    ("RISKSIGNAL__BATCH__MAX_ROWS", "200"),
+    setting!(log.lines_per_second = "1000000"),
+    setting!(consumer.ack_wait = "4s"),
+    setting!(consumer.max_deliver = "0"),
+    setting!(clickhouse.send_timeout = "1s"),
+    setting!(clickhouse.end_timeout = "2s"),
+    setting!(batch.max_rows = "200"),
 ];
 
-/// The old binary; tells where there is none.
+/// The old binary; reports a skipped test where there is none.
+#[expect(clippy::disallowed_methods, reason = "the Makefile names the binary")]
 fn old_binary() -> Option<PathBuf> {
     let path = std::env::var_os("RISKSIGNAL_OLD_BINARY").map(PathBuf::from);
     if path.is_none() {
-        eprintln!("SKIPPED: RISKSIGNAL_OLD_BINARY does not name the binary of commit e1f4de3");
+        skip("RISKSIGNAL_OLD_BINARY does not name the binary of commit e1f4de3 (`make upgrade`)");
     }
     path
 }
@@ -56,7 +58,7 @@ async fn an_old_daemon_that_is_stopped_under_load_is_followed_by_a_new_one() {
     for signal in ["TERM", "KILL"] {
         let stack = Stack::start().await;
         let mut before = old(&stack, &binary);
-        before.logged("Starting signals consumer").await;
+        before.logged(STARTING).await;
         let load = stack.produce(&["--count=20000", "--rate=4000", "--invalid=2", "--seed=1"]);
         let change = async {
             sleep(Duration::from_secs(2)).await;
@@ -74,14 +76,12 @@ async fn old_and_new_daemons_side_by_side_land_each_signal_once() {
     let Some(binary) = old_binary() else { return };
     let stack = Stack::start().await;
     let mut before = old(&stack, &binary);
-    before.logged("Starting signals consumer").await;
+    before.logged(STARTING).await;
     let load = stack.produce(&["--count=30000", "--rate=3000", "--invalid=2", "--seed=1"]);
     let change = async {
         sleep(Duration::from_secs(2)).await;
         let after = stack.daemon(&BOTH).await;
-        before
-            .logged("Insert refused; pulling stops until this is mended, nothing is acked")
-            .await;
+        before.logged(INSERT_REFUSED).await;
         assert!(before.output().contains("insert_before"));
         sleep(Duration::from_secs(1)).await;
         before.signal("TERM");
@@ -93,21 +93,21 @@ async fn old_and_new_daemons_side_by_side_land_each_signal_once() {
 
     // Started again by mistake.
     let mut again = old(&stack, &binary);
-    let told = eventually(
-        "the old daemon tells that the table does not fit it",
+    let printed = eventually(
+        "the old daemon reports that the table does not fit it",
         async || {
             let lines = again.lines();
             lines.into_iter().find(|line| line["level"] == "ERROR")
         },
     )
     .await;
-    eprintln!("the old daemon, started again: {told}");
+    eprintln!("the old daemon, started again: {printed}");
     stack
         .produce(&["--count=2000", "--invalid=2", "--seed=2"])
         .await;
     sleep(Duration::from_secs(3)).await;
     again.assert_running();
-    assert!(!again.output().contains("Starting signals consumer"));
+    assert!(!again.output().contains(STARTING));
     again.kill();
     each_once(&stack, 32_000).await;
 }
@@ -120,14 +120,14 @@ async fn an_insert_of_an_old_daemon_that_lands_late_is_waited_for() {
     let url = link.url();
     // The consumer of before has a longer ack wait than the settings of now.
     let slow = [
-        ("CLICKHOUSE_URL", url.as_str()),
-        ("RISKSIGNAL__CONSUMER__ACK_WAIT", "60s"),
-        ("RISKSIGNAL__CLICKHOUSE__SEND_TIMEOUT", "10s"),
-        ("RISKSIGNAL__CLICKHOUSE__END_TIMEOUT", "40s"),
-        ("RISKSIGNAL__BATCH__MAX_ROWS", "5000"),
+        setting!(clickhouse.url = url.as_str()),
+        setting!(consumer.ack_wait = "60s"),
+        setting!(clickhouse.send_timeout = "10s"),
+        setting!(clickhouse.end_timeout = "40s"),
+        setting!(batch.max_rows = "5000"),
     ];
     let mut before = old_with(&stack, &binary, &slow);
-    before.logged("Starting signals consumer").await;
+    before.logged(STARTING).await;
     stack.produce(&["--count=10", "--seed=1"]).await;
     stack.settled().await;
     // Blocks of more than the link passes at a time are on their way for many seconds.
@@ -156,7 +156,7 @@ async fn a_downgrade_by_the_shipped_statements_and_the_next_upgrade_lose_and_rep
     let Some(binary) = old_binary() else { return };
     let stack = Stack::start().await;
     let mut before = old(&stack, &binary);
-    before.logged("Starting signals consumer").await;
+    before.logged(STARTING).await;
     stack.produce(&["--count=2000", "--seed=1"]).await;
     stack.settled().await;
     before.signal("TERM");
@@ -175,18 +175,19 @@ async fn a_downgrade_by_the_shipped_statements_and_the_next_upgrade_lose_and_rep
         stack.clickhouse.execute(statement.trim()).await;
     }
     // One of the new ones, started by mistake, is refused.
-    let without = [&BOTH[..], &[("RISKSIGNAL__CLICKHOUSE__MIGRATE", "false")]].concat();
+    let without = [&BOTH[..], &[setting!(clickhouse.migrate = "false")]].concat();
     let mistaken = stack.daemon_not_waited_for(&without);
-    let told = mistaken
-        .logged("ClickHouse is not as it should be; no signal is pulled until it is")
-        .await;
-    assert!(told["error"].as_str().unwrap().contains("fence"), "{told}");
+    let printed = mistaken.logged(CLICKHOUSE_WRONG).await;
+    assert!(
+        printed["error"].as_str().unwrap().contains("fence"),
+        "{printed}"
+    );
     drop(mistaken);
     let jetstream = stack.nats.jetstream().await;
     let log = "SIGNALS_CLAIMS_risksignal_raw_signals";
     jetstream.delete_stream(log).await.unwrap();
     let mut before = old(&stack, &binary);
-    before.logged("Starting signals consumer").await;
+    before.logged(STARTING).await;
     stack
         .produce(&["--count=2000", "--invalid=2", "--seed=3"])
         .await;

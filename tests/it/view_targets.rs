@@ -1,10 +1,9 @@
 //! Materialized views that an operator hangs on the table.
 
-use crate::harness::Stack;
-use crate::harness::meddler::{Meddler, Meddling};
-use crate::harness::users::{User, login, stack_with};
-
-const WARNING: &str = "A materialized view repeats rows when an insert is sent again";
+use risksignal::command::log_lines::VIEW_REPEATS;
+use testkit::meddler::{Meddler, Meddling};
+use testkit::users::{User, login, stack_with};
+use testkit::{Stack, setting};
 
 async fn check(stack: &Stack, more: &[(&str, &str)]) -> (Option<i32>, String) {
     let check = stack.risksignal_with(&["check"], more).await;
@@ -50,7 +49,11 @@ async fn a_lost_answer_repeats_rows_only_in_the_views_that_are_named() {
         .await;
     let proxy = Meddler::before(stack.clickhouse.port(), Meddling::RepeatInserts).await;
     let url = proxy.url();
-    let settings = [login("apart").as_slice(), &[("CLICKHOUSE_URL", &url)]].concat();
+    let settings = [
+        login("apart").as_slice(),
+        &[setting!(clickhouse.url = &url)],
+    ]
+    .concat();
     let mut daemon = stack.daemon(&settings).await;
     stack.produce(&["--count=20", "--seed=1"]).await;
     stack.settled().await;
@@ -62,13 +65,13 @@ async fn a_lost_answer_repeats_rows_only_in_the_views_that_are_named() {
     ];
     assert_eq!(found, [20, 40, 40]);
 
-    let (status, told) = check(&stack, &settings).await;
-    assert_eq!(status, Some(0), "a warning is no fault: {told}");
-    let lines: Vec<&str> = told
+    let (status, output) = check(&stack, &settings).await;
+    assert_eq!(status, Some(0), "a warning is no fault: {output}");
+    let lines: Vec<&str> = output
         .lines()
         .filter(|line| line.starts_with("views"))
         .collect();
-    assert_eq!(lines.len(), 2, "{told}");
+    assert_eq!(lines.len(), 2, "{output}");
     for (view, target) in [
         ("risksignal.repeats", "risksignal.of_repeats"),
         ("risksignal.behind", "MODIFY SETTING"),
@@ -78,11 +81,11 @@ async fn a_lost_answer_repeats_rows_only_in_the_views_that_are_named() {
             assert!(line.contains(word), "{word} in {line}");
         }
     }
-    daemon.logged(WARNING).await;
+    daemon.logged(VIEW_REPEATS).await;
     let warned = daemon
         .lines()
         .into_iter()
-        .filter(|line| line["message"] == WARNING);
+        .filter(|line| line["message"] == VIEW_REPEATS);
     assert_eq!(warned.count(), 2);
     assert!(daemon.stop().await.success());
 
@@ -92,10 +95,10 @@ async fn a_lost_answer_repeats_rows_only_in_the_views_that_are_named() {
         .execute("ALTER TABLE of_repeats MODIFY SETTING non_replicated_deduplication_window = 1000")
         .await;
     stack.clickhouse.execute("DROP VIEW behind SYNC").await;
-    let (_, told) = check(&stack, &settings).await;
+    let (_, output) = check(&stack, &settings).await;
     assert!(
-        !told.lines().any(|line| line.starts_with("views")),
-        "{told}"
+        !output.lines().any(|line| line.starts_with("views")),
+        "{output}"
     );
     let mut daemon = stack.daemon(&settings).await;
     stack.produce(&["--count=20", "--seed=2"]).await;
@@ -119,12 +122,12 @@ async fn a_view_that_cannot_be_seen_is_named_with_what_is_missing() {
     let stack = stack_with(&users).await;
     assert!(stack.risksignal(&["migrate"]).await.status.success());
     hang(&stack, "hidden", 1000).await;
-    let (_, told) = check(&stack, &login("least")).await;
+    let (_, output) = check(&stack, &login("least")).await;
     for word in [
         "WARN",
         "risksignal.hidden",
         "GRANT SHOW TABLES ON risksignal.* TO least",
     ] {
-        assert!(told.contains(word), "{word} in {told}");
+        assert!(output.contains(word), "{word} in {output}");
     }
 }

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use clickhouse::Row;
 use serde::Deserialize;
-
-use crate::harness::Stack;
+use testkit::{Stack, setting};
 
 const WALLET: &str = "0xae2fc483527b8ef99eb5d9b44875f005ba1fae13";
 const HASH: &str = "0xeb107a40ba73a50c79a9f2026e902d758d1c5e5e211f7a7db1b294f88f118dd0";
@@ -36,7 +35,7 @@ async fn balances(stack: &Stack) -> BTreeMap<String, String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_latest_balance_is_that_of_the_latest_snapshot_however_they_arrive() {
     let stack = Stack::start().await;
-    let mut daemon = stack.daemon(&[("RISKSIGNAL__BATCH__MAX_ROWS", "1")]).await;
+    let mut daemon = stack.daemon(&[setting!(batch.max_rows = "1")]).await;
     let huge = u128::MAX.to_string() + &u128::MAX.to_string()[..20];
     let snapshots = [
         (
@@ -57,7 +56,7 @@ async fn the_latest_balance_is_that_of_the_latest_snapshot_however_they_arrive()
             20,
             r#"{"chain": "ethereum", "balances": {"ETH": "0.000000000000000001"}}"#.to_owned(),
         ),
-        // No amount, which the row tells; and nothing at all.
+        // No amount, which the row reports; and nothing at all.
         (
             40,
             r#"{"chain": "base", "balances": {"USDC": "lots"}}"#.to_owned(),
@@ -169,7 +168,7 @@ async fn amounts_are_exact_whatever_their_size_and_form() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_table_has_views_of_its_own() {
     let stack = Stack::start().await;
-    let other = [("RISKSIGNAL__CLICKHOUSE__TABLE", "staging")];
+    let other = [setting!(clickhouse.table = "staging")];
     for run in [
         stack.risksignal(&["migrate"]).await,
         stack.risksignal_with(&["migrate"], &other).await,

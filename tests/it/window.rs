@@ -1,15 +1,17 @@
 //! The table's window of deduplication tokens, which the claims logs of several streams share.
 
-use crate::harness::ops::{ANY_PORT, Ops};
-use crate::harness::{Stack, eventually};
+use risksignal::claiming::log_lines::WINDOW_SHARED;
+use risksignal::pipeline::log_lines::CLAIMS_WAIT;
+use testkit::ops::{ANY_PORT, Ops};
+use testkit::{Stack, eventually, setting};
 
 /// A second stream into the same table.
 const OTHER: [(&str, &str); 6] = [
-    ("RISKSIGNAL__STREAM__NAME", "OTHER"),
-    ("RISKSIGNAL__STREAM__SUBJECT_PREFIX", "other"),
-    ("RISKSIGNAL__DEAD_LETTERS__NAME", "OTHER_DLQ"),
-    ("RISKSIGNAL__DEAD_LETTERS__SUBJECT_PREFIX", "dlq-other"),
-    ("RISKSIGNAL__CONSUMER__NAME", "other-to-clickhouse"),
+    setting!(stream.name = "OTHER"),
+    setting!(stream.subject_prefix = "other"),
+    setting!(dead_letters.name = "OTHER_DLQ"),
+    setting!(dead_letters.subject_prefix = "dlq-other"),
+    setting!(consumer.name = "other-to-clickhouse"),
     ANY_PORT,
 ];
 
@@ -31,17 +33,18 @@ async fn two_streams_share_the_window_of_their_table() {
     assert!(!stack.check(&[]).await.contains("share the table's window"));
 
     let mut second = stack.daemon(&OTHER).await;
-    second
-        .logged("Another claims log writes to this table; waiting until its daemons leave this one its share of the table's window")
-        .await;
+    second.logged(WINDOW_SHARED).await;
     let second_ops = Ops::of(&second).await;
     limit(&first_ops, 25_000.0).await;
     limit(&second_ops, 25_000.0).await;
-    let told = stack.check(&OTHER).await;
-    let shared = "2 claims logs share the table's window, so that each may have 25000 tokens in use: OTHER_CLAIMS_risksignal_raw_signals, ";
-    assert!(told.contains(shared), "{told}");
+    let printed = stack.check(&OTHER).await;
+    let shared = "2 claims logs share the table's window, so each may have 25000 tokens in use: OTHER_CLAIMS_risksignal_raw_signals, ";
+    assert!(printed.contains(shared), "{printed}");
     // One instance at 250 inserts a second for 150 seconds needs more than its share.
-    assert!(told.contains("have the table keep 151000 tokens"), "{told}");
+    assert!(
+        printed.contains("make the table keep 151000 tokens"),
+        "{printed}"
+    );
 
     // A second start of the same log waits for nobody.
     assert!(second.stop().await.success());
@@ -50,7 +53,7 @@ async fn two_streams_share_the_window_of_their_table() {
     stack.produce(&["--count=50", "--seed=1"]).await;
     stack.settled().await;
     let jetstream = stack.nats.jetstream().await;
-    let body = crate::harness::signals::signal(1).to_string();
+    let body = testkit::signals::signal(1).to_string();
     let sent = jetstream.publish("other.risk_event", body.into()).await;
     sent.unwrap().await.unwrap();
     eventually("both have landed", async || {
@@ -63,10 +66,10 @@ async fn two_streams_share_the_window_of_their_table() {
 async fn a_log_whose_share_is_taken_waits_and_says_what_is_full() {
     let stack = Stack::start().await;
     let small = [
-        ("RISKSIGNAL__BATCH__MAX_ROWS", "1"),
-        ("RISKSIGNAL__BATCH__MAX_INSERTS_PER_SECOND", "100"),
-        ("RISKSIGNAL__CLICKHOUSE__FENCE", "30s"),
-        ("RISKSIGNAL__CLICKHOUSE__LATE_COMMIT", "10s"),
+        setting!(batch.max_rows = "1"),
+        setting!(batch.max_inserts_per_second = "100"),
+        setting!(clickhouse.fence = "30s"),
+        setting!(clickhouse.late_commit = "10s"),
         ANY_PORT,
     ];
     let migrated = stack.risksignal_with(&["migrate"], &small).await;
@@ -81,7 +84,7 @@ async fn a_log_whose_share_is_taken_waits_and_says_what_is_full() {
     let ops = Ops::of(&daemon).await;
     limit(&ops, 454.0).await;
     stack.produce(&["--count=600", "--seed=1"]).await;
-    let line = daemon.logged("Claims wait").await;
+    let line = daemon.logged(CLAIMS_WAIT).await;
     let error = line["error"].as_str().unwrap();
     for words in [
         "454 may be at once",

@@ -1,4 +1,4 @@
-//! Reads the log as it grows, and holds it after each connect against what the other servers have.
+//! Reads the log as it grows, and compares it with the other servers after each connect.
 
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
@@ -6,39 +6,40 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream::consumer::push;
-use claims::LogError;
+use claims::LogReadError;
 use futures_util::StreamExt;
 use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
 
 use crate::error::ClaimsLogError;
 use crate::holdings::Holdings;
-use crate::process::Shared;
+use crate::log_lines::LOG_UNREADABLE;
+use crate::shared::Shared;
 use crate::stream::nonce;
 
-/// Between two looks whether the connection is another one.
+/// Time between two checks for a new connection.
 const LOOK: Duration = Duration::from_millis(100);
-/// Between two tries to read the log.
+/// Time between two attempts to read the log.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// The number of connects of a client so far.
+/// Returns the number of connects of a client so far.
 pub(crate) fn connects(client: &Client) -> u64 {
     client.statistics().connects.load(Ordering::Relaxed)
 }
 
-/// Follows the log for ever; returns the error when it lost records or was rebuilt.
+/// Follows the log until it lost records or was rebuilt; returns that error.
 pub(crate) async fn run(shared: &Shared, holdings: &impl Holdings) -> ClaimsLogError {
     let mut tries: u64 = 0;
     loop {
         let ended = session(shared, holdings).await;
-        shared.left();
+        shared.forbid_appends();
         match ended {
             Ok(()) => tries = 0,
             Err(error) if error.is_lost() => return error,
             Err(error) => {
                 tries += 1;
                 if tries.is_power_of_two() {
-                    warn!(%error, tries, "The claims log cannot be read; trying again");
+                    warn!(%error, tries, "{LOG_UNREADABLE}");
                 }
                 sleep(RETRY).await;
             }
@@ -46,12 +47,12 @@ pub(crate) async fn run(shared: &Shared, holdings: &impl Holdings) -> ClaimsLogE
     }
 }
 
-/// Follows the log over one connection, while the checks are made and after them.
+/// Follows the log over one connection, during the checks and after them.
 async fn session(shared: &Shared, holdings: &impl Holdings) -> Result<(), ClaimsLogError> {
     let before = connects(&shared.log.client());
-    shared.with(|instance| instance.disconnected());
+    shared.with(|instance| instance.note_disconnect());
     resume(shared).await?;
-    let messages = shared.log.messages(shared.tip().seq + 1).await?;
+    let messages = shared.log.messages(shared.next_seq()).await?;
     shared.take_recheck();
     tokio::select! {
         ended = read(shared, messages, before) => ended,
@@ -62,7 +63,7 @@ async fn session(shared: &Shared, holdings: &impl Holdings) -> Result<(), Claims
     }
 }
 
-/// Reads records until the connection is another one.
+/// Reads records until the connection changes.
 async fn read(
     shared: &Shared,
     mut messages: push::Ordered,
@@ -71,7 +72,7 @@ async fn read(
     let client = shared.log.client();
     loop {
         if let Some(source) = shared.take_failed() {
-            return Err(shared.lost(source));
+            return Err(shared.lost_error(source));
         }
         let Ok(message) = timeout(LOOK, messages.next()).await else {
             if connects(&client) != before || shared.take_recheck() {
@@ -93,14 +94,29 @@ async fn read(
         let record = shared.log.decode(seq, &message.payload)?;
         match shared.read(seq, &record, message.payload.len()) {
             Ok(()) => {}
-            // A snapshot has purged what was about to be read; it comes first now.
-            Err(LogError::Gap { .. }) => return Ok(()),
-            Err(source) => return Err(shared.lost(source)),
+            Err(LogReadError::Gap { read, .. }) => return judge_gap(shared, read).await,
+            Err(source) => return Err(shared.lost_error(source)),
         }
     }
 }
 
-/// Checks that the log is configured as one, and goes on behind what was read.
+/// Judges a gap after a record that was read: the missing records may have been purged.
+///
+/// # Errors
+/// Fails when the log lost a record between others, so that it can never be read any further.
+async fn judge_gap(shared: &Shared, read: u64) -> Result<(), ClaimsLogError> {
+    let info = shared.log.find().await?;
+    let first = info.map_or(0, |info| info.state.first_sequence);
+    if first > read + 1 {
+        return Ok(());
+    }
+    Err(ClaimsLogError::Missing {
+        stream: shared.log.name().to_owned(),
+        seq: read,
+    })
+}
+
+/// Checks that the log has the configuration of a claims log, and continues after the tip.
 async fn resume(shared: &Shared) -> Result<(), ClaimsLogError> {
     let stream = || shared.log.name().to_owned();
     let tip = shared.tip();
@@ -115,14 +131,10 @@ async fn resume(shared: &Shared) -> Result<(), ClaimsLogError> {
             },
         });
     }
-    // What comes next was purged, if not by a snapshot.
+    // The next records were purged, perhaps without a snapshot.
     let first = info.as_ref().map_or(0, |info| info.state.first_sequence);
     if tip.seq == 0 || first > tip.seq + 1 {
-        let is_begun = match info {
-            Some(info) => shared.log.is_begun(&info).await?,
-            None => false,
-        };
-        if !is_begun {
+        if !shared.log.is_snapshot(first.max(shared.next_seq())).await? {
             return Err(ClaimsLogError::Headless { stream: stream() });
         }
         if tip.seq == 0 {
@@ -131,10 +143,10 @@ async fn resume(shared: &Shared) -> Result<(), ClaimsLogError> {
     }
     let at_tip = shared.log.record(tip.seq).await?.map(|record| record.id);
     let resumed = shared.with(|instance| instance.resume(last, at_tip));
-    resumed.map_err(|source| shared.lost(source))
+    resumed.map_err(|source| shared.lost_error(source))
 }
 
-/// Makes the checks that every process makes after a connect, and then waits for ever.
+/// Makes the checks that every process makes after a connect, and then waits forever.
 async fn join(
     shared: &Shared,
     holdings: &impl Holdings,
@@ -144,22 +156,23 @@ async fn join(
         stream: shared.log.name().to_owned(),
         source,
     };
-    // What is claimed by what was read before this record is void.
+    // Claims made without reading this record are void.
     let connected = shared.with(|instance| instance.connect(nonce()));
     if let Some(seq) = shared.append(&connected).await? {
-        shared.published(&connected, seq)?;
+        shared.confirm_published(&connected, seq)?;
         shared.read_to(seq).await;
     }
-    // Others notice a log that lost records by what they had read, and need the time to say so.
+    // Other processes detect lost records from the records they had read, and need the time to
+    // announce it.
     sleep(shared.timing.grace).await;
     let stream = holdings.stream().await.map_err(failed)?;
     let witnesses = shared.with(|instance| instance.log().witnesses(stream));
     if !holdings.are_as_claimed(&witnesses).await.map_err(failed)? {
         error!(
             log = shared.log.name(),
-            "The stream of signals went back: messages that were claimed are not in it as they were"
+            "The stream of signals went back: it lacks claimed messages, or has others at their sequences"
         );
-        shared.with(|instance| instance.stream_went_back(stream));
+        shared.with(|instance| instance.note_stream_went_back(stream));
     }
     let mut ranges = shared.with(|instance| instance.log().to_explain(stream));
     loop {
@@ -171,7 +184,7 @@ async fn join(
             Some(_) => instance.explain(page.stored).map(|()| false),
             None => instance.join(page.stored, last),
         });
-        if checked.map_err(|source| shared.lost(source))? {
+        if checked.map_err(|source| shared.lost_error(source))? {
             break;
         }
         match page.next {
@@ -179,11 +192,11 @@ async fn join(
             None => sleep(LOOK).await,
         }
     }
-    shared.joined(before);
+    shared.allow_appends(before);
     std::future::pending().await
 }
 
-/// The parts of ranges at a sequence or above.
+/// Returns the parts of ranges from a sequence on.
 fn from(ranges: Vec<RangeInclusive<u64>>, first: u64) -> Vec<RangeInclusive<u64>> {
     let is_left = |range: &RangeInclusive<u64>| *range.end() >= first;
     let left = ranges.into_iter().filter(is_left);

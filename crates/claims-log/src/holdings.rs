@@ -1,35 +1,35 @@
-//! What the other servers have, which the log is held against after each connect.
+//! Entries of the other servers, which the log is compared with after each connect.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use claims::{Position, Stored};
+use claims::{Position, StoredEntry};
 
-/// Why a server cannot be asked.
+/// Reason for which a server does not answer.
 pub type HoldingsError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A part of what is stored.
+/// A page of stored entries.
 #[derive(Debug, Clone, Default)]
-pub struct Page {
+pub struct HoldingsPage {
     /// Rows and dead letters.
-    pub stored: Vec<Stored>,
-    /// The sequence from which on there may be more; `None` when that is all.
+    pub stored: Vec<StoredEntry>,
+    /// Sequence from which more may follow; `None` after the last page.
     pub next: Option<u64>,
 }
 
-/// Bounds of the fences of claims that nobody remembers. In ClickHouse's seconds.
+/// Bounds of the fences of unknown claims, in ClickHouse's seconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Fences {
-    /// The longest fence that any process gives a claim.
+    /// Longest fence that any process gives a claim.
     pub longest: i64,
-    /// The longest time between ClickHouse's look at a fence and a commit, with the largest step
-    /// back of its clock that is tolerated.
+    /// Longest time between ClickHouse's check of a fence and a commit, plus the largest tolerated
+    /// step back of its clock.
     pub late: i64,
 }
 
-/// The stream of signals, the table and the dead letters, as far as the log is concerned.
+/// The stream of signals, the table and the dead letters, from the log's point of view.
 pub trait Holdings: Send + Sync {
-    /// Creation of the stream of signals: nanoseconds since the epoch.
+    /// Returns the creation time of the stream of signals: nanoseconds since the epoch.
     fn stream(&self) -> impl Future<Output = Result<i64, HoldingsError>> + Send;
 
     /// Reports whether each message is in the stream with its publish time, or deleted from it.
@@ -38,23 +38,23 @@ pub trait Holdings: Send + Sync {
         messages: &BTreeSet<Position>,
     ) -> impl Future<Output = Result<bool, HoldingsError>> + Send;
 
-    /// Rows of the table within ranges of sequences, those with the lowest sequences first, and
-    /// the newest dead letters within them.
+    /// Returns rows of the table within ranges of sequences, the lowest first, and the newest dead
+    /// letters within them.
     fn stored(
         &self,
         stream_created_ns: i64,
         ranges: &[RangeInclusive<u64>],
-    ) -> impl Future<Output = Result<Page, HoldingsError>> + Send;
+    ) -> impl Future<Output = Result<HoldingsPage, HoldingsError>> + Send;
 
-    /// The last message of the stream that the table or the dead letters have.
+    /// Returns the last message of the stream with a row or a dead letter.
     fn last_stored(
         &self,
         stream_created_ns: i64,
     ) -> impl Future<Output = Result<Option<Position>, HoldingsError>> + Send;
 
-    /// Reads the bounds of the fences of all claims, whichever process published them.
+    /// Returns the bounds of the fences of any process's claims.
     fn fences(&self) -> impl Future<Output = Result<Fences, HoldingsError>> + Send;
 
-    /// ClickHouse's seconds since the epoch: the lowest time that all live replicas answer.
+    /// Returns ClickHouse's time in seconds since the epoch, the lowest of all live replicas.
     fn clock(&self) -> impl Future<Output = Result<i64, HoldingsError>> + Send;
 }

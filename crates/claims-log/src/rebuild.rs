@@ -1,9 +1,9 @@
-//! Rebuilds a log that lost records, once no try of any claim can land any more.
+//! Rebuilds a log that lost records, once no attempt of any claim can land any more.
 
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::push;
-use claims::{Body, Log, LogError, Nonce, Publisher, Rebuild, Record};
+use claims::{Log, LogReadError, Nonce, PublisherId, Rebuild, Record, RecordBody};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -11,25 +11,26 @@ use crate::error::ClaimsLogError;
 use crate::holdings::{Fences, Holdings};
 use crate::stream::LogStream;
 
-/// Between two looks at ClickHouse's clock.
+/// Time between two reads of ClickHouse's clock.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Announces that the log lost records, waits until the fences of all claims, known and lost, are
-/// over, and publishes the snapshot with which the log begins anew. `known` is what the process had
-/// read. Returns when the log is rebuilt, by this process or another one. Dropping it leaves the
-/// log to the next process that finds the loss.
+/// over, and publishes the snapshot with which the log begins again. `known` is the log as the
+/// process had read it. Returns when this process or another one has rebuilt the log. Dropping the
+/// future leaves the log to the next process that finds the loss.
 ///
 /// # Errors
-/// When the announcement cannot be made; it is called again. From then on it tries again by itself.
+/// Fails when the announcement fails; the caller tries again. After it, this function retries by
+/// itself.
 pub async fn rebuild(
     log: &LogStream,
     known: Log,
     holdings: &impl Holdings,
 ) -> Result<(), ClaimsLogError> {
-    let publisher = Publisher(rand::random());
+    let publisher = PublisherId(rand::random());
     announce(log, &known, publisher).await?;
     let (fences, since) = loop {
-        match announced(log, holdings).await {
+        match announce_loss(log, holdings).await {
             Ok(announced) => break announced,
             Err(error) => warn!(%error, "The claims log is not rebuilt yet; trying again"),
         }
@@ -38,7 +39,7 @@ pub async fn rebuild(
     warn!(
         log = log.name(),
         wait_s = fences.longest + fences.late,
-        "The claims log lost records; it is rebuilt when every fence is over"
+        "The claims log lost records; rebuilding it once every fence is over"
     );
     let mut remaining = Remaining::new(log, known);
     loop {
@@ -65,8 +66,8 @@ fn failed(log: &LogStream, source: crate::HoldingsError) -> ClaimsLogError {
     }
 }
 
-/// Reads the bounds of the fences of claims before the announcement, and a time after it.
-async fn announced(
+/// Reads the bounds of the fences before the announcement, and a time after it.
+async fn announce_loss(
     log: &LogStream,
     holdings: &impl Holdings,
 ) -> Result<(Fences, i64), ClaimsLogError> {
@@ -78,11 +79,11 @@ async fn announced(
     Ok((fences, since))
 }
 
-/// Has every process that reads on stop.
+/// Stops every process that reads on, by a record.
 async fn announce(
     log: &LogStream,
     known: &Log,
-    publisher: Publisher,
+    publisher: PublisherId,
 ) -> Result<(), ClaimsLogError> {
     let record = Record {
         id: Nonce(rand::random()),
@@ -90,13 +91,13 @@ async fn announce(
         generation: known.generation(),
         tip: known.tip(),
         done: Vec::new(),
-        body: Body::Lost,
+        body: RecordBody::Lost,
     };
     log.append(&record).await?;
     Ok(())
 }
 
-/// Records that the log still has, as far as they were read.
+/// Remaining records of the log, as far as they were read.
 struct Remaining<'a> {
     log: &'a LogStream,
     known: Log,
@@ -116,14 +117,14 @@ impl<'a> Remaining<'a> {
         }
     }
 
-    /// Reads on, and publishes the snapshot when every fence is over. Returns the reason for which
-    /// nothing more is to be done; `None` when it is too early, or a record came meanwhile.
+    /// Reads on, and publishes the snapshot once every fence is over. Returns the reason for which
+    /// the rebuild has ended; `None` if it is too early, or a record arrived meanwhile.
     async fn try_rebuild(
         &mut self,
         holdings: &impl Holdings,
         since: i64,
         fences: Fences,
-        publisher: Publisher,
+        publisher: PublisherId,
     ) -> Result<Option<&'static str>, ClaimsLogError> {
         let log = self.log;
         if self.read_on().await? {
@@ -154,7 +155,7 @@ impl<'a> Remaining<'a> {
             None => 0,
         };
         if end < self.read {
-            // It was removed meanwhile.
+            // Someone removed the log meanwhile.
             *self = Self::new(log, self.known.clone());
         }
         if self.read == end {
@@ -170,12 +171,7 @@ impl<'a> Remaining<'a> {
             let (seq, record) = log.next(messages).await?;
             match self.rebuild.read(seq, &record) {
                 Ok(()) => self.read = seq,
-                Err(LogError::Renewed { .. }) => return Ok(true),
-                // It was purged meanwhile.
-                Err(LogError::Gap { .. }) => {
-                    *self = Self::new(log, self.known.clone());
-                    return Ok(false);
-                }
+                Err(LogReadError::Renewed { .. }) => return Ok(true),
                 Err(source) => {
                     return Err(ClaimsLogError::Lost {
                         stream: log.name().to_owned(),

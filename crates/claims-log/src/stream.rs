@@ -1,66 +1,89 @@
 //! The stream of a claims log: created, verified, appended to and read.
 
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::header::{NATS_EXPECTED_LAST_SEQUENCE, NATS_EXPECTED_STREAM};
 use async_nats::jetstream::consumer::{DeliverPolicy, push};
 use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind, PublishErrorKind};
-use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, StorageType};
 use async_nats::jetstream::{Context, ErrorCode};
 use bytes::Bytes;
-use claims::{Body, Log, Nonce, Record};
+use claims::{Log, LogReadError, Nonce, Record, RecordBody};
 use futures_util::StreamExt;
 use tokio::time::timeout;
+use tracing::debug;
 
+use crate::config::first_fault;
 use crate::error::ClaimsLogError;
 
-/// Has one publish append a message and purge all before it.
+/// Header by which one publish appends a message and purges all before it.
 const ROLLUP: &str = "Nats-Rollup";
 
-/// The longest time that the next record of the log may take.
+/// Time limit for the next record of the log.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// Where the stream keeps its records: as the stream of signals does.
-pub type Storage = StorageType;
+/// Storage of the log's stream, the same as that of the stream of signals.
+pub type LogStorage = StorageType;
+
+/// Metadata key of the stream: the ledger in ClickHouse that it was created for.
+const LEDGER: &str = "risksignal.ledger";
 
 /// The stream of a claims log.
 #[derive(Debug, Clone)]
 pub struct LogStream {
     context: Context,
     name: String,
+    /// Names of the ledger; `None` if unknown.
+    ledger: Option<BTreeSet<String>>,
 }
 
 impl LogStream {
-    /// The log of claims on `stream` for one table, whose identifiers are joined by `_`. The
-    /// subject is the stream's name.
+    /// Creates the log of claims on `stream` for one table. Its name joins their identifiers with
+    /// `_`, and is also the subject.
     pub fn new(context: Context, stream: &str, database: &str, table: &str) -> Self {
         Self {
             context,
             name: stream_name(stream, database, table),
+            ledger: None,
         }
     }
 
-    /// The log of this name.
+    /// Creates the log of this name.
     pub fn named(context: Context, name: String) -> Self {
-        Self { context, name }
+        Self {
+            context,
+            name,
+            ledger: None,
+        }
     }
 
-    /// The stream's name.
+    /// Requires the log to belong to this ledger: a table name in two ClickHouse servers is two
+    /// tables.
+    pub fn with_ledger(self, ledger: Option<BTreeSet<String>>) -> Self {
+        Self { ledger, ..self }
+    }
+
+    /// Returns the name of the stream.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The connection to NATS.
+    /// Returns the connection to NATS.
     pub fn client(&self) -> async_nats::Client {
         self.context.client()
     }
 
-    /// Creates the stream when it is absent, and verifies it when it is present.
+    /// Creates the stream if it is absent, and verifies it if it is present.
     ///
     /// # Errors
-    /// When JetStream fails, or the stream would lose records.
-    pub async fn ensure(&self, storage: Storage, replicas: usize) -> Result<Info, ClaimsLogError> {
+    /// Fails when JetStream fails, or the stream would lose records.
+    pub async fn ensure(
+        &self,
+        storage: LogStorage,
+        replicas: usize,
+    ) -> Result<Info, ClaimsLogError> {
         let config = Config {
             name: self.name.clone(),
             subjects: vec![self.name.clone()],
@@ -71,6 +94,7 @@ impl LogStream {
             deny_delete: true,
             allow_rollup: true,
             allow_direct: false,
+            metadata: self.metadata(),
             ..Config::default()
         };
         if let Some(info) = self.find().await? {
@@ -87,10 +111,16 @@ impl LogStream {
         }
     }
 
-    /// The stream's configuration and state; `None` when there is none.
+    fn metadata(&self) -> HashMap<String, String> {
+        let name = self.ledger.iter().flatten().next();
+        let entry = name.map(|name| (LEDGER.to_owned(), name.clone()));
+        entry.into_iter().collect()
+    }
+
+    /// Returns the stream's configuration and state; `None` if there is no stream.
     ///
     /// # Errors
-    /// When JetStream fails.
+    /// Fails when JetStream fails.
     pub async fn find(&self) -> Result<Option<Info>, ClaimsLogError> {
         match self.context.get_stream(&self.name).await {
             Ok(stream) => Ok(Some(stream.cached_info().clone())),
@@ -105,11 +135,11 @@ impl LogStream {
         }
     }
 
-    /// The stream's state, where its configuration is that of a claims log; `None` when there is
-    /// none. Changes nothing.
+    /// Returns the stream's state, and verifies its configuration; `None` if there is no stream.
+    /// Changes nothing.
     ///
     /// # Errors
-    /// When JetStream fails, or the stream would lose records.
+    /// Fails when JetStream fails, or the stream would lose records.
     pub async fn check(&self) -> Result<Option<Info>, ClaimsLogError> {
         match self.find().await? {
             Some(info) => self.verify(info).map(Some),
@@ -117,75 +147,33 @@ impl LogStream {
         }
     }
 
-    /// Refuses a stream that drops, expires or loses records, or cannot take a snapshot.
+    /// Rejects a stream that drops, expires or loses records, or cannot accept a snapshot.
     fn verify(&self, info: Info) -> Result<Info, ClaimsLogError> {
         let config = &info.config;
-        let limit = |limit: i64| (limit > 0).then(|| limit.to_string());
-        let age = (!config.max_age.is_zero()).then(|| format!("{:?}", config.max_age));
-        let faults = [
-            ("max_age", age, "0 (none)"),
-            ("max_msgs", limit(config.max_messages), "-1 (none)"),
-            ("max_bytes", limit(config.max_bytes), "-1 (none)"),
-            (
-                "max_msg_size",
-                limit(config.max_message_size.into()),
-                "-1 (none)",
-            ),
-            (
-                "max_msgs_per_subject",
-                limit(config.max_messages_per_subject),
-                "-1 (none)",
-            ),
-            (
-                "discard",
-                (config.discard != DiscardPolicy::New).then(|| format!("{:?}", config.discard)),
-                "new",
-            ),
-            (
-                "retention",
-                (config.retention != RetentionPolicy::Limits)
-                    .then(|| format!("{:?}", config.retention)),
-                "limits",
-            ),
-            (
-                "deny_delete",
-                (!config.deny_delete).then(|| "false".to_owned()),
-                "true",
-            ),
-            (
-                "deny_purge",
-                config.deny_purge.then(|| "true".to_owned()),
-                "false",
-            ),
-            (
-                "allow_rollup_hdrs",
-                (!config.allow_rollup).then(|| "false".to_owned()),
-                "true",
-            ),
-            (
-                "subjects",
-                (config.subjects != [self.name.as_str()]).then(|| config.subjects.join(" ")),
-                "its own name",
-            ),
-        ];
-        for (key, found, wanted) in faults {
-            if let Some(found) = found {
-                return Err(ClaimsLogError::Config {
-                    stream: self.name.clone(),
-                    key,
-                    found,
-                    wanted,
-                });
-            }
+        if let Some((key, found, wanted)) = first_fault(config, &self.name) {
+            return Err(ClaimsLogError::Config {
+                stream: self.name.clone(),
+                key,
+                found,
+                wanted,
+            });
+        }
+        // Earlier releases named no ledger.
+        let named = config.metadata.get(LEDGER);
+        let is_other = |ledger: &BTreeSet<String>| named.is_some_and(|name| !ledger.contains(name));
+        if self.ledger.as_ref().is_some_and(is_other) {
+            return Err(ClaimsLogError::OtherClickHouse {
+                stream: self.name.clone(),
+            });
         }
         Ok(info)
     }
 
-    /// Appends a record, and returns its place. A snapshot takes the place of all records
-    /// before it; `None` when the log has a record that it does not cover.
+    /// Appends a record, and returns its sequence. A snapshot replaces all records before it;
+    /// returns `None` if the log has a record that the snapshot does not cover.
     ///
     /// # Errors
-    /// When JetStream gives no answer, or an error. The record may be stored all the same.
+    /// Fails when JetStream gives no answer, or an error. The record may be stored all the same.
     pub async fn append(&self, record: &Record) -> Result<Option<u64>, ClaimsLogError> {
         let body = claims::encode(record).map_err(|source| ClaimsLogError::Record {
             stream: self.name.clone(),
@@ -194,7 +182,7 @@ impl LogStream {
         })?;
         let mut headers = HeaderMap::new();
         headers.insert(NATS_EXPECTED_STREAM, self.name.as_str());
-        if let Body::Snapshot(snapshot) = &record.body {
+        if let RecordBody::Snapshot(snapshot) = &record.body {
             headers.insert(ROLLUP, "all");
             let covers = snapshot.covers.seq.to_string();
             headers.insert(NATS_EXPECTED_LAST_SEQUENCE, covers.as_str());
@@ -213,10 +201,10 @@ impl LogStream {
         }
     }
 
-    /// The record at a place; `None` when there is none (any more).
+    /// Returns the record at a sequence; `None` if there is none.
     ///
     /// # Errors
-    /// When JetStream fails, or the message is no record.
+    /// Fails when JetStream fails, or the message is no record.
     pub async fn record(&self, seq: u64) -> Result<Option<Record>, ClaimsLogError> {
         let stream = self.context.get_stream_no_info(&self.name).await;
         let stream = stream.map_err(|error| self.api("look up the stream", error))?;
@@ -235,19 +223,27 @@ impl LogStream {
     /// Reports whether the log begins with a snapshot, as it does from its first record on.
     ///
     /// # Errors
-    /// When JetStream fails, or the first message is no record.
+    /// Fails when JetStream fails, or the first message is no record.
     pub async fn is_begun(&self, info: &Info) -> Result<bool, ClaimsLogError> {
         if info.state.last_sequence == 0 {
             return Ok(false);
         }
-        let first = self.record(info.state.first_sequence).await?;
-        Ok(first.is_some_and(|record| matches!(record.body, Body::Snapshot(_))))
+        self.is_snapshot(info.state.first_sequence).await
     }
 
-    /// Reads the log to its end, and appends nothing; `None` where it has no first snapshot.
+    /// Reports whether a record is a snapshot, at which a log can begin.
     ///
     /// # Errors
-    /// When JetStream fails, or the log lost records.
+    /// Fails when JetStream fails, or the message is no record.
+    pub(crate) async fn is_snapshot(&self, seq: u64) -> Result<bool, ClaimsLogError> {
+        let record = self.record(seq).await?;
+        Ok(record.is_some_and(|record| matches!(record.body, RecordBody::Snapshot(_))))
+    }
+
+    /// Reads the log to its end, and appends nothing; `None` if it has no first snapshot.
+    ///
+    /// # Errors
+    /// Fails when JetStream fails, or the log lost records.
     pub async fn read(&self) -> Result<Option<Log>, ClaimsLogError> {
         let Some(info) = self.find().await? else {
             return Ok(None);
@@ -259,16 +255,21 @@ impl LogStream {
         let mut log = Log::new();
         while log.tip().seq < info.state.last_sequence {
             let (seq, record) = self.next(&mut messages).await?;
-            log.read(seq, &record)
-                .map_err(|source| ClaimsLogError::Lost {
-                    stream: self.name.clone(),
-                    source,
-                })?;
+            let mut read = log.read(seq, &record);
+            if read == Err(LogReadError::Renewed { seq }) {
+                // Records from before it are back, and do not count.
+                log = Log::new();
+                read = log.read(seq, &record);
+            }
+            read.map_err(|source| ClaimsLogError::Lost {
+                stream: self.name.clone(),
+                source,
+            })?;
         }
         Ok(Some(log))
     }
 
-    /// The next record, which is known to be there.
+    /// Returns the next record, which is known to exist.
     pub(crate) async fn next(
         &self,
         messages: &mut push::Ordered,
@@ -284,10 +285,10 @@ impl LogStream {
         Ok((seq, self.decode(seq, &message.payload)?))
     }
 
-    /// Reads a record from a message's body.
+    /// Decodes a record from a message's body.
     ///
     /// # Errors
-    /// When it is none.
+    /// Fails when the body is no record.
     pub fn decode(&self, seq: u64, body: &[u8]) -> Result<Record, ClaimsLogError> {
         claims::decode(body).map_err(|source| ClaimsLogError::Record {
             stream: self.name.clone(),
@@ -296,10 +297,10 @@ impl LogStream {
         })
     }
 
-    /// The messages from a place on, in order and as they come.
+    /// Streams the messages from a sequence on, in order, without an end.
     ///
     /// # Errors
-    /// When JetStream fails.
+    /// Fails when JetStream fails.
     pub(crate) async fn messages(&self, from: u64) -> Result<push::Ordered, ClaimsLogError> {
         let stream = self.context.get_stream_no_info(&self.name).await;
         let stream = stream.map_err(|error| self.api("look up the stream", error))?;
@@ -320,17 +321,19 @@ impl LogStream {
     pub(crate) fn api(
         &self,
         action: &'static str,
-        source: impl Into<async_nats::Error>,
+        answer: impl Into<async_nats::Error>,
     ) -> ClaimsLogError {
+        let answer = answer.into();
+        debug!(action, log = self.name, words = %answer, "JetStream's own words");
         ClaimsLogError::Api {
             action,
             stream: self.name.clone(),
-            source: source.into(),
+            answer,
         }
     }
 }
 
-/// Name of the stream that is the log of claims on `stream` for one table. The first `_` behind
+/// Returns the name of the stream of claims on `stream` for one table. The first `_` after
 /// `_CLAIMS_` ends the database, so that no two tables share a log.
 pub fn stream_name(stream: &str, database: &str, table: &str) -> String {
     let database = database.replace('_', "-");
@@ -346,7 +349,7 @@ fn is_name_in_use(kind: &CreateStreamErrorKind) -> bool {
     }
 }
 
-/// 128 random bits.
+/// Returns 128 random bits.
 pub(crate) fn nonce() -> Nonce {
     Nonce(rand::random())
 }

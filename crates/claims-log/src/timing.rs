@@ -1,12 +1,12 @@
-//! Times that no promise depends on.
+//! Times that affect no guarantee.
 
 use std::time::Duration;
 
-/// Times that decide when something is published, and never whether it may be.
+/// Times that decide when a record is published, never whether it may be.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
-    /// Longest wait of done claims for a record that takes them along.
+    /// Longest time that done claims wait for a record to carry them.
     pub linger: Duration,
-    /// After a connect a process waits so long for others to say that the log lost records.
+    /// Time that a process waits after a connect for others to announce lost records.
     pub grace: Duration,
 }

@@ -1,42 +1,42 @@
-//! Rules of the log and of a process that the model breaks on purpose, one at a time, to show
-//! that each is needed. The rules that bind the process's surroundings are broken there.
+//! Rules of the log and of a process that the model breaks on purpose, one at a time, to show that
+//! each is needed. The model itself breaks the rules of the process's surroundings.
 
-/// A broken rule. Without the feature `flaws`, which the daemon is built without, no rule can
-/// be broken.
+/// A broken rule. Without the feature `flaws`, with which the daemon is never built, no rule can be
+/// broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Flaw {
-    /// A snapshot leaves out what is done above the floor.
+    /// A snapshot omits the done sequences above the floor.
     SnapshotWithoutDone,
     /// A claim takes the messages of an earlier one.
     LastClaimWins,
-    /// A claim is split while a try has no answer.
+    /// A claim is split while an attempt has no answer.
     SplitsUnanswered,
-    /// A claim is split without a look at the table.
+    /// A claim is split without counting its rows in the table.
     SplitsUncounted,
     /// A split counts although a takeover was announced before it.
     SplitsAnnounced,
-    /// The publisher goes on sending after it has published a split.
+    /// The publisher keeps sending after it has published a split.
     SendsAfterSplit,
-    /// The answer to the publisher's only try counts although a takeover was announced.
+    /// The answer to the publisher's only attempt counts although a takeover was announced.
     OnlyTryAnnounced,
-    /// The answer to a retry counts without a look at the table.
+    /// The answer to a retry counts without counting the rows in the table.
     RetryUncounted,
-    /// A refusal of a late block leads to a split.
+    /// A rejected late block leads to a split.
     SplitsLate,
-    /// A claim counts although it may name messages from before the stream was checked.
+    /// A claim counts although it may contain messages from before the check of the stream.
     ClaimsUnchecked,
-    /// A settlement makes a dead letter of a row that its process does not make, without a look at
-    /// the table.
+    /// A settlement turns a row that its process cannot build into a dead letter, without counting
+    /// the rows in the table.
     UnfitUncounted,
-    /// A settlement makes a dead letter of a refused row while ClickHouse refuses every row.
+    /// A settlement turns a rejected row into a dead letter while ClickHouse rejects every row.
     BlamesAnyRow,
     /// A claim stays open although the table may have lost its rows since they were answered.
     ReopensDoneAlone,
-    /// A settlement sends a block whole again whose tries took too long.
+    /// A settlement sends a block whole again although its attempts took too long.
     KeepsSlowWhole,
 }
 
-/// The rule that is broken, if any.
+/// Broken rule, if any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Flaws {
     #[cfg(feature = "flaws")]
@@ -46,7 +46,7 @@ pub(crate) struct Flaws {
 impl Flaws {
     /// Breaks a rule.
     #[cfg(feature = "flaws")]
-    pub fn breaking(broken: Option<Flaw>) -> Self {
+    pub fn break_rule(broken: Option<Flaw>) -> Self {
         Self { broken }
     }
 

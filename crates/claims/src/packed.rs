@@ -1,15 +1,15 @@
-//! Entries as they stand in a record: differences of sequences and times, which are small, and
-//! dead letters by their place, since most entries are rows.
+//! Encoding of entries in a record: differences of sequences and times, which are small, and dead
+//! letters by index, since most entries are rows.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::record::{Cause, Entry, Fate};
+use crate::entry::{Cause, Entry, Fate};
 
 #[derive(Serialize, Deserialize)]
 struct Packed {
-    /// Each entry's distance from the sequence and the time before.
+    /// Distance of each entry from the sequence and the time before.
     steps: Vec<(u64, i64)>,
-    /// Places of the dead letters.
+    /// Indices of the dead letters.
     dead_letters: Vec<(u32, Cause)>,
 }
 

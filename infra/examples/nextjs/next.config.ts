@@ -1,7 +1,7 @@
 import type { NextConfig } from "next";
 
 const config: NextConfig = {
-  // These hold connections and read files; they are for the server alone.
+  // These hold connections and read files, so they run on the server only.
   serverExternalPackages: ["@nats-io/transport-node", "@nats-io/jetstream"],
   turbopack: { root: import.meta.dirname },
 };

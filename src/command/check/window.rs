@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-/// The share of each claims log in a window of so many tokens; `None` where one has it alone. The
-/// error says that the window is too small for what the settings need of each.
+/// Describes the share of each claims log in a window of `tokens` tokens; `None` for a single log.
+/// Returns an error if the window is too small for the settings.
 pub(super) fn shares(
     tokens: u64,
     needed: u64,
@@ -14,17 +14,17 @@ pub(super) fn shares(
         return None;
     }
     let names: Vec<&str> = logs.iter().map(|(log, _)| log.as_str()).collect();
-    let told = format!(
-        "{count} claims logs share the table's window, so that each may have {} tokens in use: {}",
+    let text = format!(
+        "{count} claims logs share the table's window, so each may have {} tokens in use: {}",
         tokens / 2 / count,
         names.join(", ")
     );
     let all = needed.saturating_mul(count);
     Some(if tokens < all {
         Err(format!(
-            "{told}; at the full batch.max_inserts_per_second claims wait: have the table keep {all} tokens"
+            "{text}; at the full batch.max_inserts_per_second claims wait: make the table keep {all} tokens"
         ))
     } else {
-        Ok(told)
+        Ok(text)
     })
 }

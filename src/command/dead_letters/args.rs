@@ -1,68 +1,69 @@
-//! The arguments of `risksignal dead-letters`.
+//! Arguments of `risksignal dead-letters`.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use fault_point::FaultPoints;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::fault_point::FaultPoints;
+/// Most dead letters of `list --newest`, which are held in memory.
+const NEWEST_MAX: u64 = 10_000;
 
-/// What to do with the dead letters.
+/// Subcommands of `risksignal dead-letters`.
 #[derive(Debug, Clone, Subcommand)]
 pub enum DeadLettersCommand {
-    /// List letters, the oldest first
+    /// List dead letters, the oldest first; or count them, or follow them
     List(ListArgs),
-    /// Show one letter: what is known of it, its headers and its body
+    /// Show one dead letter with its headers and its body
     Show(ShowArgs),
-    /// Publish letters to their original subjects again, and remove them
+    /// Publish dead letters to their original subjects again, and remove them
     #[command(
-        after_help = "A letter is removed once JetStream has acknowledged its publish. A message that dies again\nbecomes a new letter that keeps the time first seen, the attempts and the earlier reasons.\nA replay that was interrupted may be repeated at any time: what it had published is found."
+        after_help = "Removes a dead letter once JetStream has acknowledged its publish. A message that fails again\nbecomes a new dead letter, which keeps the time first seen, the attempts and the earlier reasons.\nAn interrupted replay may be repeated at any time: it finds the messages that it had published."
     )]
     Replay(ReplayArgs),
-    /// Remove letters for good
+    /// Remove dead letters for good
     Purge(PurgeArgs),
-    /// Write letters with headers and bodies as JSON, one object a line
+    /// Export dead letters with headers and bodies as JSON, one object a line
     #[command(
         after_help = "A body that is UTF-8 is in \"body\", any other in \"body_base64\". Nothing is removed."
     )]
     Export(ExportArgs),
 }
 
-/// Which letters. Without any of these: all.
+/// Selection of dead letters. Without any of these: all.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Which letters")]
 pub struct Selection {
-    /// Letters with these sequences, such as 1,5-9
+    /// Sequences of dead letters, such as 1,5-9
     #[arg(long, value_name = "SEQS", value_delimiter = ',', value_parser = sequences)]
     pub seq: Vec<RangeInclusive<u64>>,
 
-    /// Letters with this reason, such as not_json; several are separated by commas
+    /// Reason, such as not_json; separate several with commas
     #[arg(long, value_name = "REASON", value_delimiter = ',')]
     pub reason: Vec<String>,
 
-    /// Letters whose original subject matches, such as signals.transaction, signals.* or
-    /// signals.>
+    /// Pattern of the original subject, such as signals.transaction, signals.* or signals.>
     #[arg(long, value_name = "PATTERN", value_parser = subject)]
     pub subject: Option<String>,
 
-    /// Letters written from then on: RFC 3339, or a duration ago such as 2h
+    /// Earliest write time: RFC 3339, or a duration ago such as 2h
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub since: Option<OffsetDateTime>,
 
-    /// Letters written until then: RFC 3339, or a duration ago such as 30m
+    /// Latest write time: RFC 3339, or a duration ago such as 30m
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub until: Option<OffsetDateTime>,
 
-    /// So many letters at most, the oldest first
+    /// Most dead letters to select, the oldest first
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
 }
 
 impl Selection {
-    /// Whether it leaves out no letter.
+    /// Returns true if it selects every dead letter.
     pub fn is_everything(&self) -> bool {
         self.seq.is_empty()
             && self.reason.is_empty()
@@ -80,7 +81,20 @@ pub struct ListArgs {
     #[allow(missing_docs)] // clap would show it.
     pub selection: Selection,
 
-    /// One JSON object a line, for programs
+    /// Select the newest N, and list the newest first
+    #[arg(long, value_name = "N", conflicts_with_all = ["limit", "summary"], value_parser = clap::value_parser!(u64).range(1..=NEWEST_MAX))]
+    pub newest: Option<u64>,
+
+    /// Count the dead letters by reason, type and source, with the first and last time
+    #[arg(long)]
+    pub summary: bool,
+
+    /// Print new dead letters as they come, until Ctrl-C; first those of --newest, oldest first, or
+    /// of --since
+    #[arg(long, conflicts_with_all = ["limit", "seq", "summary", "until"])]
+    pub follow: bool,
+
+    /// Print one JSON object a line, for programs
     #[arg(long)]
     pub json: bool,
 }
@@ -88,15 +102,15 @@ pub struct ListArgs {
 /// Arguments of `dead-letters show`.
 #[derive(Debug, Clone, Args)]
 pub struct ShowArgs {
-    /// The letter's sequence, as the list shows it
+    /// Sequence of the dead letter, as listed
     #[arg(value_name = "SEQ")]
     pub sequence: u64,
 
-    /// Only the body, byte for byte
+    /// Print only the body, byte for byte
     #[arg(long)]
     pub raw: bool,
 
-    /// One JSON object, as in an export
+    /// Print one JSON object, as in an export
     #[arg(long, conflicts_with = "raw")]
     pub json: bool,
 }
@@ -108,31 +122,36 @@ pub struct ReplayArgs {
     #[allow(missing_docs)] // clap would show it.
     pub selection: Selection,
 
-    /// Every letter; needed when nothing narrows the choice
+    /// Select every dead letter; required without another selection
     #[arg(long)]
     pub all: bool,
 
-    /// Tell which letters would be replayed, and change nothing
+    /// List the dead letters that would be replayed, and change nothing
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Letters a second; 0 is as fast as the server takes them
+    /// Print one JSON object: replayed, gone (replayed or removed by others) and failed; with
+    /// --dry-run would_replay, and no list
+    #[arg(long)]
+    pub json: bool,
+
+    /// Dead letters per second; 0 is as fast as the server accepts them
     #[arg(long, value_name = "R", default_value_t = 0)]
     pub rate: u64,
 
-    /// Publish also those letters of which it cannot be told whether an interrupted replay has
-    /// published them, since the stream has lost messages: they may then be there twice
+    /// Also publish dead letters that an interrupted replay may have published, when the stream has
+    /// lost messages and cannot show it: they may then be there twice
     #[arg(long)]
     pub again: bool,
 
-    /// Where a test stops the process, such as replay-published.
+    /// Point at which a test stops the process, such as replay-published.
     #[cfg(feature = "fault-points")]
     #[arg(long, hide = true)]
     pub fault_point: Option<FaultPoints>,
 }
 
 impl ReplayArgs {
-    /// Where a test stops the process; nowhere but in a test.
+    /// Returns the points at which a test stops the process; none outside of tests.
     pub fn fault_points(&self) -> FaultPoints {
         #[cfg(feature = "fault-points")]
         return self.fault_point.clone().unwrap_or_default();
@@ -148,19 +167,23 @@ pub struct PurgeArgs {
     #[allow(missing_docs)] // clap would show it.
     pub selection: Selection,
 
-    /// Do not ask; needed where there is no terminal to ask on
+    /// Skip the confirmation; required without a terminal
     #[arg(long)]
     pub yes: bool,
 
-    /// Tell which letters would be removed, and remove none
+    /// List the dead letters that would be removed, and remove none
     #[arg(long)]
     pub dry_run: bool,
+
+    /// Print one JSON object: removed; with --dry-run would_remove, and no list
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `dead-letters export`.
 #[derive(Debug, Clone, Args)]
 pub struct ExportArgs {
-    /// The file to write, which must not exist; - is standard output
+    /// File to write, which must not exist; - is standard output
     #[arg(value_name = "FILE", default_value = "-")]
     pub file: PathBuf,
 
@@ -178,7 +201,7 @@ fn sequences(text: &str) -> Result<RangeInclusive<u64>, String> {
     }
 }
 
-/// A subject in which `*` stands for a token and a last `>` for one or more.
+/// Parses a subject in which `*` matches one token and a last `>` one or more.
 fn subject(pattern: &str) -> Result<String, String> {
     let tokens: Vec<&str> = pattern.split('.').collect();
     let bad = |token: &&str| {
@@ -196,10 +219,13 @@ fn subject(pattern: &str) -> Result<String, String> {
     Ok(pattern.to_owned())
 }
 
-/// RFC 3339, or how long ago.
-fn moment(text: &str) -> Result<OffsetDateTime, String> {
+/// Parses RFC 3339, or a duration ago.
+///
+/// # Errors
+/// Fails with the expected form.
+pub fn moment(text: &str) -> Result<OffsetDateTime, String> {
     if let Ok(time) = OffsetDateTime::parse(text, &Rfc3339) {
-        return Ok(time);
+        return Ok(since_epoch(time));
     }
     let ago = text.strip_suffix("ago").unwrap_or(text).trim();
     humantime::parse_duration(ago)
@@ -208,9 +234,15 @@ fn moment(text: &str) -> Result<OffsetDateTime, String> {
             let ago = time::Duration::try_from(ago).ok()?;
             OffsetDateTime::now_utc().checked_sub(ago)
         })
+        .map(since_epoch)
         .ok_or_else(|| {
             "must be a time such as 2026-11-24T18:00:00Z, or a duration ago such as 2h".to_owned()
         })
+}
+
+/// Bounds a time from below: nats-server counts nanoseconds in 64 bits, and no message is so old.
+fn since_epoch(time: OffsetDateTime) -> OffsetDateTime {
+    time.max(OffsetDateTime::UNIX_EPOCH)
 }
 
 #[cfg(test)]
@@ -246,6 +278,9 @@ mod tests {
         }
         let time = moment("2026-11-24T18:00:00+02:00").unwrap();
         assert_eq!(time.unix_timestamp(), 1_795_536_000);
+        for text in ["400years", "1000-01-01T00:00:00Z"] {
+            assert_eq!(moment(text), Ok(OffsetDateTime::UNIX_EPOCH), "{text}");
+        }
         assert!(moment("yesterday").is_err());
     }
 }

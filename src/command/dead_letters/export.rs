@@ -6,19 +6,21 @@ use std::path::Path;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
-
-use crate::dead_letter::{Letters, LettersError, Whole};
+use jetstream::dead_letter::{DeadLetterStream, DeadLetterStreamError, WholeDeadLetter};
 
 use super::json::WholeJson;
 use super::output;
 use super::select::Chosen;
 use super::{DeadLettersError, ExportArgs};
 
-/// Letters that are fetched at once; each is held in memory whole.
+/// Dead letters that are fetched at once; each is held in memory completely.
 const FETCHES: usize = 16;
 
-/// Writes letters to a file or to standard output.
-pub(super) async fn export(args: &ExportArgs, letters: &Letters) -> Result<(), DeadLettersError> {
+/// Writes dead letters to a file or to standard output.
+pub(super) async fn export(
+    args: &ExportArgs,
+    letters: &DeadLetterStream,
+) -> Result<(), DeadLettersError> {
     if args.file == Path::new("-") {
         let mut out = output::standard();
         write(args, letters, &mut out).await?;
@@ -35,15 +37,16 @@ pub(super) async fn export(args: &ExportArgs, letters: &Letters) -> Result<(), D
         written => written?,
     };
     let file = out.into_inner().map_err(|error| failed(error.into_error()));
-    // Who has exported letters may remove them next.
+    // Synced to disk, since the user may remove the exported dead letters next.
     file?.sync_all().map_err(failed)?;
-    eprintln!("exported {count} letters to {}", args.file.display());
+    let path = args.file.display();
+    output::note(format_args!("exported {count} dead letters to {path}"));
     Ok(())
 }
 
 async fn write(
     args: &ExportArgs,
-    letters: &Letters,
+    letters: &DeadLetterStream,
     out: &mut impl Write,
 ) -> Result<u64, DeadLettersError> {
     let mut chosen = Chosen::new(letters, &args.selection);
@@ -61,14 +64,14 @@ async fn write(
                 line(out, &letter)?;
                 count += 1;
             }
-            // It was replayed or removed since its head was read.
-            Some(Err(LettersError::NoLetter { .. })) => {}
+            // The dead letter was replayed or removed since its head was read.
+            Some(Err(DeadLetterStreamError::NoLetter { .. })) => {}
             Some(Err(error)) => return Err(error.into()),
         }
     }
 }
 
-fn line(out: &mut impl Write, letter: &Whole) -> io::Result<()> {
+fn line(out: &mut impl Write, letter: &WholeDeadLetter) -> io::Result<()> {
     serde_json::to_writer(&mut *out, &WholeJson::from(letter)).map_err(io::Error::from)?;
     writeln!(out)
 }

@@ -1,17 +1,16 @@
-//! Letters as JSON, for programs.
+//! Dead letters as JSON, for programs.
 
 use std::collections::BTreeMap;
 
 use async_nats::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jetstream::dead_letter::{DeadLetterHead, OriginalBody, WholeDeadLetter};
 use serde::Serialize;
-
-use crate::dead_letter::{Body, Head, Whole};
 
 use super::output::time;
 
-/// What a letter's headers say.
+/// Headers of a dead letter.
 #[derive(Debug, Serialize)]
 pub(super) struct HeadJson<'a> {
     seq: u64,
@@ -32,8 +31,8 @@ pub(super) struct HeadJson<'a> {
     parts: u64,
 }
 
-impl<'a> From<&'a Head> for HeadJson<'a> {
-    fn from(head: &'a Head) -> Self {
+impl<'a> From<&'a DeadLetterHead> for HeadJson<'a> {
+    fn from(head: &'a DeadLetterHead) -> Self {
         Self {
             seq: head.sequence,
             time: time(head.time),
@@ -55,7 +54,7 @@ impl<'a> From<&'a Head> for HeadJson<'a> {
     }
 }
 
-/// A letter with what the application had published.
+/// A dead letter with its original message.
 #[derive(Debug, Serialize)]
 pub(super) struct WholeJson<'a> {
     #[serde(flatten)]
@@ -67,9 +66,9 @@ pub(super) struct WholeJson<'a> {
     body_base64: Option<String>,
 }
 
-impl<'a> From<&'a Whole> for WholeJson<'a> {
-    fn from(letter: &'a Whole) -> Self {
-        let Body { headers, bytes } = &letter.body;
+impl<'a> From<&'a WholeDeadLetter> for WholeJson<'a> {
+    fn from(letter: &'a WholeDeadLetter) -> Self {
+        let OriginalBody { headers, bytes } = &letter.body;
         let body = std::str::from_utf8(bytes).ok();
         Self {
             head: HeadJson::from(&letter.head),
@@ -80,7 +79,7 @@ impl<'a> From<&'a Whole> for WholeJson<'a> {
     }
 }
 
-/// Headers by name.
+/// Returns headers by name.
 pub(super) fn sorted(headers: &HeaderMap) -> BTreeMap<String, Vec<&str>> {
     headers
         .iter()

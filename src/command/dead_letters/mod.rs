@@ -1,42 +1,50 @@
-//! `risksignal dead-letters`: what could not land, looked at, replayed, removed, exported.
+//! `risksignal dead-letters`: lists, shows, replays, removes and exports messages that could not be
+//! inserted.
 
 mod args;
 mod export;
+mod follow;
 mod json;
 mod list;
-mod output;
+mod newest;
+pub(super) mod output;
 mod purge;
 mod replay;
 mod select;
 mod show;
+mod summary;
 
 pub use args::{
-    DeadLettersCommand, ExportArgs, ListArgs, PurgeArgs, ReplayArgs, Selection, ShowArgs,
+    DeadLettersCommand, ExportArgs, ListArgs, PurgeArgs, ReplayArgs, Selection, ShowArgs, moment,
 };
 
 use std::io;
 use std::path::PathBuf;
 
+use jetstream::dead_letter::{DeadLetterStream, DeadLetterStreamError};
+use jetstream::{self, ConnectError};
 use tokio_util::sync::CancellationToken;
 
-use crate::dead_letter::{Letters, LettersError};
-use crate::jetstream::{self, ConnectError};
 use crate::settings::Settings;
 
-/// Why a command on dead letters did not do all that was asked.
+/// Reason for which a command on dead letters failed or did part of its work.
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLettersError {
-    /// NATS cannot be reached.
+    /// NATS is unreachable.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The letters cannot be read or removed.
+    /// The dead letters cannot be read or removed.
     #[error(transparent)]
-    Letters(#[from] LettersError),
-    /// Nothing says which letters.
-    #[error("which letters? narrow the choice (see --help), or give --all for every one")]
+    Letters(#[from] DeadLetterStreamError),
+    /// The command has no selection.
+    #[error(
+        "no dead letters selected: narrow the selection (see --help), or give --all for every one"
+    )]
     NothingChosen,
-    /// A purge that was not confirmed.
-    #[error("nothing was removed; there is no terminal to ask on, so give --yes to remove letters")]
+    /// The purge was not confirmed.
+    #[error(
+        "nothing was removed; there is no terminal for a confirmation, so give --yes to remove dead letters"
+    )]
     NotConfirmed,
     /// The answer to the question was not yes.
     #[error("nothing was removed")]
@@ -44,39 +52,39 @@ pub enum DeadLettersError {
     /// The stream of dead letters cannot be purged.
     #[error("cannot purge stream {stream}: {source}")]
     Purge {
-        /// The stream.
+        /// Name of the stream.
         stream: String,
-        /// What the client or the server says.
+        /// Error of the client or the server.
         source: async_nats::jetstream::stream::PurgeError,
     },
-    /// Some letters stay, each of which was told of.
-    #[error("{failed} of {chosen} letters were not replayed and stay where they are")]
+    /// Some dead letters stay; each was reported.
+    #[error("{failed} of {chosen} dead letters were not replayed and stay in the stream")]
     NotAllReplayed {
-        /// Letters not replayed.
+        /// Number of dead letters that were not replayed.
         failed: u64,
-        /// Letters chosen.
+        /// Number of selected dead letters.
         chosen: u64,
     },
-    /// It was told to stop.
-    #[error("stopped; what was done until then stays done, and the command may be run again")]
+    /// A shutdown interrupted the command.
+    #[error("stopped; finished work stays done, and the command may be run again")]
     Stopped,
     /// The export's file cannot be written.
     #[error("cannot write {path}: {source}; a file that exists is not overwritten")]
     File {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the system.
         source: io::Error,
     },
-    /// Standard output cannot be written.
+    /// Standard output cannot be written, or the terminal cannot be read.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
 }
 
-/// Runs one of the commands.
+/// Runs a subcommand.
 ///
 /// # Errors
-/// When NATS fails, or not all that was asked for is done.
+/// Fails when NATS fails, or the command cannot do all of its work.
 pub async fn dead_letters(
     command: &DeadLettersCommand,
     settings: &Settings,
@@ -90,31 +98,34 @@ pub async fn dead_letters(
     }
     let client = jetstream::connect(&settings.nats, "risksignal dead-letters").await?;
     let context = jetstream::context(&client, &settings.nats);
-    let letters = Letters::open(&context, settings).await?;
+    let letters = DeadLetterStream::open(&context, settings.plan()).await?;
     let done = async {
         match command {
+            DeadLettersCommand::List(args) if args.summary => {
+                summary::summary(args, &letters).await
+            }
+            DeadLettersCommand::List(args) if args.follow => {
+                follow::follow(args, &letters, &context, settings.plan()).await
+            }
             DeadLettersCommand::List(args) => list::list(args, &letters).await,
             DeadLettersCommand::Show(args) => show::show(args, &letters).await,
             DeadLettersCommand::Purge(args) => purge::purge(args, &letters, &context).await,
             DeadLettersCommand::Export(args) => export::export(args, &letters).await,
             DeadLettersCommand::Replay(args) => {
-                // It ends by itself at a stop, with what it has begun.
+                // Ends by itself on a shutdown, after the replays that it has begun.
                 let stream = &settings.stream.name;
                 return replay::replay(args, &letters, &context, stream, &shutdown).await;
             }
         }
     };
-    let result = if matches!(command, DeadLettersCommand::Replay(_)) {
-        done.await
-    } else {
-        tokio::select! {
-            result = done => result,
-            () = shutdown.cancelled() => Err(DeadLettersError::Stopped),
-        }
-    };
-    match result {
-        // Whoever reads the output has seen enough, such as `head`.
-        Err(DeadLettersError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
+    if matches!(command, DeadLettersCommand::Replay(_)) {
+        return done.await;
+    }
+    tokio::select! {
+        result = done => result,
+        () = shutdown.cancelled() => match command {
+            DeadLettersCommand::List(args) if args.follow => Ok(()),
+            _ => Err(DeadLettersError::Stopped),
+        },
     }
 }

@@ -1,32 +1,17 @@
-//! Standard output, for people and for programs.
+//! Tables, times and texts of dead letters, for people.
 
-use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::io::{self, Write};
 
-use console::Term;
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-/// Columns of a terminal that does not tell how many it has.
-const COLUMNS: u16 = 120;
+pub(super) use crate::command::output::{
+    StandardOutput, columns, note, print, print_json, standard,
+};
 
-/// Standard output, buffered; lines are whole in any case.
-pub(super) fn standard() -> BufWriter<StdoutLock<'static>> {
-    BufWriter::new(io::stdout().lock())
-}
-
-/// Columns there are; `None` when it is no terminal and a line may be of any length.
-pub(super) fn columns() -> Option<usize> {
-    if !io::stdout().is_terminal() {
-        return None;
-    }
-    let size = Term::stdout().size_checked();
-    Some(usize::from(size.map_or(COLUMNS, |(_, columns)| columns)))
-}
-
-/// A text on one line that cannot steer the terminal, since letters hold what anybody may
-/// have published.
-pub(super) fn harmless(text: &str) -> String {
+/// Returns a text on one line that cannot control the terminal, since anyone may have published it.
+pub(in crate::command) fn harmless(text: &str) -> String {
     text.chars()
         .flat_map(|c| match c.is_control() {
             true => c.escape_default().collect(),
@@ -35,34 +20,34 @@ pub(super) fn harmless(text: &str) -> String {
         .collect()
 }
 
-/// Several lines that cannot steer the terminal.
-pub(super) fn harmless_lines(text: &str) -> String {
+/// Returns several lines that cannot control the terminal.
+pub(in crate::command) fn harmless_lines(text: &str) -> String {
     let lines: Vec<_> = text.split('\n').map(harmless).collect();
     lines.join("\n")
 }
 
-/// RFC 3339 in UTC, to the millisecond.
-pub(super) fn time(time: OffsetDateTime) -> String {
+/// Formats a time as RFC 3339 in UTC, to the millisecond.
+pub(in crate::command) fn time(time: OffsetDateTime) -> String {
     const FORMAT: &[BorrowedFormatItem<'_>] =
         format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     let utc = time.to_offset(time::UtcOffset::UTC);
     utc.format(FORMAT).unwrap_or_default()
 }
 
-/// Rows whose columns are as wide as the widest among the first of them, so that a long list
-/// is shown as it comes.
-pub(super) struct Table<W> {
+/// Table whose columns are as wide as the widest among its first rows, so that a long list appears
+/// as it is read.
+pub(super) struct TextTable<W> {
     out: W,
     columns: Option<usize>,
     waiting: Vec<Vec<String>>,
     widths: Option<Vec<usize>>,
 }
 
-/// Rows that the widths are taken from.
+/// Rows that determine the widths.
 const MEASURED_ROWS: usize = 200;
 
-impl<W: Write> Table<W> {
-    /// A table with these headings, at most so many columns of the terminal wide.
+impl<W: Write> TextTable<W> {
+    /// Creates a table with these headings, at most `columns` columns of the terminal wide.
     pub fn new(out: W, columns: Option<usize>, headings: &[&str]) -> Self {
         let headings = headings.iter().map(|heading| heading.to_string());
         Self {
@@ -82,8 +67,8 @@ impl<W: Write> Table<W> {
         Ok(())
     }
 
-    /// Writes what is left.
-    pub fn finish(mut self) -> io::Result<()> {
+    /// Writes the rows so far.
+    pub fn flush(&mut self) -> io::Result<()> {
         self.write_waiting()?;
         self.out.flush()
     }
@@ -122,10 +107,11 @@ mod tests {
     #[test]
     fn columns_are_aligned_and_cut_to_the_terminal() {
         let mut text = Vec::new();
-        let mut table = Table::new(&mut text, Some(12), &["A", "LONG"]);
+        let mut table = TextTable::new(&mut text, Some(12), &["A", "LONG"]);
         table.row(vec!["1234".into(), "x".into()]).unwrap();
         table.row(vec!["1".into(), "much too long".into()]).unwrap();
-        table.finish().unwrap();
+        table.flush().unwrap();
+        drop(table);
         let text = String::from_utf8(text).unwrap();
         assert_eq!(text, "A     LONG\n1234  x\n1     much …\n");
     }

@@ -1,71 +1,71 @@
 //! `dead-letters purge`.
 
-use std::io::{self, BufRead, IsTerminal, Write};
-
 use async_nats::jetstream::Context;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use jetstream::dead_letter::{DeadLetterStream, DeadLetterStreamError};
+use serde_json::json;
 
-use crate::dead_letter::{Letters, LettersError};
+use crate::command::output::confirmed;
 
-use super::select::{Chosen, Found};
+use super::output::{print, print_json};
+use super::select::{Chosen, Selected};
 use super::{DeadLettersError, PurgeArgs, Selection, list};
 
-/// Removals under way at once.
+/// Concurrent removals.
 const REMOVALS: usize = 64;
 
-/// Removes letters, once that is confirmed.
+/// Removes dead letters after a confirmation.
 pub(super) async fn purge(
     args: &PurgeArgs,
-    letters: &Letters,
+    letters: &DeadLetterStream,
     context: &Context,
 ) -> Result<(), DeadLettersError> {
     if args.dry_run {
-        let count = list::table(letters, &args.selection).await?;
-        println!("would remove {count} letters");
-        return Ok(());
+        let count = list::preview(letters, &args.selection, args.json).await?;
+        return Ok(match args.json {
+            true => print_json(&json!({ "would_remove": count })),
+            false => print(format_args!("would remove {count} dead letters")),
+        }?);
     }
     if !args.yes {
         confirm(&args.selection, letters)?;
     }
-    if args.selection.is_everything() {
-        let messages = at_once(letters, context).await?;
-        println!(
-            "removed {messages} messages of the stream {}",
-            letters.stream()
-        );
-        return Ok(());
+    let is_everything = args.selection.is_everything();
+    let removed = match is_everything {
+        true => at_once(letters, context).await?,
+        false => one_by_one(&args.selection, letters).await?,
+    };
+    if args.json {
+        return Ok(print_json(&json!({ "removed": removed }))?);
     }
-    let count = one_by_one(&args.selection, letters).await?;
-    println!("removed {count} letters");
-    Ok(())
+    Ok(match is_everything {
+        true => print(format_args!(
+            "removed {removed} messages from stream {}",
+            letters.stream()
+        )),
+        false => print(format_args!("removed {removed} dead letters")),
+    }?)
 }
 
-fn confirm(selection: &Selection, letters: &Letters) -> Result<(), DeadLettersError> {
-    if !io::stdin().is_terminal() {
-        return Err(DeadLettersError::NotConfirmed);
-    }
+fn confirm(selection: &Selection, letters: &DeadLetterStream) -> Result<(), DeadLettersError> {
     let which = if selection.is_everything() {
         "every dead letter"
     } else {
-        "the chosen dead letters (--dry-run shows them)"
+        "the selected dead letters (--dry-run shows them)"
     };
-    print!(
-        "Remove {which} of stream {} for good? [y/N] ",
-        letters.stream()
-    );
-    io::stdout().flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    match answer.trim().to_ascii_lowercase().as_str() {
-        "y" | "yes" => Ok(()),
-        _ => Err(DeadLettersError::Declined),
+    let stream = letters.stream();
+    let question = format_args!("Remove {which} from stream {stream} for good?");
+    match confirmed(question)? {
+        Some(true) => Ok(()),
+        Some(false) => Err(DeadLettersError::Declined),
+        None => Err(DeadLettersError::NotConfirmed),
     }
 }
 
-/// Lets the server remove all letters that were there when the stream was opened; returns how
-/// many messages that were.
-async fn at_once(letters: &Letters, context: &Context) -> Result<u64, DeadLettersError> {
+/// Lets the server remove all dead letters that the stream had at opening; returns the number of
+/// removed messages.
+async fn at_once(letters: &DeadLetterStream, context: &Context) -> Result<u64, DeadLettersError> {
     let failed = |source| DeadLettersError::Purge {
         stream: letters.stream().to_owned(),
         source,
@@ -81,7 +81,10 @@ async fn at_once(letters: &Letters, context: &Context) -> Result<u64, DeadLetter
     Ok(purge.await.map_err(failed)?.purged)
 }
 
-async fn one_by_one(selection: &Selection, letters: &Letters) -> Result<u64, LettersError> {
+async fn one_by_one(
+    selection: &Selection,
+    letters: &DeadLetterStream,
+) -> Result<u64, DeadLetterStreamError> {
     let mut chosen = Chosen::new(letters, selection);
     let mut removals = FuturesUnordered::new();
     let mut intents = Vec::new();
@@ -91,8 +94,9 @@ async fn one_by_one(selection: &Selection, letters: &Letters) -> Result<u64, Let
             && let Some(found) = chosen.next().await?
         {
             match found {
-                // One for each letter whose replay did not end: a few, which may now be of no use.
-                Found::Intent { sequence, letter } => intents.push((sequence, letter)),
+                // One for each dead letter whose replay did not end: a few, which may now be
+                // obsolete.
+                Selected::Intent { sequence, letter } => intents.push((sequence, letter)),
                 found => removals.push(remove(letters, found)),
             }
         }
@@ -108,14 +112,17 @@ async fn one_by_one(selection: &Selection, letters: &Letters) -> Result<u64, Let
     Ok(count)
 }
 
-/// Removes what was found; `true` for a letter, `false` for what had no letter any more.
-async fn remove(letters: &Letters, found: Found) -> Result<bool, LettersError> {
+/// Removes an item; returns `true` for a dead letter, `false` for an item without one.
+async fn remove(
+    letters: &DeadLetterStream,
+    found: Selected,
+) -> Result<bool, DeadLetterStreamError> {
     match found {
-        Found::Letter(head) => letters.remove(&head).await,
-        Found::LaterPart(part) => {
+        Selected::Letter(letter) => letters.remove(&letter.head).await,
+        Selected::LaterPart(part) => {
             letters.remove_orphan(part.sequence, &part.head).await?;
             Ok(false)
         }
-        Found::Intent { .. } => Ok(false),
+        Selected::Intent { .. } => Ok(false),
     }
 }

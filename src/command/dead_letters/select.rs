@@ -1,78 +1,86 @@
-//! The letters that the arguments choose, one after the other.
+//! Dead letters that the arguments select, in order.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
-use crate::dead_letter::{Head, Letters, LettersError, Range, Scan, Scanned};
+use jetstream::dead_letter::{
+    DeadLetterHead, DeadLetterStream, DeadLetterStreamError, Scan, Scanned, SequenceRange,
+};
 
 use super::Selection;
 
-/// What a selection comes upon.
+/// An item that a selection finds.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum Selected {
     /// A letter.
-    Letter(Head),
-    /// A later part of a letter, which its first part stands for.
+    Letter(Scanned),
+    /// A later part of a dead letter, which its first part represents.
     LaterPart(Scanned),
-    /// The record of a replay that has begun.
+    /// The record of a started replay.
     Intent {
-        /// Its own sequence.
+        /// Sequence of the record.
         sequence: u64,
-        /// That of its letter.
+        /// Sequence of its dead letter.
         letter: u64,
     },
 }
 
-/// Reads the letters of a selection.
+/// Reads the selected dead letters.
 pub(super) struct Chosen<'a> {
-    letters: &'a Letters,
+    letters: &'a DeadLetterStream,
     selection: &'a Selection,
     scan: Option<Scan<'a>>,
-    /// Sequences that are still to be read.
+    /// Remaining sequences to read.
     ranges: VecDeque<RangeInclusive<u64>>,
     left: u64,
+    with_bodies: bool,
 }
 
 impl<'a> Chosen<'a> {
-    /// The letters of a selection, the oldest first.
-    pub fn new(letters: &'a Letters, selection: &'a Selection) -> Self {
-        let mut ranges = selection.seq.clone();
-        ranges.sort_by_key(|range| *range.start());
-        if ranges.is_empty() {
-            ranges.push(1..=u64::MAX);
-        }
+    /// Selects dead letters, the oldest first.
+    pub fn new(letters: &'a DeadLetterStream, selection: &'a Selection) -> Self {
         Self {
             letters,
             selection,
             scan: None,
-            ranges: apart(ranges),
+            ranges: ranges(selection),
             left: selection.limit.unwrap_or(u64::MAX),
+            with_bodies: false,
         }
     }
 
-    /// The next letter; `None` after the last.
-    pub async fn next_letter(&mut self) -> Result<Option<Head>, LettersError> {
+    /// Reads the bodies, too.
+    pub fn with_bodies(self) -> Self {
+        Self {
+            with_bodies: true,
+            ..self
+        }
+    }
+
+    /// Returns the next dead letter; `None` after the last.
+    pub async fn next_letter(&mut self) -> Result<Option<DeadLetterHead>, DeadLetterStreamError> {
         loop {
             match self.next().await? {
-                Some(Found::Letter(head)) => return Ok(Some(head)),
-                Some(Found::LaterPart(_) | Found::Intent { .. }) => {}
+                Some(Selected::Letter(letter)) => return Ok(Some(letter.head)),
+                Some(Selected::LaterPart(_) | Selected::Intent { .. }) => {}
                 None => return Ok(None),
             }
         }
     }
 
-    /// The next letter or later part; `None` after the last.
-    pub async fn next(&mut self) -> Result<Option<Found>, LettersError> {
+    /// Returns the next dead letter, later part or record; `None` after the last.
+    pub async fn next(&mut self) -> Result<Option<Selected>, DeadLetterStreamError> {
         while self.left > 0 {
             let Some(scan) = &mut self.scan else {
                 let Some(range) = self.ranges.pop_front() else {
                     return Ok(None);
                 };
-                self.scan = Some(self.letters.scan(Range {
+                self.scan = Some(self.letters.scan(SequenceRange {
                     subject: self.selection.subject.clone(),
                     since: self.selection.since.filter(|_| *range.start() == 1),
                     first: *range.start(),
                     last: Some(*range.end()),
+                    with_bodies: self.with_bodies,
                 }));
                 continue;
             };
@@ -86,16 +94,16 @@ impl<'a> Chosen<'a> {
             }
             if let Some(letter) = scanned.head.replay_of {
                 let sequence = scanned.sequence;
-                return Ok(Some(Found::Intent { sequence, letter }));
+                return Ok(Some(Selected::Intent { sequence, letter }));
             }
             if !self.matches(&scanned.head) {
                 continue;
             }
             if scanned.head.part.number > 1 {
-                return Ok(Some(Found::LaterPart(scanned)));
+                return Ok(Some(Selected::LaterPart(scanned)));
             }
             self.left -= 1;
-            return Ok(Some(Found::Letter(scanned.head)));
+            return Ok(Some(Selected::Letter(scanned)));
         }
         if let Some(mut scan) = self.scan.take() {
             scan.close().await;
@@ -103,18 +111,28 @@ impl<'a> Chosen<'a> {
         Ok(None)
     }
 
-    fn is_beyond(&self, head: &Head) -> bool {
+    fn is_beyond(&self, head: &DeadLetterHead) -> bool {
         self.selection.until.is_some_and(|until| head.time > until)
     }
 
-    fn matches(&self, head: &Head) -> bool {
+    fn matches(&self, head: &DeadLetterHead) -> bool {
         let Selection { reason, since, .. } = self.selection;
         (reason.is_empty() || reason.contains(&head.reason))
             && since.is_none_or(|since| head.time >= since)
     }
 }
 
-/// Ranges in order, without overlaps.
+/// Returns the selected ranges of sequences, in order and apart.
+pub(super) fn ranges(selection: &Selection) -> VecDeque<RangeInclusive<u64>> {
+    let mut ranges = selection.seq.clone();
+    ranges.sort_by_key(|range| *range.start());
+    if ranges.is_empty() {
+        ranges.push(1..=u64::MAX);
+    }
+    apart(ranges)
+}
+
+/// Merges sorted ranges that overlap or meet.
 fn apart(ranges: Vec<RangeInclusive<u64>>) -> VecDeque<RangeInclusive<u64>> {
     let mut apart: VecDeque<RangeInclusive<u64>> = VecDeque::new();
     for range in ranges {

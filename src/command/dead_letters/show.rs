@@ -2,14 +2,17 @@
 
 use std::io::{self, Write};
 
-use crate::dead_letter::{Letters, Whole};
+use jetstream::dead_letter::{DeadLetterStream, WholeDeadLetter};
 
 use super::json::{WholeJson, sorted};
 use super::output::{self, harmless, harmless_lines};
 use super::{DeadLettersError, ShowArgs};
 
-/// Shows one letter.
-pub(super) async fn show(args: &ShowArgs, letters: &Letters) -> Result<(), DeadLettersError> {
+/// Shows one dead letter.
+pub(super) async fn show(
+    args: &ShowArgs,
+    letters: &DeadLetterStream,
+) -> Result<(), DeadLettersError> {
     let head = letters.head(args.sequence).await?;
     let letter = letters.whole(head.sequence).await?;
     let mut out = output::standard();
@@ -24,7 +27,7 @@ pub(super) async fn show(args: &ShowArgs, letters: &Letters) -> Result<(), DeadL
     Ok(out.flush()?)
 }
 
-fn write(out: &mut impl Write, letter: &Whole) -> io::Result<()> {
+fn write(out: &mut impl Write, letter: &WholeDeadLetter) -> io::Result<()> {
     let head = &letter.head;
     let mut replays = head.replays.to_string();
     if !head.earlier_reasons.is_empty() {

@@ -1,52 +1,54 @@
-//! The arguments of `risksignal produce`.
+//! Arguments of `risksignal produce`.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use synthetic::{Mix, SignalKind};
 
-use crate::synthetic::{Kind, Mix};
-
-/// Signals published when neither `--count` nor `--file` is given.
+/// Number of signals without `--count` and `--file`.
 const DEFAULT_COUNT: u64 = 10_000;
 
 /// Publish test signals to JetStream, or the lines of a file.
 #[derive(Debug, Clone, Args)]
 pub struct ProduceArgs {
-    /// How many signals to publish; 0 goes on until stopped. With --file: how many lines, 0
-    /// takes all [default: 10000, with --file: 0]
+    /// Number of signals to publish, 0 for no end; with --file the number of lines, 0 for all
+    /// [default: 10000, with --file: 0]
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
 
-    /// Signals a second; 0 is as fast as the server takes them
+    /// Signals per second; 0 is as fast as the server accepts them
     #[arg(long, value_name = "R", default_value_t = 0)]
     pub rate: u64,
 
-    /// What the signals tell of
+    /// Kind of the generated signals
     #[arg(long, value_enum, value_name = "KIND", default_value_t = KindArg::Mixed)]
     pub kind: KindArg,
 
-    /// Publish each line of this file as it is instead of generated signals; - is standard
-    /// input
+    /// Publish each line of this file unchanged instead of generated signals; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["kind", "invalid", "seed"])]
     pub file: Option<PathBuf>,
 
-    /// Share of the signals that are bad on purpose, in percent
+    /// Share of deliberately bad signals, in percent
     #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = percent)]
     pub invalid: f64,
 
-    /// The same seed gives the same signals, with the same ids, at a new time: JetStream drops
-    /// those that it took within its duplicate window [default: random, and logged]
+    /// Seed: the same one gives the same signals, with the same ids, at a new time. JetStream drops
+    /// those that it stored within its duplicate window [default: random, and logged]
     #[arg(long, value_name = "SEED")]
     pub seed: Option<u64>,
 
-    /// Signals published at once without an answer yet
+    /// Print the summary as one JSON object
+    #[arg(long)]
+    pub json: bool,
+
+    /// Signals without an answer at once
     #[arg(long, value_name = "N", default_value_t = 4096,
           value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub window: u32,
 }
 
 impl ProduceArgs {
-    /// How many signals or lines at most; `None` is no bound.
+    /// Returns the most signals or lines; `None` means no bound.
     pub fn limit(&self) -> Option<u64> {
         let default = if self.file.is_some() {
             0
@@ -57,7 +59,7 @@ impl ProduceArgs {
     }
 }
 
-/// What generated signals tell of.
+/// Kind of generated signals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum KindArg {
@@ -65,7 +67,7 @@ pub enum KindArg {
     Transaction,
     /// Rules that fired
     RiskEvent,
-    /// What wallets hold
+    /// Balances of wallets
     WalletSnapshot,
     /// 70 % transactions, 20 % risk events, 10 % wallet snapshots
     Mixed,
@@ -74,9 +76,9 @@ pub enum KindArg {
 impl From<KindArg> for Mix {
     fn from(kind: KindArg) -> Self {
         match kind {
-            KindArg::Transaction => Self::Only(Kind::Transaction),
-            KindArg::RiskEvent => Self::Only(Kind::RiskEvent),
-            KindArg::WalletSnapshot => Self::Only(Kind::WalletSnapshot),
+            KindArg::Transaction => Self::Only(SignalKind::Transaction),
+            KindArg::RiskEvent => Self::Only(SignalKind::RiskEvent),
+            KindArg::WalletSnapshot => Self::Only(SignalKind::WalletSnapshot),
             KindArg::Mixed => Self::Mixed,
         }
     }
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_range_is_refused() {
+    fn values_out_of_range_are_rejected() {
         for line in ["--invalid 101", "--invalid NaN", "--window 0", "--rate -1"] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -1,4 +1,4 @@
-//! The lines of a file as a source.
+//! Lines of a file as a source.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use bytes::BytesMut;
 
 use super::lines::{self, LineRead};
-use super::source::{Batch, MessageId, Origin, Outgoing, Source, SourceError, keep};
+use super::source::{
+    MessageId, MessageOrigin, MessageSource, Outgoing, OutgoingBatch, SourceError, keep,
+};
 
-/// Bytes after which a batch is full whatever its number of messages.
+/// Bytes at which a batch is full, with any number of messages.
 const BATCH_BYTES: usize = 1024 * 1024;
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 
-/// The lines of a file.
+/// Lines of a file.
 pub(super) struct Lines {
     reader: Box<dyn BufReadAhead>,
     path: PathBuf,
@@ -27,7 +29,7 @@ pub(super) struct Lines {
 
 /// A reader that knows whether the next read may block.
 pub(super) trait BufReadAhead: BufRead + Send {
-    /// Whether something is read already.
+    /// Reports whether data is buffered.
     fn has_buffered(&self) -> bool;
 }
 
@@ -73,14 +75,14 @@ impl Lines {
             subject: format!("{}.{}", self.prefix, glance.token).into(),
             id: id.map_or(MessageId::None, MessageId::Text),
             body: keep(&mut self.arena, &self.line),
-            origin: Origin::Line(self.number),
+            origin: MessageOrigin::Line(self.number),
             invalid: false,
         }
     }
 }
 
-impl Source for Lines {
-    fn fill(&mut self, batch: &mut Batch, messages: usize) -> Result<bool, SourceError> {
+impl MessageSource for Lines {
+    fn fill(&mut self, batch: &mut OutgoingBatch, messages: usize) -> Result<bool, SourceError> {
         let mut bytes = 0;
         for _ in 0..messages {
             if self.left == Some(0) {
@@ -96,7 +98,7 @@ impl Source for Lines {
                 LineRead::End => return Ok(false),
                 LineRead::TooLong { bytes } => batch.rejected.push(format!(
                     "{}: {bytes} bytes are more than the server's max_payload of {}",
-                    Origin::Line(self.number),
+                    MessageOrigin::Line(self.number),
                     self.line_bytes_max
                 )),
                 LineRead::Line if self.line.trim_ascii().is_empty() => {
@@ -110,7 +112,7 @@ impl Source for Lines {
                 }
             }
             self.left = self.left.map(|left| left - 1);
-            // What is read must not wait for input that may come much later.
+            // Buffered lines must not wait for input that may arrive much later.
             if bytes >= BATCH_BYTES || !self.reader.has_buffered() {
                 break;
             }
@@ -125,11 +127,11 @@ mod tests {
 
     use super::*;
 
-    fn lines_of(text: &str, limit: Option<u64>) -> Batch {
+    fn lines_of(text: &str, limit: Option<u64>) -> OutgoingBatch {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(text.as_bytes()).unwrap();
         let mut lines = Lines::open(file.path(), "signals", 60, limit).unwrap();
-        let mut batch = Batch::default();
+        let mut batch = OutgoingBatch::default();
         while lines.fill(&mut batch, 2).unwrap() {}
         batch
     }

@@ -2,10 +2,12 @@
 
 use async_nats::subject::Subject;
 use bytes::BytesMut;
+use clock::now_ms;
+use synthetic::{Generator, SignalKind};
 
-use super::source::{Batch, MessageId, Origin, Outgoing, Source, SourceError, keep};
-use crate::synthetic::{Generator, Kind};
-use crate::wall_clock::now_ms;
+use super::source::{
+    MessageId, MessageOrigin, MessageSource, Outgoing, OutgoingBatch, SourceError, keep,
+};
 
 /// Generated signals.
 pub(super) struct Synthetic {
@@ -20,12 +22,12 @@ pub(super) struct Synthetic {
 
 impl Synthetic {
     pub(super) fn new(generator: Generator, prefix: &str, limit: Option<u64>) -> Self {
-        let subject = |kind: Kind| format!("{prefix}.{}", kind.event_type()).into();
+        let subject = |kind: SignalKind| format!("{prefix}.{}", kind.event_type()).into();
         Self {
             generator,
-            transaction: subject(Kind::Transaction),
-            risk_event: subject(Kind::RiskEvent),
-            wallet_snapshot: subject(Kind::WalletSnapshot),
+            transaction: subject(SignalKind::Transaction),
+            risk_event: subject(SignalKind::RiskEvent),
+            wallet_snapshot: subject(SignalKind::WalletSnapshot),
             made: 0,
             limit,
             arena: BytesMut::new(),
@@ -33,8 +35,8 @@ impl Synthetic {
     }
 }
 
-impl Source for Synthetic {
-    fn fill(&mut self, batch: &mut Batch, messages: usize) -> Result<bool, SourceError> {
+impl MessageSource for Synthetic {
+    fn fill(&mut self, batch: &mut OutgoingBatch, messages: usize) -> Result<bool, SourceError> {
         self.generator.advance_to(now_ms());
         for _ in 0..messages {
             if self.limit.is_some_and(|limit| self.made >= limit) {
@@ -43,15 +45,15 @@ impl Source for Synthetic {
             let produced = self.generator.produce()?;
             self.made += 1;
             let subject = match produced.kind {
-                Kind::Transaction => &self.transaction,
-                Kind::RiskEvent => &self.risk_event,
-                Kind::WalletSnapshot => &self.wallet_snapshot,
+                SignalKind::Transaction => &self.transaction,
+                SignalKind::RiskEvent => &self.risk_event,
+                SignalKind::WalletSnapshot => &self.wallet_snapshot,
             };
             batch.messages.push(Outgoing {
                 subject: subject.clone(),
                 id: MessageId::Uuid(produced.trace_id),
                 body: keep(&mut self.arena, produced.body),
-                origin: Origin::Generated(self.made),
+                origin: MessageOrigin::Generated(self.made),
                 invalid: produced.defect.is_some(),
             });
         }

@@ -1,21 +1,20 @@
-//! The lines of a file, one signal each: read in bounded memory, looked at leniently.
+//! Lines of a file, one signal each: read in bounded memory, parsed leniently.
 
 use std::borrow::Cow;
 use std::io::{self, BufRead};
 
+use jetstream::subject;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::jetstream::subject;
-
-/// What [`next_line`] found.
+/// Result of [`next_line`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum LineRead {
-    /// A line is in the buffer.
+    /// The buffer holds a line.
     Line,
-    /// The line was longer than allowed and is skipped; the buffer holds its beginning.
+    /// The line was too long and is skipped; the buffer holds its beginning.
     TooLong {
-        /// Its length in bytes.
+        /// Length of the line in bytes.
         bytes: u64,
     },
     /// There are no more lines.
@@ -54,12 +53,12 @@ pub(super) fn next_line(
     }
 }
 
-/// What publishing a line needs to know of it.
+/// Properties of a line that its publish requires.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Glance {
-    /// The last token of the subject.
+    /// Last token of the subject.
     pub token: String,
-    /// The `trace_id`, when it is a text.
+    /// `trace_id`, if it is a text.
     pub trace_id: Option<String>,
 }
 
@@ -71,9 +70,9 @@ struct Fields<'a> {
     trace_id: Option<&'a RawValue>,
 }
 
-/// Looks at a line that may be anything.
+/// Parses a line that may hold anything.
 pub(super) fn glance(line: &[u8]) -> Glance {
-    // Serde would take an array for the fields in their order.
+    // Serde would accept an array in place of the fields.
     let object = line.trim_ascii_start().starts_with(b"{");
     let fields: Fields<'_> = object
         .then(|| serde_json::from_slice(line).ok())

@@ -16,43 +16,45 @@ pub use publisher::PublishError;
 pub use report::ProduceReport;
 pub use source::SourceError;
 
-use std::io::{self, Write};
+use std::io;
 
+use clock::now_ms;
+use jetstream::topology::{self, TopologyError};
+use jetstream::{self, ConnectError};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::jetstream::topology::{self, TopologyError};
-use crate::jetstream::{self, ConnectError};
+use crate::command::output;
 use crate::settings::Settings;
-use crate::synthetic::{Generator, Options};
-use crate::wall_clock::now_ms;
+
 use file::Lines;
 use generated::Synthetic;
-pub(crate) use pace::Pace;
-use progress::Progress;
-use publisher::Publisher;
-use source::Batch;
+pub(crate) use pace::RateLimiter;
+use progress::ProgressLine;
+use publisher::SignalPublisher;
+use source::OutgoingBatch;
+use synthetic::{Generator, GeneratorOptions};
 
-/// What the server shows in its list of connections.
+/// Name in the server's list of connections.
 const CLIENT_NAME: &str = "risksignal-produce";
 
-/// Why not every signal is in the stream.
+/// Reason for which some signals are not in the stream.
 #[derive(Debug, thiserror::Error)]
 pub enum ProduceError {
-    /// NATS cannot be reached.
+    /// NATS is unreachable.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The stream is not there and cannot be made.
+    /// The stream does not exist and cannot be created.
     #[error(transparent)]
     Topology(#[from] TopologyError),
-    /// The answers cannot be subscribed to.
+    /// The subscription to answers failed.
     #[error("cannot subscribe to JetStream's answers: {0}")]
     Subscribe(#[from] async_nats::SubscribeError),
-    /// There are no signals.
+    /// The source of signals failed.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// Publishing ended early; what the report counts is in the stream.
+    /// Publishing ended early; the counted signals are in the stream.
     #[error(transparent)]
     Publish(#[from] PublishError),
     /// Some signals are not in the stream.
@@ -63,20 +65,18 @@ pub enum ProduceError {
     Summary(#[from] io::Error),
 }
 
-/// Publishes what `args` ask for, and prints a summary to standard output.
+/// Publishes signals by `args`, and prints a summary to standard output.
 ///
-/// Creates the stream when absent. A signal whose answer is late is published again under the
-/// same `Nats-Msg-Id`, for as long as it takes: JetStream keeps one of them, within the
-/// stream's duplicate window. Lines without a `trace_id` have no such id and may be stored
-/// twice then.
+/// Creates the stream if it is absent. Publishes a signal without a timely answer again under the
+/// same `Nats-Msg-Id`, until it is answered: JetStream keeps one of them, within the stream's
+/// duplicate window. Lines without a `trace_id` have no such id and may then be stored twice.
 ///
-/// On `shutdown`, nothing new is published, and answers are waited for no longer than
-/// `shutdown.grace`; that is no error.
+/// On `shutdown` it publishes nothing new, and waits for answers no longer than `shutdown.grace`;
+/// that is no error.
 ///
 /// # Errors
-/// When NATS or the source fails at the start, the source fails on the way, or
-/// [`ProduceError::NotAccepted`] when a signal was refused or has no answer in the end. A
-/// summary is printed in the latter cases too.
+/// Fails when NATS or the source fails. Returns [`ProduceError::NotAccepted`] if a signal was
+/// rejected or has no answer in the end. Prints a summary unless it failed at the start.
 pub async fn produce(
     args: &ProduceArgs,
     settings: &Settings,
@@ -86,8 +86,8 @@ pub async fn produce(
     let context = jetstream::context(&client, &settings.nats);
     topology::ensure_stream(&context, &settings.stream).await?;
     let batches = open_source(args, settings, client.max_payload())?;
-    let progress = Progress::new(args.limit());
-    let publisher = Publisher::new(
+    let progress = ProgressLine::new(args.limit());
+    let publisher = SignalPublisher::new(
         client,
         args.window as usize,
         settings.nats.request_timeout,
@@ -97,7 +97,11 @@ pub async fn produce(
     let (report, error) = publisher
         .run(batches, args.rate, &shutdown, settings.shutdown.grace)
         .await;
-    writeln!(io::stdout().lock(), "{report}")?;
+    if args.json {
+        output::print_json(&report)?;
+    } else {
+        output::print(&report)?;
+    }
     match error {
         Some(PublishError::Source(error)) => Err(error.into()),
         Some(error) => Err(error.into()),
@@ -112,7 +116,7 @@ fn open_source(
     args: &ProduceArgs,
     settings: &Settings,
     max_payload: usize,
-) -> Result<mpsc::Receiver<Result<Batch, SourceError>>, SourceError> {
+) -> Result<mpsc::Receiver<Result<OutgoingBatch, SourceError>>, SourceError> {
     let prefix = &settings.stream.subject_prefix;
     if let Some(path) = &args.file {
         let lines = Lines::open(path, prefix, max_payload, args.limit())?;
@@ -120,10 +124,10 @@ fn open_source(
     }
     let seed = args.seed.unwrap_or_else(rand::random);
     info!(seed, "Generating signals; the same --seed repeats them");
-    let generator = Generator::new(&Options {
+    let generator = Generator::new(&GeneratorOptions {
         mix: args.kind.into(),
         invalid_share: args.invalid / 100.0,
-        ..Options::new(seed, now_ms(), settings.validation.clone())
+        ..GeneratorOptions::new(seed, now_ms(), settings.validation.clone())
     })?;
     source::spawn(Synthetic::new(generator, prefix, args.limit()), args.rate)
 }

@@ -1,21 +1,21 @@
-//! How many signals may go out by now.
+//! Limit on the rate of signals.
 
 use std::time::{Duration, Instant};
 
-/// What a stall may save up, so that no burst is longer than this at the asked rate.
+/// Credits that a stall may accumulate: no burst is longer than this at the requested rate.
 const BURST: Duration = Duration::from_secs(1);
 
-/// Credits that time grants, one a signal.
+/// Credits that accrue over time, one for a signal.
 #[derive(Debug)]
-pub(crate) struct Pace {
-    /// `None` is no limit.
+pub(crate) struct RateLimiter {
+    /// Rate; `None` means no limit.
     per_second: Option<f64>,
     credits: f64,
     granted_at: Instant,
 }
 
-impl Pace {
-    /// `per_second` 0 is no limit.
+impl RateLimiter {
+    /// Creates a limiter; `per_second` 0 means no limit.
     pub(crate) fn new(per_second: u64, now: Instant) -> Self {
         Self {
             per_second: (per_second > 0).then_some(per_second as f64),
@@ -24,7 +24,7 @@ impl Pace {
         }
     }
 
-    /// Grants what the time since the last grant is worth.
+    /// Adds the credits since the last call.
     pub(crate) fn grant(&mut self, now: Instant) {
         if let Some(per_second) = self.per_second {
             let elapsed = now.saturating_duration_since(self.granted_at);
@@ -34,7 +34,7 @@ impl Pace {
         }
     }
 
-    /// Whether one more may go out.
+    /// Reports whether one more signal may be sent.
     pub(crate) fn allows(&self) -> bool {
         self.per_second.is_none() || self.credits >= 1.0
     }
@@ -49,7 +49,7 @@ impl Pace {
 mod tests {
     use super::*;
 
-    fn spend_all(pace: &mut Pace) -> u32 {
+    fn spend_all(pace: &mut RateLimiter) -> u32 {
         let mut spent = 0;
         while pace.allows() {
             pace.spend();
@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn the_rate_holds_over_uneven_ticks() {
         let start = Instant::now();
-        let mut pace = Pace::new(5_000, start);
+        let mut pace = RateLimiter::new(5_000, start);
         assert_eq!(spend_all(&mut pace), 0);
         let mut spent = 0;
         for tick_ms in [10, 20, 21, 300, 310, 1_000] {
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn a_stall_saves_up_one_second() {
         let start = Instant::now();
-        let mut pace = Pace::new(100, start);
+        let mut pace = RateLimiter::new(100, start);
         pace.grant(start + Duration::from_secs(60));
         assert_eq!(spend_all(&mut pace), 100);
     }
@@ -82,11 +82,11 @@ mod tests {
     #[test]
     fn slow_rates_and_no_limit() {
         let start = Instant::now();
-        let mut pace = Pace::new(1, start);
+        let mut pace = RateLimiter::new(1, start);
         pace.grant(start + Duration::from_millis(900));
         assert!(!pace.allows());
         pace.grant(start + Duration::from_millis(1_000));
         assert!(pace.allows());
-        assert!(Pace::new(0, start).allows());
+        assert!(RateLimiter::new(0, start).allows());
     }
 }

@@ -1,25 +1,26 @@
-//! How far it is: a bar on a terminal, log lines elsewhere.
+//! Progress: a bar on a terminal, log lines elsewhere.
 
+use std::fmt::Write;
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 use tracing::info;
 
 use super::report::ProduceReport;
 
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
-const BAR: &str = "{wide_bar} {human_pos} of {human_len}, {per_sec}, {eta} left {msg}";
-const SPINNER: &str = "{spinner} {human_pos} signals, {per_sec} {msg}";
+const BAR: &str = "{wide_bar} {human_pos} of {human_len} signals, {rate}, {eta} left {msg}";
+const SPINNER: &str = "{spinner} {human_pos} signals, {rate} {msg}";
 
-/// Shows how far it is.
-pub(super) enum Progress {
+/// Shows the progress.
+pub(super) enum ProgressLine {
     Bar(ProgressBar),
     Log { logged_at: Instant, answered: u64 },
 }
 
-impl Progress {
-    /// A bar when standard error is a terminal; `total` is unknown for `None`.
+impl ProgressLine {
+    /// Creates a bar if standard error is a terminal; `None` is an unknown total.
     pub(super) fn new(total: Option<u64>) -> Self {
         if !io::stderr().is_terminal() {
             return Self::Log {
@@ -30,7 +31,7 @@ impl Progress {
         let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
         let template = if total.is_some() { BAR } else { SPINNER };
         Self::Bar(match ProgressStyle::with_template(template) {
-            Ok(style) => bar.with_style(style),
+            Ok(style) => bar.with_style(style.with_key("rate", write_rate)),
             Err(_) => bar,
         })
     }
@@ -41,7 +42,7 @@ impl Progress {
             Self::Bar(bar) => {
                 bar.set_position(report.answered());
                 if report.rejected > 0 {
-                    bar.set_message(format!("({} rejected)", report.rejected));
+                    bar.set_message(format!("({} rejected)", HumanCount(report.rejected)));
                 }
             }
             Self::Log {
@@ -66,7 +67,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away; the summary follows it.
+    /// Removes the bar before the summary.
     pub(super) fn finish(&self, report: &ProduceReport) {
         match self {
             Self::Bar(bar) => bar.finish_and_clear(),
@@ -80,4 +81,10 @@ impl Progress {
             ),
         }
     }
+}
+
+fn write_rate(state: &ProgressState, text: &mut dyn Write) {
+    let rate = HumanCount(state.per_sec().round() as u64);
+    // A bar that cannot be drawn stops nothing.
+    let _ = write!(text, "{rate} signals/s");
 }

@@ -1,4 +1,4 @@
-//! Publishes signals and keeps each one until JetStream has answered for it.
+//! Publishes signals and keeps each one until JetStream has answered.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -8,28 +8,30 @@ use async_nats::client::PublishErrorKind;
 use async_nats::connection::State;
 use async_nats::{Client, Message, Subscriber};
 use futures_util::{FutureExt, StreamExt};
+use jetstream::{PublishAnswer, Ticket};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::pace::Pace;
-use super::progress::Progress;
+use super::pace::RateLimiter;
+use super::progress::ProgressLine;
 use super::report::ProduceReport;
-use super::source::{Batch, Outgoing, SourceError};
-use super::window::{Pending, Window};
-use crate::jetstream::{Answer, Ticket};
+use super::source::{Outgoing, OutgoingBatch, SourceError};
+use super::window::{Pending, PublishWindow};
+
+use crate::command::log_lines::PUBLISHED;
 
 const TICK: Duration = Duration::from_millis(10);
-/// How often the window is looked through for late answers.
+/// Interval of checking the window for late answers.
 const SWEEP: Duration = Duration::from_millis(100);
-/// Times that a signal is refused for the moment until it is for good: about 15 seconds.
+/// Temporary rejections of a signal before the final one: about 15 seconds.
 const REFUSALS_MAX: u32 = 8;
 
-/// Why publishing ends before its time.
+/// Reason for which publishing ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// The client has no connection and does not look for one.
+    /// The client has no connection and does not reconnect.
     #[error("the connection to NATS is closed")]
     Closed,
     /// The signals ended with an error.
@@ -37,27 +39,27 @@ pub enum PublishError {
     Source(#[from] SourceError),
 }
 
-pub(super) struct Publisher {
+pub(super) struct SignalPublisher {
     client: Client,
     answers: Subscriber,
     inbox: String,
-    window: Window,
+    window: PublishWindow,
     timeout: Duration,
     swept_at: Instant,
-    /// Connections so far, to see that there is a new one.
+    /// Number of connections so far, to detect a new one.
     connects: u64,
-    progress: Progress,
+    progress: ProgressLine,
     report: ProduceReport,
 }
 
-impl Publisher {
-    /// A publisher with `window` signals unanswered at most, each of which is published again
-    /// when its answer takes longer than `timeout`.
+impl SignalPublisher {
+    /// Creates a publisher with at most `window` unanswered signals, each of which it publishes
+    /// again when its answer takes longer than `timeout`.
     pub(super) async fn new(
         client: Client,
         window: usize,
         timeout: Duration,
-        progress: Progress,
+        progress: ProgressLine,
     ) -> Result<Self, async_nats::SubscribeError> {
         let inbox = client.new_inbox();
         let answers = client.subscribe(format!("{inbox}.*")).await?;
@@ -66,7 +68,7 @@ impl Publisher {
             client,
             answers,
             inbox,
-            window: Window::new(window),
+            window: PublishWindow::new(window),
             timeout,
             swept_at: Instant::now(),
             connects,
@@ -75,19 +77,18 @@ impl Publisher {
         })
     }
 
-    /// Publishes all that comes, until its end or `shutdown`, and waits for the answers; after
+    /// Publishes all signals until the source ends or `shutdown`, and waits for the answers; after
     /// `shutdown` no longer than `grace`.
     pub(super) async fn run(
         mut self,
-        mut batches: mpsc::Receiver<Result<Batch, SourceError>>,
+        mut batches: mpsc::Receiver<Result<OutgoingBatch, SourceError>>,
         per_second: u64,
         shutdown: &CancellationToken,
         grace: Duration,
     ) -> (ProduceReport, Option<PublishError>) {
         let start = Instant::now();
         let ended = tokio::select! {
-            // Publishing waits inside for as long as NATS is away, which must not hold up
-            // a stop.
+            // Publishing waits as long as NATS is down, which must not delay a shutdown.
             biased;
             () = shutdown.cancelled() => None,
             ended = self.publish_all(&mut batches, per_second) => Some(ended),
@@ -116,10 +117,10 @@ impl Publisher {
 
     async fn publish_all(
         &mut self,
-        batches: &mut mpsc::Receiver<Result<Batch, SourceError>>,
+        batches: &mut mpsc::Receiver<Result<OutgoingBatch, SourceError>>,
         per_second: u64,
     ) -> Result<(), PublishError> {
-        let mut pace = Pace::new(per_second, Instant::now());
+        let mut pace = RateLimiter::new(per_second, Instant::now());
         let mut queue: VecDeque<Outgoing> = VecDeque::new();
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -160,7 +161,7 @@ impl Publisher {
         Ok(())
     }
 
-    fn take_batch(&mut self, batch: Batch, queue: &mut VecDeque<Outgoing>) {
+    fn take_batch(&mut self, batch: OutgoingBatch, queue: &mut VecDeque<Outgoing>) {
         self.report.blank_lines += batch.blank_lines;
         for reason in batch.rejected {
             self.reject(reason);
@@ -173,7 +174,7 @@ impl Publisher {
         self.send(ticket, outgoing).await
     }
 
-    /// Publishes a signal that is in the window, and settles it when it never can be.
+    /// Publishes a signal of the window, and settles it if it can never be published.
     async fn send(&mut self, ticket: Ticket, outgoing: Outgoing) -> Result<(), PublishError> {
         let reply = format!("{}.{}", self.inbox, ticket.to_token());
         let Outgoing { subject, body, .. } = outgoing;
@@ -202,8 +203,8 @@ impl Publisher {
         let Some(ticket) = Ticket::from_subject(&message.subject) else {
             return Ok(());
         };
-        match Answer::of(&message) {
-            Answer::Stored {
+        match PublishAnswer::parse(&message) {
+            PublishAnswer::Stored {
                 sequence,
                 duplicate,
                 ..
@@ -212,8 +213,10 @@ impl Publisher {
                     self.accepted(&pending, sequence, duplicate);
                 }
             }
-            Answer::Full(reason) | Answer::NotNow(reason) => self.refused(ticket, &reason),
-            Answer::Never(reason) => {
+            PublishAnswer::Full(reason) | PublishAnswer::NotNow(reason) => {
+                self.refused(ticket, &reason)
+            }
+            PublishAnswer::Never(reason) => {
                 if let Some(pending) = self.window.settle(ticket) {
                     self.reject(format!("{}: {reason}", pending.outgoing.origin));
                 }
@@ -235,9 +238,9 @@ impl Publisher {
             sequence,
             trace_id = %id,
             duplicate,
-            "Published signal"
+            "{PUBLISHED}"
         );
-        // At the second try, the duplicate is what the first one stored.
+        // After a second attempt, the duplicate is the signal that the first one stored.
         if duplicate && pending.tries == 1 {
             self.report.duplicates += 1;
         } else {
@@ -247,7 +250,7 @@ impl Publisher {
         }
     }
 
-    /// The server may take it later; after several times it is asked no more.
+    /// Retries later, since the server may then accept it; gives up after several rejections.
     fn refused(&mut self, ticket: Ticket, reason: &str) {
         if !self.window.refuse(ticket, REFUSALS_MAX, Instant::now())
             && let Some(pending) = self.window.settle(ticket)
@@ -257,7 +260,7 @@ impl Publisher {
                 pending.outgoing.origin, pending.refusals
             ));
         } else {
-            debug!(reason, "JetStream refused a signal for the moment");
+            debug!(reason, "JetStream rejected a signal for now");
         }
     }
 
@@ -268,7 +271,7 @@ impl Publisher {
         self.report.reject(reason);
     }
 
-    /// Publishes again what is due, and shows how far it is.
+    /// Publishes due signals again, and shows the progress.
     async fn sweep(&mut self) -> Result<(), PublishError> {
         let now = Instant::now();
         if now.saturating_duration_since(self.swept_at) < SWEEP {
@@ -284,7 +287,7 @@ impl Publisher {
                 "No answer from JetStream in time; publishing again"
             );
         }
-        // While NATS is away the client would only queue them, over and over.
+        // While NATS is down, the client would queue them again and again.
         if self.client.connection_state() != State::Connected {
             return Ok(());
         }

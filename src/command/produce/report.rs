@@ -1,48 +1,51 @@
-//! What came of the signals.
+//! Results of publishing.
 
 use std::fmt;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use indicatif::HumanCount;
+use serde::{Serialize, Serializer};
 
-/// Rejections that are kept with their reasons; the others are only counted.
+/// Rejections that are kept with their reasons; further ones are only counted.
 const REASONS_MAX: usize = 5;
 
-/// What came of the signals that were published.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Results of the published signals.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ProduceReport {
-    /// Stored by JetStream. What had to be published again and turns out to be stored
-    /// already counts here: its first ack was lost.
+    /// Stored by JetStream. A republished signal that turns out to be stored counts here: its first
+    /// ack was lost.
     pub accepted: u64,
-    /// Dropped by JetStream at the first try, since it has their id already.
+    /// Dropped by JetStream at the first attempt, since it has their id already.
     pub duplicates: u64,
-    /// Refused for good.
+    /// Finally rejected.
     pub rejected: u64,
-    /// The first few reasons of rejections.
+    /// Reasons of the first rejections.
     pub reasons: Vec<String>,
-    /// Published, but not answered when the time to stop was up.
+    /// Published, but unanswered at the end of the grace time.
     pub unconfirmed: u64,
-    /// Tries beyond a signal's first one.
+    /// Attempts after a signal's first one.
     pub republished: u64,
-    /// Bad on purpose, among those accepted.
+    /// Accepted signals that are deliberately bad.
     pub invalid: u64,
     /// Blank lines, which are skipped.
     pub blank_lines: u64,
-    /// Bytes of the bodies accepted.
+    /// Bytes of the accepted bodies.
     pub bytes: u64,
-    /// From the first publish to the last ack.
+    /// Time from the first publish to the last ack.
+    #[serde(rename = "elapsed_ms", serialize_with = "in_ms")]
     pub elapsed: Duration,
-    /// Whether it was stopped before all was published.
+    /// True if a shutdown came before all were published.
     pub stopped: bool,
 }
 
 impl ProduceReport {
-    /// Everything that has its final answer.
+    /// Returns the number of signals with a final answer.
     pub fn answered(&self) -> u64 {
         self.accepted + self.duplicates + self.rejected
     }
 
-    /// Signals that JetStream answered, a second.
+    /// Returns the answered signals per second.
     pub fn rate(&self) -> f64 {
         let seconds = self.elapsed.as_secs_f64();
         if seconds > 0.0 {
@@ -60,21 +63,26 @@ impl ProduceReport {
     }
 }
 
+fn in_ms<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(time.as_millis() as u64)
+}
+
 impl fmt::Display for ProduceReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = |name: &str, value: &dyn fmt::Display| writeln!(f, "{name:<12} {value}");
-        line("accepted", &self.accepted)?;
+        line("accepted", &HumanCount(self.accepted))?;
         if self.invalid > 0 {
-            line("  invalid", &format_args!("{} on purpose", self.invalid))?;
+            let invalid = HumanCount(self.invalid);
+            line("  invalid", &format_args!("{invalid} deliberately"))?;
         }
-        line("duplicates", &self.duplicates)?;
-        line("rejected", &self.rejected)?;
+        line("duplicates", &HumanCount(self.duplicates))?;
+        line("rejected", &HumanCount(self.rejected))?;
         for reason in &self.reasons {
             line("", reason)?;
         }
         let untold = self.rejected.saturating_sub(self.reasons.len() as u64);
         if untold > 0 {
-            line("", &format_args!("and {untold} more"))?;
+            line("", &format_args!("and {} more", HumanCount(untold)))?;
         }
         for (name, count) in [
             ("unconfirmed", self.unconfirmed),
@@ -82,14 +90,15 @@ impl fmt::Display for ProduceReport {
             ("blank lines", self.blank_lines),
         ] {
             if count > 0 {
-                line(name, &count)?;
+                line(name, &HumanCount(count))?;
             }
         }
         line("bytes", &ByteSize(self.bytes))?;
         let seconds = self.elapsed.as_secs_f64();
         let stopped = if self.stopped { ", then stopped" } else { "" };
         line("elapsed", &format_args!("{seconds:.2} s{stopped}"))?;
-        write!(f, "{:<12} {:.0} a second", "rate", self.rate())
+        let rate = HumanCount(self.rate().round() as u64);
+        write!(f, "{:<12} {rate} signals/s", "rate")
     }
 }
 
@@ -113,7 +122,7 @@ mod tests {
         assert!(text.contains("rejected     7\n"), "{text}");
         assert!(text.contains("line 5: too large\n"), "{text}");
         assert!(text.contains("and 2 more\n"), "{text}");
-        assert!(text.ends_with("rate         50 a second"), "{text}");
+        assert!(text.ends_with("rate         50 signals/s"), "{text}");
         assert!(!text.contains("unconfirmed"), "{text}");
         assert_eq!(report.answered(), 107);
     }

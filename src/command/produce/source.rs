@@ -1,5 +1,4 @@
-//! Where the signals come from: a thread that generates or reads them, a little ahead of the
-//! publisher.
+//! Sources of signals: a thread that generates or reads them, a little ahead of the publisher.
 
 use std::fmt;
 use std::io;
@@ -9,46 +8,45 @@ use std::thread;
 use async_nats::header::{HeaderMap, HeaderValue, NATS_MESSAGE_ID};
 use async_nats::subject::Subject;
 use bytes::{Bytes, BytesMut};
+use synthetic::SyntheticError;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::synthetic::SyntheticError;
-
-/// Batches that wait for the publisher.
+/// Batches that may wait for the publisher.
 const BATCHES_AHEAD: usize = 4;
-/// Messages of a batch, so that the channel does not cost more than they do.
+/// Messages of a batch, enough to keep the channel's cost below theirs.
 const BATCH_MESSAGES: usize = 64;
 const ARENA_BYTES: usize = 256 * 1024;
 
-/// Why there are no more signals.
+/// Reason for which there are no more signals.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The file cannot be opened or read.
     #[error("cannot read {path}: {source}")]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the system.
         source: io::Error,
     },
     /// A signal cannot be generated.
     #[error(transparent)]
     Generate(#[from] SyntheticError),
     /// The thread cannot be started.
-    #[error("cannot start the thread that makes the signals: {0}")]
+    #[error("cannot start the thread that generates the signals: {0}")]
     Thread(io::Error),
 }
 
-/// Where a message comes from, for its reader.
+/// Origin of a message, for people.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Origin {
-    /// A line of the file, from 1.
+pub(super) enum MessageOrigin {
+    /// Line of the file, from 1.
     Line(u64),
-    /// A generated signal, from 1.
+    /// Number of a generated signal, from 1.
     Generated(u64),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for MessageOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Line(number) => write!(f, "line {number}"),
@@ -57,7 +55,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What JetStream recognises a message by.
+/// Id by which JetStream detects duplicates.
 #[derive(Debug, Clone)]
 pub(super) enum MessageId {
     None,
@@ -92,40 +90,45 @@ impl fmt::Display for MessageId {
     }
 }
 
-/// A message to publish; a clone shares the body.
+/// A message to publish; clones share the body.
 #[derive(Debug, Clone)]
 pub(super) struct Outgoing {
     pub subject: Subject,
     pub id: MessageId,
     pub body: Bytes,
-    pub origin: Origin,
-    /// Bad on purpose.
+    pub origin: MessageOrigin,
+    /// True if the message is deliberately bad.
     pub invalid: bool,
 }
 
-/// What the thread hands over at once.
+/// Messages that the thread passes on at once.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(super) struct OutgoingBatch {
     pub messages: Vec<Outgoing>,
-    /// Lines that are no messages, and why.
+    /// Lines that are no messages, with reasons.
     pub rejected: Vec<String>,
     pub blank_lines: u64,
 }
 
-/// Fills batches until there is no more.
-pub(super) trait Source: Send + 'static {
-    /// Adds up to `messages` messages, at least one of anything; `false` at the end.
-    fn fill(&mut self, batch: &mut Batch, messages: usize) -> Result<bool, SourceError>;
+/// Fills batches until the source ends.
+pub(super) trait MessageSource: Send + 'static {
+    /// Adds up to `messages` messages, and at least one item; returns `false` at the end.
+    fn fill(&mut self, batch: &mut OutgoingBatch, messages: usize) -> Result<bool, SourceError>;
 }
 
-/// Runs a source in a thread of its own, which ends with the source or with the receiver.
+/// Runs a source in its own thread, which ends with the source or with the receiver.
 ///
-/// No task of the runtime: a read of standard input cannot be cancelled, and the runtime
+/// A task of the runtime would not do: a read of standard input cannot be cancelled, and the
+/// runtime waits for its own threads when it stops.
 /// waits for its own threads when it stops.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "bounded; the source runs in a thread of its own"
+)]
 pub(super) fn spawn(
-    mut source: impl Source,
+    mut source: impl MessageSource,
     per_second: u64,
-) -> Result<mpsc::Receiver<Result<Batch, SourceError>>, SourceError> {
+) -> Result<mpsc::Receiver<Result<OutgoingBatch, SourceError>>, SourceError> {
     let (batches, receiver) = mpsc::channel(BATCHES_AHEAD);
     // At a low rate, a full batch would hold signals that were timed long ago.
     let messages = match usize::try_from(per_second / 100) {
@@ -137,7 +140,7 @@ pub(super) fn spawn(
         .name("produce-source".to_owned())
         .spawn(move || {
             loop {
-                let mut batch = Batch::default();
+                let mut batch = OutgoingBatch::default();
                 let (batch, more) = match source.fill(&mut batch, messages) {
                     Ok(more) => (Ok(batch), more),
                     Err(error) => (Err(error), false),
@@ -151,7 +154,7 @@ pub(super) fn spawn(
     Ok(receiver)
 }
 
-/// Copies a body; many share one allocation.
+/// Copies a body; many bodies share one allocation.
 pub(super) fn keep(arena: &mut BytesMut, body: &[u8]) -> Bytes {
     if arena.capacity() < body.len() {
         arena.reserve(body.len().max(ARENA_BYTES));

@@ -1,12 +1,13 @@
-//! The signals that are published and have no final answer yet.
+//! Published signals without a final answer.
 
 use std::time::{Duration, Instant};
 
-use super::source::Outgoing;
-use crate::backoff::Backoff;
-use crate::jetstream::{Ticket, Tickets};
+use clock::Backoff;
+use jetstream::{Ticket, Tickets};
 
-/// Bytes of bodies in the window; large lines must not multiply with its length.
+use super::source::Outgoing;
+
+/// Most bytes of bodies in the window, so that large lines do not multiply with its length.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -15,9 +16,9 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Pending {
     pub outgoing: Outgoing,
-    /// How often it was published.
+    /// Number of publishes.
     pub tries: u32,
-    /// How often the server refused it for the moment.
+    /// Number of temporary rejections by the server.
     pub refusals: u32,
     backoff: Option<Backoff>,
     state: State,
@@ -29,15 +30,15 @@ enum State {
     Resting { until: Instant },
 }
 
-/// All signals without a final answer, in bounded number and size.
+/// All signals without a final answer, bounded in number and size.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(super) struct PublishWindow {
     unanswered: Tickets<Pending>,
     max: usize,
     bytes: usize,
 }
 
-impl Window {
+impl PublishWindow {
     pub(super) fn new(max: usize) -> Self {
         Self {
             unanswered: Tickets::with_capacity(max),
@@ -54,12 +55,12 @@ impl Window {
         self.unanswered.is_empty()
     }
 
-    /// Whether one more may be published.
+    /// Reports whether one more may be published.
     pub(super) fn has_room(&self) -> bool {
         self.unanswered.len() < self.max && self.bytes < BYTES_MAX
     }
 
-    /// Takes a signal in as published at `now`.
+    /// Adds a signal published at `now`.
     pub(super) fn insert(&mut self, outgoing: Outgoing, now: Instant) -> Ticket {
         self.bytes += outgoing.body.len();
         self.unanswered.insert(Pending {
@@ -71,16 +72,16 @@ impl Window {
         })
     }
 
-    /// Takes a signal out, which has its final answer. `None` when it was out already: the
-    /// server answers each try.
+    /// Removes a signal with its final answer. Returns `None` if it was removed before: the server
+    /// answers each attempt.
     pub(super) fn settle(&mut self, ticket: Ticket) -> Option<Pending> {
         let pending = self.unanswered.remove(ticket)?;
         self.bytes -= pending.outgoing.body.len();
         Some(pending)
     }
 
-    /// Lets a signal rest that the server refused for the moment, unless that was its
-    /// `refusals_max`-th time: then `false`, and it stays for [`Window::settle`].
+    /// Delays a signal after a temporary rejection. Returns `false` after the `refusals_max`-th
+    /// one; the signal then stays for [`PublishWindow::settle`].
     pub(super) fn refuse(&mut self, ticket: Ticket, refusals_max: u32, now: Instant) -> bool {
         let Some(pending) = self.unanswered.get_mut(ticket) else {
             return true;
@@ -90,7 +91,7 @@ impl Window {
         pending.refusals < refusals_max
     }
 
-    /// Lets those rest whose answer is late at `now`, and tells how many.
+    /// Delays signals whose answer is late at `now`, and returns their number.
     pub(super) fn expire(&mut self, timeout: Duration, now: Instant) -> usize {
         let mut expired = 0;
         for pending in self.unanswered.values_mut() {
@@ -104,8 +105,8 @@ impl Window {
         expired
     }
 
-    /// Has those tried again soon that an old connection may have lost. Without an id the
-    /// server would store a second one, so these wait for their time-out.
+    /// Schedules signals that an old connection may have lost. Without an id the server would store
+    /// a second copy, so those wait for their timeout.
     pub(super) fn reconnected(&mut self, now: Instant) {
         for pending in self.unanswered.values_mut() {
             if matches!(pending.state, State::Sent { .. }) && pending.outgoing.id.is_some() {
@@ -114,7 +115,7 @@ impl Window {
         }
     }
 
-    /// Those that have rested long enough.
+    /// Returns the signals whose delay is over.
     pub(super) fn due(&self, now: Instant) -> Vec<Ticket> {
         self.unanswered
             .iter()
@@ -125,7 +126,7 @@ impl Window {
             .collect()
     }
 
-    /// The signal to publish once more at `now`; `None` when it has its answer meanwhile.
+    /// Returns the signal to publish again at `now`; `None` if it was answered meanwhile.
     pub(super) fn try_again(&mut self, ticket: Ticket, now: Instant) -> Option<Outgoing> {
         let pending = self.unanswered.get_mut(ticket)?;
         pending.tries = pending.tries.saturating_add(1);
@@ -149,13 +150,13 @@ impl Pending {
 mod tests {
     use bytes::Bytes;
 
-    use super::super::source::{MessageId, Origin};
+    use super::super::source::{MessageId, MessageOrigin};
     use super::*;
 
     #[test]
     fn a_new_connection_tries_again_what_the_server_would_recognise() {
         let now = Instant::now();
-        let mut window = Window::new(2);
+        let mut window = PublishWindow::new(2);
         window.insert(outgoing(1), now);
         let known = window.insert(
             Outgoing {
@@ -173,7 +174,7 @@ mod tests {
             subject: "signals.test".into(),
             id: MessageId::None,
             body: Bytes::from(vec![b' '; bytes]),
-            origin: Origin::Line(1),
+            origin: MessageOrigin::Line(1),
             invalid: false,
         }
     }
@@ -181,14 +182,14 @@ mod tests {
     #[test]
     fn the_window_is_bounded_in_number_and_size() {
         let now = Instant::now();
-        let mut window = Window::new(2);
+        let mut window = PublishWindow::new(2);
         let first = window.insert(outgoing(1), now);
         window.insert(outgoing(1), now);
         assert!(!window.has_room());
         assert!(window.settle(first).is_some());
         assert!(window.has_room());
         window.insert(outgoing(BYTES_MAX), now);
-        let mut window = Window::new(10);
+        let mut window = PublishWindow::new(10);
         let large = window.insert(outgoing(BYTES_MAX), now);
         assert!(!window.has_room());
         window.settle(large);
@@ -198,7 +199,7 @@ mod tests {
     #[test]
     fn a_late_answer_means_another_try_after_a_rest() {
         let (now, timeout) = (Instant::now(), Duration::from_secs(5));
-        let mut window = Window::new(2);
+        let mut window = PublishWindow::new(2);
         let ticket = window.insert(outgoing(1), now);
         assert_eq!(window.expire(timeout, now + timeout / 2), 0);
         let late = now + timeout;
@@ -215,7 +216,7 @@ mod tests {
     #[test]
     fn refusals_come_to_an_end() {
         let now = Instant::now();
-        let mut window = Window::new(1);
+        let mut window = PublishWindow::new(1);
         let ticket = window.insert(outgoing(1), now);
         assert!(window.refuse(ticket, 2, now));
         assert!(!window.refuse(ticket, 2, now));

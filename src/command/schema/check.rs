@@ -1,65 +1,107 @@
 //! `risksignal schema check`.
 
+use std::fmt::{self, Display};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use serde::Serialize;
+use signal::{Limits, Signal};
 
+use crate::command::{exit, output};
 use crate::settings::Settings;
-use crate::signal::Signal;
 
-use super::CheckArgs;
+use super::SchemaCheckArgs;
 
-/// Where some lines are not as they should be.
-const EXIT_FAULTS: u8 = 3;
-
-/// Lines by what `run` would make of them.
-#[derive(Default)]
-struct Counts {
-    lines: u64,
-    tagged: u64,
-    dead: u64,
+/// A line that `run` would not insert without faults.
+#[derive(Debug, Serialize)]
+struct FaultyLine {
+    line: u64,
+    outcome: Outcome,
+    /// Reason of a dead letter.
+    code: Option<&'static str>,
+    text: String,
 }
 
-pub(super) fn check(args: &CheckArgs, settings: &Settings) -> Result<u8> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Outcome {
+    FaultyPayload,
+    DeadLetter,
+}
+
+impl FaultyLine {
+    /// Judges a line by the rules of `run`.
+    fn judge(line: u64, body: &[u8], subject: &str, limits: &Limits) -> Option<Self> {
+        let (outcome, code, text) = match Signal::parse(body, subject, limits) {
+            Ok(signal) if signal.payload_faults.is_empty() => return None,
+            Ok(signal) => (
+                Outcome::FaultyPayload,
+                None,
+                signal.payload_faults.to_string(),
+            ),
+            Err(invalid) => (
+                Outcome::DeadLetter,
+                Some(invalid.code()),
+                invalid.to_string(),
+            ),
+        };
+        Some(Self {
+            line,
+            outcome,
+            code,
+            text,
+        })
+    }
+}
+
+impl Display for FaultyLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            line, code, text, ..
+        } = self;
+        match code {
+            Some(code) => write!(f, "line {line}: dead letter ({code}): {text}"),
+            None => write!(f, "line {line}: would be inserted, with {text}"),
+        }
+    }
+}
+
+pub(super) fn check(args: &SchemaCheckArgs, settings: &Settings) -> Result<u8> {
     let shown = args.file.display();
+    let limits = &settings.validation;
     let prefix = &settings.stream.subject_prefix;
     let subject = args.subject.as_deref().unwrap_or(prefix);
     let mut input = open(&args.file).with_context(|| format!("cannot open {shown}"))?;
-    let mut stdout = io::stdout().lock();
-    let mut counts = Counts::default();
+    let mut out = output::standard();
+    let (mut lines, mut dead, mut tagged) = (0_u64, 0_u64, 0_u64);
     let mut line = Vec::new();
-    // A line that is too large is no signal, and need not be kept in full.
-    let line_max = settings.validation.max_signal_bytes as u64 + 2;
+    // A line that exceeds the limit is no signal, and need not be kept completely.
+    let line_max = limits.max_signal_bytes as u64 + 2;
     loop {
         line.clear();
         let read = (&mut input).take(line_max).read_until(b'\n', &mut line);
         if read.with_context(|| format!("cannot read {shown}"))? == 0 {
             break;
         }
-        counts.lines += 1;
+        lines += 1;
         let is_whole = line.ends_with(b"\n");
         let body = line.trim_ascii_end();
         if body.is_empty() && is_whole {
             continue;
         }
-        let number = counts.lines;
-        match Signal::parse(body, subject, &settings.validation) {
-            Ok(signal) if signal.payload_faults.is_empty() => {}
-            Ok(signal) => {
-                counts.tagged += 1;
-                writeln!(
-                    stdout,
-                    "line {number}: lands, with {}",
-                    signal.payload_faults
-                )?;
+        if let Some(faulty) = FaultyLine::judge(lines, body, subject, limits) {
+            match faulty.outcome {
+                Outcome::FaultyPayload => tagged += 1,
+                Outcome::DeadLetter => dead += 1,
             }
-            Err(invalid) => {
-                counts.dead += 1;
-                let code = invalid.code();
-                writeln!(stdout, "line {number}: dead letter ({code}): {invalid}")?;
+            match args.json {
+                true => writeln!(out, "{}", serde_json::to_string(&faulty)?)?,
+                false => writeln!(out, "{faulty}")?,
             }
+            // Standard input may pause for long.
+            out.flush()?;
         }
         if !is_whole {
             input
@@ -67,16 +109,17 @@ pub(super) fn check(args: &CheckArgs, settings: &Settings) -> Result<u8> {
                 .with_context(|| format!("cannot read {shown}"))?;
         }
     }
-    let Counts {
-        lines,
-        tagged,
-        dead,
-    } = counts;
-    writeln!(
-        stdout,
-        "{lines} lines: {dead} would be dead letters, {tagged} would land with faults of their payloads"
-    )?;
-    Ok(if tagged + dead > 0 { EXIT_FAULTS } else { 0 })
+    if !args.json {
+        writeln!(
+            out,
+            "{lines} lines: {dead} would be dead letters, {tagged} would be inserted with faulty payloads"
+        )?;
+    }
+    out.flush()?;
+    Ok(match tagged + dead {
+        0 => 0,
+        _ => exit::NOT_READY,
+    })
 }
 
 fn open(file: &Path) -> io::Result<Box<dyn BufRead>> {

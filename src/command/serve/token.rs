@@ -1,6 +1,6 @@
-//! `risksignal serve token`: a token, and the entry of the file that knows it by its hash.
+//! `risksignal serve token`: a token, and its entry with the hash for the tokens file.
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::num::NonZeroU32;
 
 use anyhow::{Context as _, Result};
@@ -9,43 +9,43 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Args, ValueEnum};
 use sha2::{Digest, Sha256};
 
-use crate::settings;
+use crate::command::output;
 
-/// Bytes of chance in a token: as many as its hash has.
+/// Random bytes in a token: as many as in its hash.
 const BYTES: usize = 32;
 
 /// Arguments of `risksignal serve token`.
 #[derive(Debug, Args)]
 pub struct TokenArgs {
-    /// Whose it is, such as the application's name
+    /// Name of its owner, such as the application's name
     name: String,
 
-    /// What it is for
+    /// Purpose of the token
     #[arg(long = "scope", value_name = "SCOPE", default_value = "ingest")]
     scopes: Vec<ScopeArg>,
 
-    /// A type of signals that it may send; without one, all
+    /// Event type that it may send; without one, all types
     #[arg(long = "event-type", value_name = "TYPE")]
     event_types: Vec<String>,
 
-    /// Signals a second; without it, any number
+    /// Signals per second; without it, any number
     #[arg(long)]
     rate: Option<NonZeroU32>,
 
-    /// Signals at once, after a pause [default: as many as --rate]
+    /// Signals at once after a pause [default: as many as --rate]
     #[arg(long, requires = "rate")]
     burst: Option<NonZeroU32>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum ScopeArg {
-    /// To send signals
+    /// Send signals
     Ingest,
-    /// To read back what came of them
+    /// Read signals and wallets
     Read,
 }
 
-impl From<ScopeArg> for settings::Scope {
+impl From<ScopeArg> for crate::serve::tokens::Scope {
     fn from(arg: ScopeArg) -> Self {
         match arg {
             ScopeArg::Ingest => Self::Ingest,
@@ -54,33 +54,32 @@ impl From<ScopeArg> for settings::Scope {
     }
 }
 
-/// Makes a token, and prints it and its entry.
+/// Creates a token, and prints it and its entry.
 ///
 /// # Errors
-/// When the name cannot be one, or nobody takes the output.
+/// Fails when the name is invalid, or the output cannot be written.
 pub fn make(args: &TokenArgs) -> Result<()> {
     let token = format!(
         "rs_{}",
         URL_SAFE_NO_PAD.encode(rand::random::<[u8; BYTES]>())
     );
     let entry = entry(args, &token)?;
-    settings::check_tokens(&entry).map_err(anyhow::Error::msg)?;
-    writeln!(
-        io::stderr(),
-        "The token of {}, which nothing keeps and tells again:\n{token}",
-        args.name
-    )?;
-    io::stdout()
-        .write_all(entry.as_bytes())
-        .context("cannot write the entry")
+    crate::serve::tokens::check(&entry).map_err(anyhow::Error::msg)?;
+    let name = &args.name;
+    output::note(format_args!(
+        "The token of {name}, which is shown only once:\n{token}"
+    ));
+    let mut out = output::standard();
+    let written = out.write_all(entry.as_bytes()).and_then(|()| out.flush());
+    written.context("cannot write the entry")
 }
 
 fn entry(args: &TokenArgs, token: &str) -> Result<String> {
-    // What JSON writes of texts and lists of them is TOML too.
+    // JSON texts and lists of texts are valid TOML too.
     let scopes = args
         .scopes
         .iter()
-        .map(|scope| settings::Scope::from(*scope).name());
+        .map(|scope| crate::serve::tokens::Scope::from(*scope).name());
     let mut entry = format!(
         "\n[[token]]\nname = {}\nsha256 = \"{:x}\"\nscopes = {}\n",
         serde_json::to_string(&args.name)?,

@@ -1,23 +1,23 @@
-//! What the figures were, and what came between two looks at them. Pure.
+//! Past figures, and the differences between two readings. Pure.
 
 use std::collections::VecDeque;
 
 use crate::ops::history::Between;
 use crate::ops::status::Status;
 
-/// Looks that are kept: the widest chart has one column for each.
+/// Number of kept readings: the widest chart has one column for each.
 const KEPT: usize = 300;
 
-/// The newest status, and what led to it.
+/// Newest status, and earlier figures.
 #[derive(Debug)]
-pub(super) struct History {
+pub(super) struct StatusHistory {
     latest: Status,
     rates: VecDeque<u64>,
     between: Option<Between>,
 }
 
-impl History {
-    /// Begins with the first look.
+impl StatusHistory {
+    /// Begins with the first reading.
     pub fn new(status: Status) -> Self {
         Self {
             latest: status,
@@ -26,7 +26,7 @@ impl History {
         }
     }
 
-    /// Takes the next look.
+    /// Adds the next reading.
     pub fn add(&mut self, status: Status) {
         self.between = Between::of(&self.latest, &status);
         if let Some(between) = &self.between {
@@ -36,17 +36,17 @@ impl History {
         self.latest = status;
     }
 
-    /// The newest look.
+    /// Returns the newest reading.
     pub fn latest(&self) -> &Status {
         &self.latest
     }
 
-    /// What came between the last two.
+    /// Returns the difference between the last two.
     pub fn between(&self) -> Option<&Between> {
         self.between.as_ref()
     }
 
-    /// Signals a second, the newest first.
+    /// Iterates over signals per second, the newest first.
     pub fn rates(&self) -> impl Iterator<Item = u64> {
         self.rates.iter().copied()
     }

@@ -1,9 +1,8 @@
-//! `risksignal top`: a running daemon's figures in the terminal, each second anew.
+//! `risksignal top`: a running daemon's figures in the terminal, updated each second.
 
 mod history;
 mod view;
 
-use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -13,27 +12,27 @@ use ratatui::DefaultTerminal;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::TopArgs;
+use crate::command::output;
 use crate::ops::client::{Client, ClientError};
 use crate::ops::status::Status;
 use crate::settings::Settings;
 
-use history::History;
+use history::StatusHistory;
 
-/// Between two questions.
+/// Interval of requests.
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Shows the figures until `q`, Ctrl-C or `shutdown`, and restores the terminal.
 ///
 /// # Errors
-/// When the output is no terminal, or the daemon cannot be asked at the start.
-pub async fn top(settings: &Settings, shutdown: CancellationToken) -> Result<()> {
-    if !io::stdout().is_terminal() {
-        bail!(
-            "`risksignal top` needs a terminal; for programs there is `risksignal status --json`"
-        );
+/// Fails when the output is no terminal, or the daemon does not answer at the start.
+pub async fn top(args: &TopArgs, settings: &Settings, shutdown: CancellationToken) -> Result<()> {
+    if !output::is_terminal() {
+        bail!("`risksignal top` requires a terminal; programs can use `risksignal status --json`");
     }
-    let client = Client::new(&settings.ops)?;
-    let history = History::new(client.status().await?);
+    let client = Client::new(&settings.ops, args.daemon.url.as_deref()).await?;
+    let history = StatusHistory::new(client.status().await?);
     let terminal = ratatui::try_init()?;
     let shown = show(terminal, &client, history, shutdown).await;
     ratatui::restore();
@@ -43,7 +42,7 @@ pub async fn top(settings: &Settings, shutdown: CancellationToken) -> Result<()>
 async fn show(
     mut terminal: DefaultTerminal,
     client: &Client,
-    mut history: History,
+    mut history: StatusHistory,
     shutdown: CancellationToken,
 ) -> Result<()> {
     let mut events = EventStream::new();
@@ -51,19 +50,19 @@ async fn show(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut trouble = None;
     loop {
-        terminal.draw(|frame| view::draw(frame, &history, client.address(), trouble.as_deref()))?;
+        terminal.draw(|frame| view::draw(frame, &history, client.base(), trouble.as_deref()))?;
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             event = events.next() => match event {
                 Some(Ok(event)) if ends(&event) => return Ok(()),
-                // Such as a new size of the terminal: it is drawn anew.
+                // Redraws, for example after a resize of the terminal.
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(error.into()),
                 // The terminal is gone.
                 None => return Ok(()),
             },
-            // A daemon that is away may come back, so what it said last stays.
-            answer = ask(&mut ticks, client) => match answer {
+            // Keeps the last answer, since a daemon that is down may come back.
+            answer = query_status(&mut ticks, client) => match answer {
                 Ok(status) => {
                     history.add(status);
                     trouble = None;
@@ -74,7 +73,7 @@ async fn show(
     }
 }
 
-async fn ask(ticks: &mut Interval, client: &Client) -> Result<Status, ClientError> {
+async fn query_status(ticks: &mut Interval, client: &Client) -> Result<Status, ClientError> {
     ticks.tick().await;
     client.status().await
 }

@@ -1,28 +1,26 @@
-//! How the figures are drawn: all of them in 80 columns and 24 lines, and the chart wider where
-//! there is room.
-
-use std::net::SocketAddr;
+//! Layout of the figures: all of them in 80 columns and 24 lines, with a wider chart if there is
+//! room.
 
 use indicatif::HumanCount;
+use metric_kit::Distribution;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize as _};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph, RenderDirection, Sparkline};
+use telemetry::recent::RecentDeadLetter;
 
 use crate::command::wording::{NOTHING, count, in_flight, lasted, oldest_age, quantiles, time};
 use crate::ops::health::State;
 use crate::ops::history::Between;
-use crate::telemetry::figures::Histogram;
-use crate::telemetry::recent::DeadLetter;
 
-use super::history::History;
+use super::history::StatusHistory;
 
-/// Draws all of it. `trouble` is why the daemon did not answer the last time.
+/// Draws the screen. `trouble` is the reason for which the daemon did not answer last time.
 pub(super) fn draw(
     frame: &mut Frame<'_>,
-    history: &History,
-    address: SocketAddr,
+    history: &StatusHistory,
+    address: &str,
     trouble: Option<&str>,
 ) {
     let [head, upper, lower, foot] = Layout::vertical([
@@ -40,14 +38,14 @@ pub(super) fn draw(
     draw_rate(frame, rate, history);
     draw_figures(frame, figures, history);
     draw_letters(frame, letters, history);
-    frame.render_widget(Line::from("q quits; a new look each second").dim(), foot);
+    frame.render_widget(Line::from("q quits; updated each second").dim(), foot);
 }
 
 fn draw_head(
     frame: &mut Frame<'_>,
     area: Rect,
-    history: &History,
-    address: SocketAddr,
+    history: &StatusHistory,
+    address: &str,
     trouble: Option<&str>,
 ) {
     let status = history.latest();
@@ -75,7 +73,7 @@ fn draw_head(
     frame.render_widget(Paragraph::new(lines), area);
 }
 
-fn draw_dependencies(frame: &mut Frame<'_>, area: Rect, history: &History) {
+fn draw_dependencies(frame: &mut Frame<'_>, area: Rect, history: &StatusHistory) {
     let status = history.latest();
     let lines: Vec<Line<'_>> = status
         .health
@@ -99,26 +97,26 @@ fn draw_dependencies(frame: &mut Frame<'_>, area: Rect, history: &History) {
     frame.render_widget(Paragraph::new(lines).block(block), area);
 }
 
-fn draw_rate(frame: &mut Frame<'_>, area: Rect, history: &History) {
+fn draw_rate(frame: &mut Frame<'_>, area: Rect, history: &StatusHistory) {
     let now = history
         .between()
         .map_or(NOTHING.to_owned(), |now| rate(now.signals_per_second));
     let rates: Vec<u64> = history.rates().collect();
     let chart = Sparkline::default()
-        .block(Block::bordered().title(format!("Signals a second: {now}")))
-        // The newest stands at the right.
+        .block(Block::bordered().title(format!("Signals per second: {now}")))
+        // The newest value is at the right.
         .direction(RenderDirection::RightToLeft)
         .data(&rates)
         .style(Color::Cyan);
     frame.render_widget(chart, area);
 }
 
-fn draw_figures(frame: &mut Frame<'_>, area: Rect, history: &History) {
+fn draw_figures(frame: &mut Frame<'_>, area: Rect, history: &StatusHistory) {
     let metrics = &history.latest().metrics;
     let count = |name: &str| count(metrics, name);
     let between = history.between();
-    let no_times = Histogram::default();
-    let times = |of: fn(&Between) -> &Histogram| quantiles(between.map_or(&no_times, of));
+    let no_times = Distribution::default();
+    let times = |of: fn(&Between) -> &Distribution| quantiles(between.map_or(&no_times, of));
     let per_second =
         |of: fn(&Between) -> f64| between.map_or(NOTHING.to_owned(), |between| rate(of(between)));
     let rows = between.and_then(|between| between.batch_rows.mean());
@@ -156,7 +154,7 @@ fn draw_figures(frame: &mut Frame<'_>, area: Rect, history: &History) {
     frame.render_widget(Paragraph::new(lines).block(block), area);
 }
 
-fn draw_letters(frame: &mut Frame<'_>, area: Rect, history: &History) {
+fn draw_letters(frame: &mut Frame<'_>, area: Rect, history: &StatusHistory) {
     let status = history.latest();
     let mut lines: Vec<Line<'_>> = status
         .metrics
@@ -175,7 +173,7 @@ fn draw_letters(frame: &mut Frame<'_>, area: Rect, history: &History) {
         .collect();
     let newest = status.last_dead_letters.iter();
     lines.extend(newest.map(|letter| {
-        let DeadLetter {
+        let RecentDeadLetter {
             dead_letter_seq,
             error,
             ..
@@ -185,11 +183,11 @@ fn draw_letters(frame: &mut Frame<'_>, area: Rect, history: &History) {
     let a_second = history
         .between()
         .map_or(NOTHING.to_owned(), |now| rate(now.dead_letters_per_second));
-    let block = Block::bordered().title(format!("Dead letters: {a_second} a second"));
+    let block = Block::bordered().title(format!("Dead letters: {a_second} per second"));
     frame.render_widget(Paragraph::new(lines).block(block), area);
 }
 
-/// With a decimal where it is small.
+/// Formats a rate, with a decimal if it is small.
 fn rate(number: f64) -> String {
     if number > 0.0 && number < 10.0 {
         format!("{number:.1}")

@@ -167,6 +167,7 @@ function keys(chart, event) {
   event.preventDefault();
   const left = to == null ? -10 : chart.plot.valToPos(times[Math.min(end, Math.max(0, to))], "x");
   chart.plot.setCursor({ left, top: to == null ? -10 : 10 }, true, true);
+  say(place(chart).getAttribute("aria-label"));
 }
 
 function legends() {
@@ -251,8 +252,13 @@ function kinds(snapshot) {
 const NAMES = { pipeline: "Pipeline", nats: "NATS", jetstream: "JetStream", clickhouse: "ClickHouse", schema: "Schema" };
 const WORDS = { up: "up", down: "down", waiting: "waiting" };
 
+// Reads words aloud, where a screen reader listens.
+function say(words) {
+  byId("said").textContent = words;
+}
+
 // The verdict, also where only the tab is seen.
-function said(words, kind) {
+function judged(words, kind) {
   byId("verdict").textContent = words;
   byId("verdict").className = "badge " + kind;
   document.title = `${kind === "up" ? "✓" : "✗"} ${words} – RiskSignal Ingest`;
@@ -266,14 +272,36 @@ const PAGES = {
   clickhouse: "clickhouse-is-down", schema: "schema-is-down",
 };
 
-function line(text, anchor) {
-  const made = document.createElement("li");
-  made.textContent = text + " ";
-  const link = document.createElement("a");
-  link.href = "/runbook#" + anchor;
-  link.textContent = "What to do";
-  made.append(link);
-  return made;
+// A line of what is wrong: its name, the text with its present figures, a page of the runbook, and
+// whether it is a warning, which stops nothing yet.
+function line(name, text, anchor, isWarning = false) {
+  return { name, text, anchor, isWarning };
+}
+
+// Shows the lines. One that stays keeps its link, and with it the focus; figures change, and are
+// not read aloud again.
+function list(lines, verdict) {
+  const known = new Map([...byId("wrong").children].map((item) => [item.dataset.name, item]));
+  const items = lines.map(({ name, text, anchor, isWarning }) => {
+    const item = known.get(name) || document.createElement("li");
+    if (!item.firstChild) {
+      const link = document.createElement("a");
+      link.textContent = "What to do";
+      link.setAttribute("aria-label", `What to do: ${name}`);
+      item.append("", link);
+      item.dataset.name = name;
+    }
+    item.firstChild.data = text + " ";
+    item.classList.toggle("warning", isWarning);
+    item.lastChild.setAttribute("href", "/runbook#" + anchor);
+    return item;
+  });
+  const is = [...byId("wrong").children];
+  if (is.length !== items.length || is.some((item, i) => item !== items[i])) byId("wrong").replaceChildren(...items);
+  // Only a change is news.
+  const news = [verdict, ...lines.map(({ name }) => name)].join("; ");
+  if (byId("wrong").dataset.news !== news) say(news);
+  byId("wrong").dataset.news = news;
 }
 
 // Is anything lost, what is wrong, how long until full.
@@ -285,19 +313,21 @@ function headline(snapshot) {
     : ready ? "No loss since the daemon's start." : "No loss since the daemon's start: signals wait in JetStream.";
   byId("lost").className = lost ? "bad" : "good";
   const down = Object.keys(NAMES).filter((name) => dependencies[name] && dependencies[name].state !== "up");
-  const wrong = down.map((name) => line(`${NAMES[name]}: ${dependencies[name].reason || dependencies[name].state}.`, PAGES[name]));
-  if (!ready && !wrong.length) wrong.push(line(`${snapshot.health.reason}.`, "risksignalnotready"));
-  if (lost) wrong.push(line("Messages are lost.", "risksignalmessageslost"));
-  if (snapshot.payload_faults.length) wrong.push(line("Payloads break their contracts.", "risksignalpayloadsfaulty"));
-  for (const { code, text, remedy } of snapshot.health.warnings || []) {
-    wrong.push(line(`${text}: ${remedy}.`, WARNINGS[code] || (code.endsWith("_full") ? "risksignalstoragefull" : "risksignalstoragefilling")));
+  const wrong = down.map((name) => {
+    const { reason, state } = dependencies[name];
+    return line(`${NAMES[name]} is ${state}`, `${NAMES[name]}: ${reason || state}.`, PAGES[name]);
+  });
+  if (!ready && !wrong.length) wrong.push(line("The daemon does not ingest", `${snapshot.health.reason}.`, "risksignalnotready"));
+  const warnings = snapshot.health.warnings || [];
+  const isNamed = warnings.some(({ code }) => code === "messages_lost");
+  if (lost && !isNamed) wrong.push(line("Messages are lost", "Messages are lost.", "risksignalmessageslost"));
+  if (snapshot.payload_faults.length) wrong.push(line("Payloads break their contracts", "Payloads break their contracts.", "risksignalpayloadsfaulty", true));
+  for (const { code, name, text, remedy } of warnings) {
+    const isFull = code === "storage_full" || code === "nats_unhealthy";
+    const page = WARNINGS[code] || (isFull ? "risksignalstoragefull" : "risksignalstoragefilling");
+    wrong.push(line(`${code.replaceAll("_", " ")}: ${name}`, `${text}: ${remedy}.`, page, !isFull));
   }
-  // Only a change is read aloud.
-  const words = wrong.map((one) => one.textContent).join("");
-  if (byId("wrong").dataset.words !== words) {
-    byId("wrong").dataset.words = words;
-    byId("wrong").replaceChildren(...wrong);
-  }
+  list(wrong, ready ? "Ingesting" : "Not ingesting");
   byId("full").textContent = room(snapshot.storages || []);
 }
 
@@ -314,11 +344,15 @@ function room(storages) {
 }
 
 // Warnings with a page of their own.
-const WARNINGS = { history_held: "risksignalhistoryheld", history_never_purged: "risksignalhistoryneverpurged" };
+const WARNINGS = {
+  history_held: "risksignalhistoryheld", history_never_purged: "risksignalhistoryneverpurged",
+  consumer_paused: "risksignalconsumerpaused", messages_lost: "risksignalmessageslost",
+  nats_too_old: "a-server-is-too-old", clickhouse_too_old: "a-server-is-too-old",
+};
 
 function health(snapshot) {
   const { ready, dependencies } = snapshot.health;
-  said(ready ? "ingesting" : "not ingesting", ready ? "up" : "down");
+  judged(ready ? "ingesting" : "not ingesting", ready ? "up" : "down");
   headline(snapshot);
   const cards = Object.keys(NAMES).filter((name) => dependencies[name]).map((name) => {
     const { state, since, reason: why } = dependencies[name];
@@ -326,13 +360,14 @@ function health(snapshot) {
     card.className = "dependency " + state;
     card.dataset.name = name;
     card.dataset.state = state;
-    const head = document.createElement("h3");
+    const head = document.createElement("h2");
     const word = document.createElement("span");
     word.textContent = WORDS[state] || state;
-    head.append(NAMES[name], word);
+    head.append(NAMES[name] + " ", word);
     const text = document.createElement("p");
     const held = Math.max(0, (Date.parse(snapshot.now) - Date.parse(since)) / 1000);
-    text.textContent = state === "up" ? `for ${age(Math.round(held))}` : `${age(Math.round(held))}: ${why || ""}`;
+    // The headline has the reason in full.
+    text.textContent = `for ${age(Math.round(held))}`;
     text.title = why || since;
     card.append(head, text);
     return card;
@@ -401,11 +436,9 @@ function now(point) {
 }
 
 function lost() {
-  said("no answer", "down");
+  judged("no answer", "down");
   const words = "The daemon does not answer; the page shows its last state and tries again.";
-  if (byId("wrong").dataset.words === words) return;
-  byId("wrong").dataset.words = words;
-  byId("wrong").replaceChildren(line(words, "risksignaldown"));
+  list([line("The daemon does not answer", words, "risksignaldown")], "No answer");
 }
 
 legends();

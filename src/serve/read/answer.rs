@@ -1,5 +1,5 @@
-//! How what was read is answered: JSON with a validator, so that a client that has it already is
-//! told no more than that.
+//! Answers of reads: JSON with a validator, so that a client that has it already is
+//! answered no more than that.
 
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
@@ -17,7 +17,7 @@ const CACHING: (HeaderName, HeaderValue) =
     (CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
 /// Another token may see something else.
 const VARYING: (HeaderName, HeaderValue) = (VARY, HeaderValue::from_static("authorization"));
-/// Bytes of the hash that tells one answer from another.
+/// Bytes of the hash that distinguishes answers.
 const TAG_BYTES: usize = 16;
 
 /// Answers with the value, or with nothing where the client has it.
@@ -42,11 +42,15 @@ pub(super) fn json(asked: &HeaderMap, value: &impl Serialize) -> Result<Response
     Ok(response)
 }
 
-/// What is stored is no JSON.
+/// Answers for a row that holds no JSON.
 pub(super) fn malformed(error: &serde_json::Error) -> Problem {
     error!(%error, "An answer could not be written");
     let status = StatusCode::INTERNAL_SERVER_ERROR;
-    Problem::new(status, "malformed", "what is stored cannot be told as JSON")
+    Problem::new(
+        status,
+        "malformed",
+        "the stored row cannot be shown as JSON",
+    )
 }
 
 fn tag(body: &[u8]) -> String {
@@ -58,7 +62,7 @@ fn tag(body: &[u8]) -> String {
     format!("\"{hex}\"")
 }
 
-/// What the client has. A header that makes no sense is none.
+/// The validator that the client has. A header that makes no sense is none.
 fn asked_for(headers: &HeaderMap) -> Option<IfNoneMatch> {
     let mut values = headers.get_all(IF_NONE_MATCH).iter().peekable();
     values.peek()?;

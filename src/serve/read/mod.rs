@@ -1,4 +1,4 @@
-//! What applications read back, out of ClickHouse and, where it is fresh, the cache.
+//! Reads of applications, out of ClickHouse and, where it is fresh, the cache.
 
 mod answer;
 mod cursor;
@@ -12,14 +12,13 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
+use store::{ReadLimits, Store, StoreError};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::{error, warn};
+use wallets::{CacheMetrics, Reader, Redis};
 
-use crate::cache::{Reader, Redis};
-use crate::settings;
-use crate::store::{Limits, Store, StoreError};
-use crate::telemetry::metrics::Metrics;
+use crate::serve::log_lines::READ_UNANSWERED;
 
 use super::problem::Problem;
 
@@ -28,7 +27,7 @@ const BUSY: Duration = Duration::from_secs(1);
 /// The same, when ClickHouse is away.
 const AWAY: Duration = Duration::from_secs(3);
 
-/// What the routes work with.
+/// Parts that the routes work with.
 #[derive(Clone)]
 pub(crate) struct Read {
     store: Store,
@@ -36,7 +35,7 @@ pub(crate) struct Read {
     questions: Arc<Semaphore>,
     query_timeout: Duration,
     cache: Option<Arc<Reader>>,
-    metrics: Arc<Metrics>,
+    metrics: CacheMetrics,
 }
 
 /// The paths, as yet open to everybody.
@@ -52,21 +51,21 @@ impl Read {
     pub fn new(
         store: Store,
         cache: Option<Redis>,
-        serve: &settings::Serve,
-        metrics: &Arc<Metrics>,
+        serve: &crate::serve::options::ServeOptions,
+        metrics: CacheMetrics,
     ) -> Self {
         Self {
             store,
             questions: Arc::new(Semaphore::new(serve.max_queries)),
             query_timeout: serve.query_timeout,
             cache: cache.map(|redis| Arc::new(Reader::new(redis))),
-            metrics: Arc::clone(metrics),
+            metrics,
         }
     }
 
-    /// What a question may cost that shows payloads up to this many bytes.
-    fn limits(&self, longest_payload: usize) -> Limits {
-        Limits {
+    /// Limits of a question that shows payloads up to this many bytes.
+    fn limits(&self, longest_payload: usize) -> ReadLimits {
+        ReadLimits {
             timeout: self.query_timeout,
             longest_payload,
         }
@@ -88,14 +87,14 @@ impl Read {
     }
 }
 
-/// What ClickHouse's words are for the operator alone: they name hosts and tables.
+/// Hides ClickHouse's words, which are for the operator alone: they name hosts and tables.
 fn failed(error: &StoreError) -> Problem {
     if error.took_too_long() {
         warn!(%error, "A question over HTTP took too long");
         let detail = "ClickHouse took longer than it may (serve.query_timeout); ask for less";
         return Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", detail);
     }
-    error!(%error, "ClickHouse did not answer a question over HTTP");
+    error!(%error, "{READ_UNANSWERED}");
     let detail = "ClickHouse is away, or refuses to answer";
     let status = StatusCode::SERVICE_UNAVAILABLE;
     Problem::retry(status, "clickhouse_away", detail, AWAY)

@@ -1,28 +1,27 @@
-//! What a question says in its query string. All that is wrong is told at once.
+//! Parameters of a question in its query string. Every fault is answered at once.
 
 use std::ops::RangeInclusive;
 
 use axum::http::StatusCode;
+use signal::event_time;
+use store::PageCursor;
 use url::form_urlencoded;
-
-use crate::signal::event_time;
-use crate::store::Place;
 
 use super::super::problem::{FieldError, Problem};
 use super::cursor;
 
 /// Signals of a page, unless it says otherwise.
 const LIMIT: usize = 50;
-/// What it may say.
+/// Parameters that it may have.
 const LIMITS: RangeInclusive<usize> = 1..=200;
 
-/// Which signals of a wallet are asked for.
+/// Signals of a wallet that are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Page {
     pub from_ms: Option<i64>,
     pub to_ms: Option<i64>,
     pub event_type: Option<String>,
-    pub after: Option<Place>,
+    pub after: Option<PageCursor>,
     pub limit: usize,
 }
 
@@ -103,7 +102,7 @@ mod tests {
 
     #[test]
     fn all_of_a_page_is_read() {
-        let place = Place {
+        let place = PageCursor {
             event_time_ms: 1,
             stream_created_ns: 2,
             stream_seq: 3,
@@ -128,8 +127,8 @@ mod tests {
         let query =
             "from=yesterday&to=0000-01-01T00:00:00Z&limit=201&type=&cursor=x&limit=5&sort=up";
         let problem = Page::parse(query).unwrap_err();
-        let told = serde_json::to_value(&problem).unwrap();
-        let parameters: Vec<&str> = told["errors"]
+        let answer = serde_json::to_value(&problem).unwrap();
+        let parameters: Vec<&str> = answer["errors"]
             .as_array()
             .unwrap()
             .iter()

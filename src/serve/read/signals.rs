@@ -6,9 +6,8 @@ use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
+use store::{StoredSignal, WalletQuery};
 use uuid::Uuid;
-
-use crate::store::{OfWallet, StoredSignal};
 
 use super::super::access::Caller;
 use super::super::problem::Problem;
@@ -17,7 +16,7 @@ use super::{Read, answer, cursor};
 
 /// Bytes of a payload beyond which a page leaves it out, so that the largest page has 3 MiB.
 const LONGEST_ON_A_PAGE: usize = 16 * 1024;
-/// Signals that one trace id tells of at most: it is meant for one.
+/// Signals of one trace id at most: it is meant for one.
 const OF_A_TRACE: usize = 20;
 
 #[derive(Debug, Serialize)]
@@ -41,13 +40,13 @@ pub(super) async fn of_wallet(
 ) -> Result<Response, Problem> {
     caller.spend(1)?;
     let page = Page::parse(query.as_deref().unwrap_or_default())?;
-    let asked = OfWallet {
+    let asked = WalletQuery {
         address: &address,
         from_ms: page.from_ms,
         to_ms: page.to_ms,
         event_type: page.event_type.as_deref(),
         after: page.after,
-        // One more tells whether there is another page.
+        // One more shows whether there is another page.
         limit: page.limit + 1,
     };
     let limits = read.limits(LONGEST_ON_A_PAGE);

@@ -5,18 +5,17 @@ use std::sync::Arc;
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
+use clock::now_ms;
 use serde_json::value::{RawValue, to_raw_value};
-
-use crate::cache::{Found, Reader};
-use crate::store::{For, StoreError};
-use crate::wall_clock::now_ms;
-use crate::wallet::{Count, Rows, Wallet};
+use store::wallet::{SignalCount, Wallet, WalletRows};
+use store::{QueryPurpose, StoreError};
+use wallets::{Found, Reader};
 
 use super::super::access::Caller;
 use super::super::problem::Problem;
 use super::{Read, answer};
 
-/// How the cache was of use, by RFC 9211.
+/// The use of the cache, by RFC 9211.
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 pub(super) async fn state(
@@ -33,7 +32,7 @@ pub(super) async fn state(
     };
     let status = found.as_ref().map(status);
     if let Some(found) = &found {
-        read.metrics.cache_read(found.name());
+        read.metrics.read(found.name());
     }
     let wallet = match found {
         Some(Found::Hit(wallet)) => wallet,
@@ -64,7 +63,7 @@ fn status(found: &Found) -> HeaderValue {
     })
 }
 
-/// What the table has of a wallet, which is told to the cache under a nonce.
+/// Reads a wallet from the table, and fills its entry of the cache under the nonce.
 async fn of_table(
     read: &Read,
     address: &str,
@@ -72,7 +71,7 @@ async fn of_table(
     now_ms: i64,
 ) -> Result<Option<Wallet>, Problem> {
     let question = async {
-        let asks = For::Client(read.query_timeout);
+        let asks = QueryPurpose::Client(read.query_timeout);
         let mut found = read
             .store
             .wallets(&[address], now_ms, Reader::COUNTED, asks)
@@ -93,14 +92,14 @@ async fn of_table(
     };
     let (rows, counts) = read.ask(question).await?;
     if let Some((cache, nonce)) = read.cache.as_ref().zip(nonce) {
-        let none = Rows::default();
+        let none = WalletRows::default();
         let rows = rows.as_ref().unwrap_or(&none);
         cache.fill(address, nonce, rows, now_ms).await;
     }
-    rows.map(|rows| told(address, rows, counts)).transpose()
+    rows.map(|rows| wallet(address, rows, counts)).transpose()
 }
 
-fn told(address: &str, rows: Rows, counts: Vec<Count>) -> Result<Wallet, Problem> {
+fn wallet(address: &str, rows: WalletRows, counts: Vec<SignalCount>) -> Result<Wallet, Problem> {
     let json = |signal| to_raw_value(&signal).map_err(|error| answer::malformed(&error));
     let last: Result<Vec<Box<RawValue>>, Problem> = rows.last.into_iter().map(json).collect();
     Ok(Wallet {

@@ -1,12 +1,11 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::super::fields::FIELDS;
 use super::*;
 
-/// The layers of a file, a folder of credentials and the environment.
+/// Loads the layers of a file, a folder of credentials and the environment.
 fn load(file: &str, credentials: &Path, environment: &[(&str, &str)]) -> Result<Settings, Faults> {
-    let mut layers = Layers::defaults();
+    let mut layers = Layers::defaults(TABLE);
     layers.add_file("r.toml", file);
     layers.add_credentials(credentials);
     let variables: Vec<(String, OsString)> = environment
@@ -14,10 +13,10 @@ fn load(file: &str, credentials: &Path, environment: &[(&str, &str)]) -> Result<
         .map(|(name, text)| (name.to_string(), text.into()))
         .collect();
     layers.add_variables(variables.into_iter(), Origin::Environment);
-    typed::settings(layers)
+    Settings::from_layers(layers)
 }
 
-/// A folder with these files.
+/// Creates a folder with these files.
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
@@ -26,7 +25,7 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
-fn told(result: Result<Settings, Faults>) -> Vec<String> {
+fn fault_texts(result: Result<Settings, Faults>) -> Vec<String> {
     let faults = result.unwrap_err().0;
     faults.into_iter().map(|fault| fault.message).collect()
 }
@@ -73,20 +72,20 @@ fn a_secret_may_stand_in_a_file_and_each_layer_wins_over_the_one_before() {
 
 #[test]
 fn every_secret_may_stand_in_a_file() {
-    let secrets: Vec<_> = FIELDS.iter().filter(|field| field.secret).collect();
+    let secrets: Vec<_> = TABLE.iter().filter(|field| field.secret).collect();
     assert!(secrets.len() >= 5);
     for field in secrets {
         let files = folder(&[("bad", "hunter2\u{7}")]);
         let path = files.path().join("bad").display().to_string();
         let variable = field.variable() + "_FILE";
-        let told = told(load("", Path::new("/nowhere"), &[(&variable, &path)])).concat();
-        // Each was read, and is judged as the value would be; or lacks what it goes with.
+        let texts = fault_texts(load("", Path::new("/nowhere"), &[(&variable, &path)])).concat();
+        // Each was read, and is checked like a value, or lacks its counterpart.
         let named = format!("named by environment variable {variable}");
         assert!(
-            told.starts_with(field.key) && told.contains(&named),
-            "{told}"
+            texts.starts_with(field.key) && texts.contains(&named),
+            "{texts}"
         );
-        assert!(!told.contains("hunter2"), "{told}");
+        assert!(!texts.contains("hunter2"), "{texts}");
     }
 }
 
@@ -97,7 +96,7 @@ fn a_secret_given_twice_in_one_layer_is_a_fault() {
     let file = format!("[clickhouse]\npassword = \"hunter3\"\npassword_file = \"{path}\"");
     let none = Path::new("/nowhere");
     assert_eq!(
-        told(load(&file, none, &[])),
+        fault_texts(load(&file, none, &[])),
         [
             "clickhouse.password (in r.toml) and clickhouse.password_file (in r.toml): only one of them may be set"
         ]
@@ -107,7 +106,7 @@ fn a_secret_given_twice_in_one_layer_is_a_fault() {
         ("CLICKHOUSE_PASSWORD_FILE", path.as_str()),
     ];
     assert_eq!(
-        told(load("", none, &both)),
+        fault_texts(load("", none, &both)),
         [
             "clickhouse.password (environment variable RISKSIGNAL__CLICKHOUSE__PASSWORD) and clickhouse.password_file (environment variable CLICKHOUSE_PASSWORD_FILE): only one of them may be set"
         ]
@@ -115,12 +114,12 @@ fn a_secret_given_twice_in_one_layer_is_a_fault() {
 }
 
 #[test]
-fn files_that_cannot_be_read_are_told_with_their_paths_and_all_other_faults() {
+fn files_that_cannot_be_read_are_reported_with_their_paths_and_all_other_faults() {
     let credentials = folder(&[("nats_token", "")]);
     let file = "[nats]\npassword_file = \"/nowhere/pw\"\nca_file = \"/nowhere/ca.pem\"\nnkey_file = 5\n[batch]\nmax_rows = 0";
     let environment = [("CLICKHOUSE_PASSWORD_FILE", "/nowhere/ch")];
     assert_eq!(
-        told(load(file, credentials.path(), &environment)),
+        fault_texts(load(file, credentials.path(), &environment)),
         [
             "nats.nkey_file (in r.toml) must be a string, in quotes",
             "nats.password_file (in r.toml) is \"/nowhere/pw\", which cannot be read: No such file or directory (os error 2)",
@@ -133,7 +132,7 @@ fn files_that_cannot_be_read_are_told_with_their_paths_and_all_other_faults() {
 }
 
 #[test]
-fn certificates_keys_and_logins_are_checked_and_no_secret_is_told() {
+fn certificates_keys_and_logins_are_checked_and_no_secret_is_shown() {
     let files = folder(&[
         ("text", "hunter2"),
         (
@@ -146,12 +145,12 @@ fn certificates_keys_and_logins_are_checked_and_no_secret_is_told() {
         (
             "nats.ca_file",
             path("text"),
-            "must be a PEM file, and holds nothing",
+            "must be a PEM file, and holds no such item",
         ),
         (
             "clickhouse.key_file",
             path("text"),
-            "must be a PEM file, and holds nothing",
+            "must be a PEM file, and holds no such item",
         ),
         (
             "nats.key_file",
@@ -163,7 +162,7 @@ fn certificates_keys_and_logins_are_checked_and_no_secret_is_told() {
             "hunter2".to_owned(),
             "must be the seed of a user's NKey",
         ),
-        // An account's seed.
+        // The seed of an account.
         (
             "nats.nkey",
             "SAANWFZ3JINNPERWT3ALE45U7GYT2ZDW6GJUIVPDKUF6GKAX6AISZJMAS4".to_owned(),
@@ -177,21 +176,21 @@ fn certificates_keys_and_logins_are_checked_and_no_secret_is_told() {
     ] {
         let (section, name) = key.split_once('.').unwrap();
         let file = format!("[{section}]\n{name} = {value:?}");
-        let told = told(load(&file, Path::new("/nowhere"), &[]));
-        assert_eq!(told.len(), 1, "{told:?}");
+        let texts = fault_texts(load(&file, Path::new("/nowhere"), &[]));
+        assert_eq!(texts.len(), 1, "{texts:?}");
         assert!(
-            told[0].starts_with(key) && told[0].contains(words),
-            "{told:?}"
+            texts[0].starts_with(key) && texts[0].contains(words),
+            "{texts:?}"
         );
         assert!(
-            !told[0].contains("hunter2") && !told[0].contains("SAANW"),
-            "{told:?}"
+            !texts[0].contains("hunter2") && !texts[0].contains("SAANW"),
+            "{texts:?}"
         );
     }
 }
 
 #[test]
-fn only_one_login_may_be_set_and_tls_is_asked_for_as_a_whole() {
+fn only_one_login_may_be_set_and_tls_is_configured_as_a_whole() {
     let seed = nkeys::KeyPair::new_user().seed().unwrap();
     let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let files = folder(&[
@@ -225,10 +224,10 @@ fn only_one_login_may_be_set_and_tls_is_asked_for_as_a_whole() {
             "with http everything is sent in plain text",
         ),
     ] {
-        let told = told(load(&file, Path::new("/nowhere"), &[]));
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].contains(words), "{told:?}");
-        assert!(!told[0].contains(seed.trim()), "{told:?}");
+        let texts = fault_texts(load(&file, Path::new("/nowhere"), &[]));
+        assert_eq!(texts.len(), 1, "{texts:?}");
+        assert!(texts[0].contains(words), "{texts:?}");
+        assert!(!texts[0].contains(seed.trim()), "{texts:?}");
     }
     for (file, required) in [
         ("[nats]\ntls = \"on\"".to_owned(), true),

@@ -1,11 +1,9 @@
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::fields::{FIELDS, env_example, toml_example};
 use super::*;
 
-/// The settings that these layers give.
+/// Loads settings from these layers.
 fn load(
     file: &str,
     dot_env: &[(&str, &str)],
@@ -17,11 +15,11 @@ fn load(
             .map(|(name, text)| (name.to_string(), text.into()));
         pairs.collect()
     };
-    let mut layers = Layers::defaults();
+    let mut layers = Layers::defaults(TABLE);
     layers.add_file("risksignal.toml", file);
     layers.add_variables(owned(dot_env).into_iter(), Origin::DotEnv);
     layers.add_variables(owned(environment).into_iter(), Origin::Environment);
-    typed::settings(layers)
+    Settings::from_layers(layers)
 }
 
 fn messages(result: Result<Settings, Faults>) -> Vec<String> {
@@ -102,7 +100,7 @@ fn each_fault_names_its_key_its_source_and_what_is_allowed() {
         (
             "batch = 5",
             None,
-            "batch (in risksignal.toml) is a section and takes no value of its own",
+            "batch (in risksignal.toml) is a section and has no value of its own",
         ),
         (
             "[batch]\nmax_rows = [1]",
@@ -117,7 +115,7 @@ fn each_fault_names_its_key_its_source_and_what_is_allowed() {
         (
             "",
             Some(("RISKSIGNAL__BATCH", "5")),
-            "batch (environment variable RISKSIGNAL__BATCH) is a section and takes no value of its own",
+            "batch (environment variable RISKSIGNAL__BATCH) is a section and has no value of its own",
         ),
         (
             "",
@@ -137,7 +135,7 @@ fn each_fault_names_its_key_its_source_and_what_is_allowed() {
         (
             "",
             Some(("NATS_URL", "http://u:p@x")),
-            "nats.url (environment variable NATS_URL) is \"http://u:***@x\", http://u:***@x is no NATS server; it must look like nats://host:4222 or tls://host:4222",
+            "nats.url (environment variable NATS_URL) is \"http://u:***@x\", http://u:***@x is not a NATS server; it must look like nats://host:4222 or tls://host:4222",
         ),
         (
             "",
@@ -152,7 +150,7 @@ fn each_fault_names_its_key_its_source_and_what_is_allowed() {
         (
             "",
             Some(("NATS_URL", "nats://app:hun/ter2@h")),
-            "nats.url (environment variable NATS_URL) is \"nats://app:***@h\", nats://app:***@h is no NATS server; it must look like nats://host:4222 or tls://host:4222",
+            "nats.url (environment variable NATS_URL) is \"nats://app:***@h\", nats://app:***@h is not a NATS server; it must look like nats://host:4222 or tls://host:4222",
         ),
         (
             "",
@@ -195,7 +193,7 @@ fn each_fault_names_its_key_its_source_and_what_is_allowed() {
 }
 
 #[test]
-fn settings_that_contradict_are_told_with_both_keys_values_and_sources() {
+fn settings_that_contradict_are_reported_with_both_keys_values_and_sources() {
     for (variables, message) in [
         (
             &[("RISKSIGNAL__BATCH__MAX_ROWS", "60000")][..],
@@ -245,7 +243,7 @@ fn settings_that_contradict_are_told_with_both_keys_values_and_sources() {
         ),
         (
             &[("RISKSIGNAL__STREAM__NAME", "SIGNALS_DLQ")],
-            "dead_letters.name is \"SIGNALS_DLQ\" (default) but stream.name is \"SIGNALS_DLQ\" (environment variable RISKSIGNAL__STREAM__NAME): dead letters need a stream of their own",
+            "dead_letters.name is \"SIGNALS_DLQ\" (default) but stream.name is \"SIGNALS_DLQ\" (environment variable RISKSIGNAL__STREAM__NAME): dead letters need their own stream",
         ),
         (
             &[("RISKSIGNAL__DEAD_LETTERS__SUBJECT_PREFIX", "signals.dead")],
@@ -261,7 +259,7 @@ fn settings_that_contradict_are_told_with_both_keys_values_and_sources() {
 }
 
 #[test]
-fn all_faults_are_told_at_once_and_a_bad_value_contradicts_nothing() {
+fn all_faults_are_reported_at_once_and_a_bad_value_contradicts_nothing() {
     let file = "nonsense = 1\n[batch]\nmax_rows = 0";
     let variables = [
         ("RISKSIGNAL__CONSUMER__ACK_WAIT", "0s"),
@@ -297,74 +295,33 @@ fn secrets_are_not_shown() {
     let shown = format!("{:?}", load("", &[], &variables).unwrap());
     assert!(!shown.contains("hunter"), "{shown}");
     let url = load("", &[], &[("NATS_URL", "nats://app:hunter4@h")]);
-    let told = messages(url).concat();
+    let texts = messages(url).concat();
     assert!(
-        told.contains("must hold no user") && !told.contains("hunter"),
-        "{told}"
+        texts.contains("must hold no user") && !texts.contains("hunter"),
+        "{texts}"
     );
 }
 
 #[test]
 fn exactly_the_settings_of_the_table_are_read() {
-    // Where no setting has a value, each that is read is a fault.
-    let faults = typed::settings(Layers::default()).unwrap_err().0;
+    // If no setting has a value, each one that is read is a fault.
+    let faults = Settings::from_layers(Layers::with_values(TABLE, Default::default()))
+        .unwrap_err()
+        .0;
     let mut read: Vec<_> = faults.into_iter().map(|fault| fault.key).collect();
-    let mut table: Vec<_> = FIELDS.iter().map(|field| field.key).collect();
+    let mut table: Vec<_> = TABLE.iter().map(|field| field.key).collect();
     read.sort();
     table.sort();
     assert_eq!(read, table);
 }
 
 #[test]
-fn bad_lines_of_dot_env_are_all_told_and_contradict_nothing() {
-    let mut layers = Layers::defaults();
+fn bad_lines_of_dot_env_are_all_reported_and_contradict_nothing() {
+    let mut layers = Layers::defaults(TABLE);
     let text = "\u{feff}RISKSIGNAL__NATS__PASSWORD=hunter2\nhunter3\nNATS_USER hunter4\n";
     layers.add_dot_env(".env", text);
     assert_eq!(
-        messages(typed::settings(layers)),
+        messages(Settings::from_layers(layers)),
         [2, 3].map(|line| format!(".env line {line} is not NAME=value with closed quotes"))
     );
-}
-
-/// Compares a shipped example with the table; UPDATE_EXAMPLES=1 writes it anew.
-fn assert_shipped(name: &str, text: &str) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name);
-    if std::env::var_os("UPDATE_EXAMPLES").is_some() {
-        std::fs::write(&path, text).unwrap();
-    }
-    let shipped = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        shipped == text,
-        "{name} is stale: run UPDATE_EXAMPLES=1 cargo test --lib settings"
-    );
-}
-
-#[test]
-fn the_examples_list_every_setting_with_its_default() {
-    assert_shipped(".env.example", &env_example());
-    assert_shipped("risksignal.example.toml", &toml_example());
-}
-
-#[test]
-fn the_examples_with_every_line_active_are_the_defaults() {
-    let uncommented: String = toml_example()
-        .lines()
-        .map(|line| {
-            line.strip_prefix('#')
-                .filter(|rest| !rest.starts_with(' '))
-                .unwrap_or(line)
-        })
-        .map(|line| format!("{line}\n"))
-        .collect();
-    assert_eq!(load(&uncommented, &[], &[]).unwrap(), Settings::default());
-    let variables: Vec<(String, OsString)> = env_example()
-        .lines()
-        .filter_map(|line| line.strip_prefix('#')?.split_once('='))
-        .filter(|(name, _)| !name.contains(' '))
-        .map(|(name, text)| (name.to_owned(), text.into()))
-        .collect();
-    assert!(variables.len() > FIELDS.len());
-    let mut layers = Layers::defaults();
-    layers.add_variables(variables.into_iter(), Origin::DotEnv);
-    assert_eq!(typed::settings(layers).unwrap(), Settings::default());
 }

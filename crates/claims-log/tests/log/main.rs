@@ -1,4 +1,4 @@
-//! The claims log on a real nats-server, which each test starts for itself.
+//! Tests of the claims log on a real nats-server, which each test starts.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test stops at the first surprise.
 
@@ -10,8 +10,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use async_nats::jetstream;
-use claims::{Nonce, Standing};
-use claims_log::{ClaimsLogError, Process, Storage, rebuild};
+use claims::{LogPosition, Nonce, PublisherId, Record, RecordBody, Snapshot, Standing};
+use risksignal_claims_log::{ClaimsLogError, LogStorage, Process, rebuild};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -23,7 +23,7 @@ async fn claim(process: &Process, sequences: impl Iterator<Item = u64>) -> (Nonc
     let block = block(sequences);
     let record = loop {
         process.ready().await;
-        // Not while the log is checked after a connect.
+        // Waits while the log is checked after a connect.
         let record = process.with(|instance| instance.claim(id, block.clone()));
         if let Ok(record) = record {
             break record;
@@ -39,7 +39,7 @@ async fn claim(process: &Process, sequences: impl Iterator<Item = u64>) -> (Nonc
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_belongs_to_one_claim_whoever_names_it() {
+async fn a_message_belongs_to_one_claim() {
     let nats = Nats::start().await;
     nats.log().await;
     let mut tasks = Vec::new();
@@ -48,7 +48,7 @@ async fn a_message_belongs_to_one_claim_whoever_names_it() {
         tasks.push(tokio::spawn(async move {
             let mut all = Vec::new();
             for round in 0..50u64 {
-                // Each message is named by all four.
+                // All four claim each message.
                 let (id, got) = claim(&process, round * 10 + 1..=round * 10 + 10).await;
                 all.extend(got.into_iter().map(|seq| (seq, id)));
             }
@@ -80,21 +80,21 @@ async fn a_message_belongs_to_one_claim_whoever_names_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_done_is_published_by_itself_and_seen_by_all() {
+async fn done_claims_are_published_and_seen_by_all() {
     let nats = Nats::start().await;
     nats.log().await;
     let (one, _) = process(nats.other_log().await).await;
     let (two, _) = process(nats.other_log().await).await;
     let (id, _) = claim(&one, 1..=3).await;
     let attempt = one.with(|instance| instance.send(id)).unwrap();
-    let answer = claims::Answer::Committed { exact: true };
-    one.with(|instance| instance.answered(attempt, answer));
+    let answer = claims::InsertAnswer::Committed { exact: true };
+    one.with(|instance| instance.record_answer(attempt, answer));
     assert!(one.with(|instance| instance.finish(id)).is_some());
     one.flush_soon();
     tokio::time::timeout(DEADLINE, one.closed(id))
         .await
         .unwrap();
-    // Reads up to its own record, which comes after.
+    // Reads up to its own record, which is the last one.
     let (_, got) = claim(&two, 1..=4).await;
     assert_eq!(got, [4]);
     assert_eq!(two.with(|instance| instance.log().floor(CREATED)), Some(3));
@@ -122,9 +122,54 @@ async fn a_snapshot_takes_the_place_of_what_it_covers_and_of_nothing_else() {
     assert!(late.with(|instance| instance.log().claim(id).is_some()));
     let (_, got) = claim(&late, 1..=5).await;
     assert_eq!(got, [5]);
-    // The one that has read all goes on as well.
+    // The process that has read everything continues as well.
     let (_, got) = claim(&one, 4..=6).await;
     assert_eq!(got, [6]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_with_records_of_an_earlier_generation_is_read_from_the_newest_one() {
+    let nats = Nats::start().await;
+    let log = nats.log().await;
+    let (one, shutdown) = process(nats.other_log().await).await;
+    claim(&one, 1..=3).await;
+    shutdown.cancel();
+    // What a server has after it lost the removal of the records before a rebuild's snapshot.
+    let mut snapshot = Snapshot::first(CREATED, 3);
+    let last = log.find().await.unwrap().unwrap().state.last_sequence;
+    let id = log.record(last).await.unwrap().unwrap().id;
+    snapshot.covers = LogPosition { seq: last, id };
+    let renewed = Record {
+        id: Nonce(2),
+        publisher: PublisherId(2),
+        generation: Nonce(2),
+        tip: snapshot.covers,
+        done: Vec::new(),
+        body: RecordBody::Snapshot(Box::new(snapshot)),
+    };
+    let body = claims::encode(&renewed).unwrap();
+    let context = nats.context().await;
+    let published = context.publish(log.name().to_owned(), body.into()).await;
+    let seq = published.unwrap().await.unwrap().sequence;
+
+    let other = Process::new(nats.other_log().await, 100_000, TIMING);
+    let ended = other
+        .run(&Table::default(), &CancellationToken::new())
+        .await;
+    assert_eq!(ended.unwrap_err().renewed_at(), Some(seq));
+    let next = Process::new(nats.other_log().await, 100_000, TIMING);
+    next.begin_at(seq);
+    let running = next.clone();
+    tokio::spawn(async move {
+        running
+            .run(&Table::default(), &CancellationToken::new())
+            .await
+    });
+    tokio::time::timeout(DEADLINE, next.ready()).await.unwrap();
+    let (_, got) = claim(&next, 3..=4).await;
+    assert_eq!(got, [4], "the newest generation counts");
+    let read = log.read().await.unwrap().unwrap();
+    assert_eq!(read.generation(), Nonce(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,8 +224,8 @@ async fn a_log_that_lost_its_tail_is_noticed_and_nothing_is_appended_to_it() {
         copy(&backup.path().join("jetstream"), nats.data.path());
         nats.child = spawn(nats.port, nats.data.path());
         if goes_on {
-            // Somebody else uses the places again before the process is back: it sees another
-            // record at its tip. The process may be faster, which ends alike.
+            // Another process uses the sequences again before this one is back, which then sees
+            // another record at its tip. This process may be faster, with the same result.
             let (two, _) = process(nats.other_log().await).await;
             for seq in 10..14 {
                 claim(&two, seq..=seq).await;
@@ -214,7 +259,7 @@ async fn a_log_that_lost_its_tail_is_noticed_and_nothing_is_appended_to_it() {
             .last_sequence;
         assert_eq!(before, after);
 
-        // The row of 4 is in the table under a lost claim, that of 5 never came.
+        // The row of 4 is in the table under a lost claim; that of 5 never arrived.
         let table = Table(vec![(4, lost)]);
         let log = nats.other_log().await;
         let known = one.with(|instance| instance.log().clone());
@@ -294,11 +339,11 @@ async fn a_stream_that_would_lose_records_is_refused_by_name() {
     ];
     for (key, config) in cases {
         context.create_stream(config).await.unwrap();
-        let refused = log.ensure(Storage::File, 1).await.unwrap_err();
+        let refused = log.ensure(LogStorage::File, 1).await.unwrap_err();
         let names = |error: &ClaimsLogError| matches!(error, ClaimsLogError::Config { key: found, .. } if *found == key);
         assert!(names(&refused), "{key}: {refused}");
         context.delete_stream(log.name()).await.unwrap();
     }
     context.create_stream(fits).await.unwrap();
-    log.ensure(Storage::File, 1).await.unwrap();
+    log.ensure(LogStorage::File, 1).await.unwrap();
 }

@@ -9,19 +9,22 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 use claims::{
-    Block, Body, Entry, Fate, Nonce, Place, Position, Publisher, Record, Snapshot, Stored,
+    ClaimBlock, Entry, Fate, LogPosition, Nonce, Position, PublisherId, Record, RecordBody,
+    Snapshot, StoredEntry,
 };
-use claims_log::{Fences, Holdings, HoldingsError, LogStream, Page, Process, Storage, Timing};
+use risksignal_claims_log::{
+    Fences, Holdings, HoldingsError, HoldingsPage, LogStorage, LogStream, Process, Timing,
+};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-/// Creation of the stream of signals.
+/// Creation time of the stream of signals.
 pub const CREATED: i64 = 7;
 /// Long over, so that a log is rebuilt at once.
 pub const FENCE: i64 = 1;
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A nats-server with a store of its own, killed when dropped.
+/// A nats-server with its own store, killed when dropped.
 pub struct Nats {
     pub child: Child,
     pub port: u16,
@@ -50,7 +53,7 @@ impl Nats {
         self.context().await;
     }
 
-    /// A connection of its own.
+    /// Opens a new connection.
     pub async fn context(&self) -> jetstream::Context {
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -65,23 +68,23 @@ impl Nats {
         }
     }
 
-    /// The log, with its first snapshot.
+    /// Returns the log, with its first snapshot.
     pub async fn log(&self) -> LogStream {
         let log = self.other_log().await;
-        log.ensure(Storage::File, 1).await.unwrap();
+        log.ensure(LogStorage::File, 1).await.unwrap();
         let first = Record {
             id: Nonce(1),
-            publisher: Publisher(1),
+            publisher: PublisherId(1),
             generation: Nonce(1),
-            tip: Place::START,
+            tip: LogPosition::START,
             done: Vec::new(),
-            body: Body::Snapshot(Box::new(Snapshot::first(CREATED, 0))),
+            body: RecordBody::Snapshot(Box::new(Snapshot::first(CREATED, 0))),
         };
         assert_eq!(log.append(&first).await.unwrap(), Some(1));
         log
     }
 
-    /// The log, over a connection of its own.
+    /// Returns the log, over a new connection.
     pub async fn other_log(&self) -> LogStream {
         LogStream::new(self.context().await, "SIGNALS", "risksignal", "raw_signals")
     }
@@ -106,14 +109,13 @@ pub fn spawn(port: u16, data: &Path) -> Child {
         .expect("run `infra/local/stack fetch` first")
 }
 
-/// What the table has, by the message and the claim that its row carries. The stream has every
-/// message as it was claimed.
+/// Rows of the table, by message and claim. The stream has every message as it was claimed.
 #[derive(Debug, Clone, Default)]
 pub struct Table(pub Vec<(u64, Nonce)>);
 
 impl Table {
-    fn all(&self) -> Vec<Stored> {
-        let stored = |(seq, claim): &(u64, Nonce)| Stored {
+    fn all(&self) -> Vec<StoredEntry> {
+        let stored = |(seq, claim): &(u64, Nonce)| StoredEntry {
             position: position(*seq),
             claim: Some(*claim),
         };
@@ -130,8 +132,12 @@ impl Holdings for Table {
         Ok(true)
     }
 
-    async fn stored(&self, _: i64, ranges: &[RangeInclusive<u64>]) -> Result<Page, HoldingsError> {
-        let is_within = |one: &Stored| {
+    async fn stored(
+        &self,
+        _: i64,
+        ranges: &[RangeInclusive<u64>],
+    ) -> Result<HoldingsPage, HoldingsError> {
+        let is_within = |one: &StoredEntry| {
             let mut ranges = ranges.iter();
             ranges.any(|range| range.contains(&one.position.stream_seq))
         };
@@ -141,7 +147,7 @@ impl Holdings for Table {
         // In pages of one row.
         let next = all.get(1).map(|one| one.position.stream_seq);
         all.truncate(1);
-        Ok(Page { stored: all, next })
+        Ok(HoldingsPage { stored: all, next })
     }
 
     async fn last_stored(&self, _: i64) -> Result<Option<Position>, HoldingsError> {
@@ -174,7 +180,7 @@ pub const TIMING: Timing = Timing {
     grace: Duration::from_millis(50),
 };
 
-/// A process that follows the log in the background.
+/// Starts a process that follows the log in the background.
 pub async fn process(log: LogStream) -> (Process, CancellationToken) {
     let process = Process::new(log, 100_000, TIMING);
     let shutdown = CancellationToken::new();
@@ -186,13 +192,13 @@ pub async fn process(log: LogStream) -> (Process, CancellationToken) {
     (process, shutdown)
 }
 
-pub fn block(sequences: impl Iterator<Item = u64>) -> Block {
+pub fn block(sequences: impl Iterator<Item = u64>) -> ClaimBlock {
     let entry = |stream_seq| Entry {
         stream_seq,
         published_ns: 0,
         fate: Fate::Row,
     };
-    Block {
+    ClaimBlock {
         stream_created_ns: CREATED,
         fence: FENCE,
         table: 0,

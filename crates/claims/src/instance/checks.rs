@@ -1,71 +1,74 @@
-//! Checks of the log and the stream after a connection was made.
+//! Checks of the log and the stream after a connect.
 
 use std::ops::RangeInclusive;
 
 use super::Instance;
+use crate::entry::Entry;
 use crate::id::{Nonce, Position};
-use crate::log::{AllFencesOver, LogError, Standing, Stored};
-use crate::record::{Body, Entry, Record};
+use crate::log::{AllFencesOver, LogReadError, Standing, StoredEntry};
+use crate::record::{Record, RecordBody};
 
 impl Instance {
-    /// Takes note that the connection to the log broke: nothing is published, sent or stored
-    /// before [`Self::join`].
-    pub fn disconnected(&mut self) {
+    /// Notes that the connection to the log broke. Nothing is published, sent or stored before
+    /// [`Self::join`].
+    pub fn note_disconnect(&mut self) {
         self.is_joined = false;
         self.connected = Some(Nonce(0));
     }
 
-    /// Says that the connection was made. The checks follow once the record was read. It takes along
-    /// nothing that is done: where it is lost with the connection, another one takes its place.
+    /// Creates the record of a new connection. The checks follow once the record was read. It
+    /// carries no done claims, since it may be lost with the connection and replaced.
     pub fn connect(&mut self, id: Nonce) -> Record {
         self.connected = Some(id);
         let done = std::mem::take(&mut self.done);
-        let record = self.record(id, Body::Connected, None);
+        let record = self.record(id, RecordBody::Connected, None);
         self.done = done;
         record
     }
 
-    /// Checks, after a connection was made, that the log goes on behind what was read and has
-    /// what it has answered. `last` is its last sequence, `at_tip` its record at the tip;
-    /// `None` when that was purged.
+    /// Checks, after a connect, that the log continues after the tip and has its own answers.
+    /// `last` is its last sequence, `at_tip` its record at the tip; `None` if that was purged.
     ///
     /// # Errors
-    /// When the log lost records.
-    pub fn resume(&self, last: u64, at_tip: Option<Nonce>) -> Result<(), LogError> {
+    /// Fails when the log lost records.
+    pub fn resume(&self, last: u64, at_tip: Option<Nonce>) -> Result<(), LogReadError> {
         self.log.resume(last, at_tip)?;
         let mut answered = self.unread.iter().filter_map(|unread| unread.seq);
         match answered.find(|seq| *seq > last) {
-            Some(seq) => Err(LogError::Lost { seq }),
+            Some(seq) => Err(LogReadError::Lost { seq }),
             None => Ok(()),
         }
     }
 
-    /// Checks what the table or the dead letters have, as far as the log was read.
+    /// Checks the entries of the table or the dead letters, as far as the log was read.
     ///
     /// # Errors
-    /// When something is stored that no record names: the log lost records.
-    pub fn explain(&self, stored: impl IntoIterator<Item = Stored>) -> Result<(), LogError> {
+    /// Fails when an entry is stored that no record names, which means that the log lost records.
+    pub fn explain(
+        &self,
+        stored: impl IntoIterator<Item = StoredEntry>,
+    ) -> Result<(), LogReadError> {
         match stored.into_iter().find(|one| !self.log.explains(one)) {
             None => Ok(()),
             Some(other) => {
                 let stream_seq = other.position.stream_seq;
-                Err(LogError::Unexplained { stream_seq })
+                Err(LogReadError::Unexplained { stream_seq })
             }
         }
     }
 
-    /// Checks the log after [`Self::resume`], once every process had the time for that.
-    /// `stored` is what the table and the dead letters have at [`crate::Log::to_explain`]; `last`
-    /// is the log's last sequence, asked after them. Returns whether the log was read so far,
-    /// and what says that the connection was made.
+    /// Checks the log after [`Self::resume`], once every process had the time to do the same.
+    /// `stored` are the entries of the table and the dead letters at [`crate::Log::to_explain`];
+    /// `last` is the log's last sequence, read after them. Returns whether this process has read
+    /// the log up to there, including its record of the connection.
     ///
     /// # Errors
-    /// As [`Self::explain`].
+    /// Fails as [`Self::explain`] does.
     pub fn join(
         &mut self,
-        stored: impl IntoIterator<Item = Stored>,
+        stored: impl IntoIterator<Item = StoredEntry>,
         last: u64,
-    ) -> Result<bool, LogError> {
+    ) -> Result<bool, LogReadError> {
         if self.connected.is_some() || self.log.tip().seq < last {
             return Ok(false);
         }
@@ -74,12 +77,12 @@ impl Instance {
         Ok(true)
     }
 
-    /// Reports whether the log was checked since the connection was made.
+    /// Reports whether the log was checked since the last connect.
     pub fn is_joined(&self) -> bool {
         self.is_joined
     }
 
-    /// What becomes of a message; [`Standing::Other`] also while that cannot be said.
+    /// Returns the standing of a message; [`Standing::Other`] also while it is unknown.
     pub fn standing(&self, position: Position) -> Standing {
         let went_back = self.went_back.contains_key(&position.stream_created_ns);
         if went_back || !self.is_joined {
@@ -88,18 +91,18 @@ impl Instance {
         self.log.standing(position)
     }
 
-    /// Takes note, before [`Self::join`], that a stream went back: one of its
-    /// [`crate::Log::witnesses`] is not in it as it was. Nothing of it is
-    /// claimed or acked before a record rewinds it.
-    pub fn stream_went_back(&mut self, stream_created_ns: i64) {
+    /// Notes, before [`Self::join`], that a stream went back: it lacks one of its
+    /// [`crate::Log::witnesses`], or has it with another publish time. No message of the stream is
+    /// claimed or acked until a record rewinds it.
+    pub fn note_stream_went_back(&mut self, stream_created_ns: i64) {
         let rewound = self.log.rewound(stream_created_ns);
         self.went_back.insert(stream_created_ns, rewound);
     }
 
-    /// Counts done messages as in doubt, since the table may have lost their rows, and those of
-    /// claims that are still open although their fences are over: they are looked up, and claimed
-    /// where they are stored nowhere. `over` was judged by the last fence of all claims from before
-    /// the table was restored, in `range` or not. `None` before the log was checked.
+    /// Counts done messages as in doubt, since the table may have lost their rows, and also those
+    /// of claims that are open although their fences are over. Messages in doubt are looked up, and
+    /// claimed if they are not stored. `over` covers the last fence of all claims from before the
+    /// table was restored, in `range` or not. Returns `None` before the check of the log.
     pub fn reopen(
         &mut self,
         id: Nonce,
@@ -108,7 +111,7 @@ impl Instance {
         range: RangeInclusive<u64>,
     ) -> Option<Record> {
         let (first, last) = range.into_inner();
-        let body = Body::Reopened {
+        let body = RecordBody::Reopened {
             stream_created_ns,
             first,
             last,
@@ -117,15 +120,15 @@ impl Instance {
         self.is_joined.then(|| self.record(id, body, None))
     }
 
-    /// Reports whether a stream went back and was not rewound yet.
+    /// Reports whether a stream went back and was not yet rewound.
     pub fn has_gone_back(&self, stream_created_ns: i64) -> bool {
         self.went_back.contains_key(&stream_created_ns)
     }
 
-    /// Rewinds a stream that went back. `to` is the last message below all that are stored
-    /// with another publish time than the stream has now; an earlier one, or sequence 0 for
-    /// none, costs look-ups and is as safe. `None` while a claim above it is open: it is completed, or settled,
-    /// first.
+    /// Rewinds a stream that went back. `to` is the last message below all those stored with
+    /// another publish time than the stream has now. An earlier one, or sequence 0 for none, is as
+    /// safe and costs look-ups. Returns `None` while a claim above it is open, which must be
+    /// completed or settled first.
     pub fn rewind(&mut self, id: Nonce, to: Position) -> Option<Record> {
         let stream = to.stream_created_ns;
         let is_above = |entry: &Entry| entry.stream_seq > to.stream_seq;
@@ -137,6 +140,6 @@ impl Instance {
         if !is_due {
             return None;
         }
-        Some(self.record(id, Body::Rewound(to), None))
+        Some(self.record(id, RecordBody::Rewound(to), None))
     }
 }

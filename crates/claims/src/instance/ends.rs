@@ -1,79 +1,81 @@
-//! What ends a claim that cannot be completed: a split, or a settlement once its fence is over.
+//! Ends of a claim that cannot be completed: a split, or a settlement once its fence is over.
 
 use std::collections::BTreeSet;
 
 use super::parts::{Division, divide};
 use super::work::Work;
-use super::{Found, Instance, Step};
+use super::{FoundRows, Instance, Step};
+use crate::block::Part;
+use crate::entry::{Cause, Entry, Fate};
 use crate::flaw::Flaw;
 use crate::id::Nonce;
-use crate::record::{Body, Cause, Entry, Fate, Part, Record};
+use crate::record::{Record, RecordBody};
 
-/// A record that must not be published for now.
+/// Reason for which a record must wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotNow {
-    /// The table's window has no place for another token.
+pub enum RecordDelayed {
+    /// The table's window has no room for another token.
     #[error(
         "the table's window of deduplication tokens is full: {tokens} claims of this claims log may still be inserted, and {limit} may be at once, which is half of the {window} tokens that the table keeps, shared by {logs} claims logs; nothing is claimed until some of their fences are over: raise the table's deduplication window, or lower batch.max_inserts_per_second or clickhouse.fence"
     )]
     WindowFull {
-        /// Tokens of this log that must stay.
+        /// Tokens of this log that must stay in the window.
         tokens: usize,
-        /// Tokens that it may have.
+        /// Tokens that this log may have.
         limit: usize,
         /// Tokens that the table keeps.
         window: usize,
-        /// Claims logs that share them.
+        /// Claims logs that share the window.
         logs: usize,
     },
-    /// The log was not checked since the connection was made.
+    /// The log was not checked since the last connect.
     #[error("the claims log was not checked since the last connect; nothing is published yet")]
     Unchecked,
     /// The stream went back.
-    #[error("the stream went back; nothing of it is claimed before the claims log is rewound")]
+    #[error("the stream went back; its messages are not claimed until the claims log is rewound")]
     WentBack,
 }
 
-/// Proof that no try of a claim can land any more.
+/// Proof that no attempt of a claim can land any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FenceOver {
     fence: i64,
 }
 
 impl FenceOver {
-    /// Judges by ClickHouse's clock: `now` is the lowest time that all live replicas answer,
-    /// `late` the longest time between ClickHouse's look at a fence and the block's commit,
-    /// with the largest step back of its clock that is tolerated. All in seconds.
+    /// Compares times of ClickHouse, in seconds: `now` is the lowest time of all live replicas.
+    /// `late` is the longest time from ClickHouse's check of a fence to the block's commit, plus
+    /// the largest tolerated step back of its clock.
     pub fn judge(fence: i64, now: i64, late: i64) -> Option<Self> {
         (now > fence.saturating_add(late)).then_some(Self { fence })
     }
 }
 
-/// What was seen of a claim since its fence is over.
+/// Observations of a claim since its fence ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Evidence<'a> {
     /// Proof that the fence is over.
     pub over: FenceOver,
-    /// What the table has of the claim, asked since then.
-    pub found: &'a Found,
-    /// Its messages that are neither in the stream nor stored as dead letters.
+    /// Rows of the claim in the table, looked up since then.
+    pub found: &'a FoundRows,
+    /// Messages of the claim that are neither in the stream nor stored as dead letters.
     pub gone: &'a BTreeSet<u64>,
-    /// Its messages that were claimed as rows and of which this process makes none, since it has
-    /// other rules than the one that claimed them. They become dead letters.
+    /// Messages that were claimed as rows and that this process rejects, since its rules differ
+    /// from the claiming process's. They become dead letters.
     pub unfit: &'a BTreeSet<u64>,
-    /// Whether a row that this process saw refused becomes a dead letter. Not while ClickHouse
-    /// refuses every row.
+    /// True if a row whose rejection this process saw becomes a dead letter. False while ClickHouse
+    /// rejects every row.
     pub blames_rows: bool,
-    /// Says that the tries of this process took too long, so that the block may be too large.
+    /// True if the attempts of this process took too long, so that the block may be too large.
     pub is_slow: bool,
 }
 
 impl Instance {
-    /// Splits a claim that ClickHouse refuses, when that is the next step: into halves, or a
-    /// dead letter in the place of a single row.
+    /// Splits a claim that ClickHouse rejects, if that is the next step: into halves, or into a
+    /// dead letter for a single row.
     ///
     /// # Errors
-    /// When the table's window has no place for the tokens of the parts, or the log was not
+    /// Fails when the table's window has no room for the tokens of the parts, or the log was not
     /// checked.
     pub fn split(
         &mut self,
@@ -81,24 +83,24 @@ impl Instance {
         claim: Nonce,
         fence: i64,
         nonce: impl FnMut() -> Nonce,
-    ) -> Result<Option<Record>, NotNow> {
+    ) -> Result<Option<Record>, RecordDelayed> {
         if self.step(claim) != Step::Split {
             return Ok(None);
         }
-        self.room()?;
+        self.check_window()?;
         let Some(open) = self.log.claim(claim) else {
             return Ok(None);
         };
         let division = self.division(claim);
         let parts = divide(open.block.entries.clone(), division, fence, nonce);
-        let body = Body::Split { claim, parts };
+        let body = RecordBody::Split { claim, parts };
         Ok(Some(self.record(id, body, Some(claim))))
     }
 
-    /// Settles a claim whose fence is over, whoever published it.
+    /// Settles a claim of any publisher whose fence is over.
     ///
     /// # Errors
-    /// When the table's window has no place for the tokens of the parts, or the log was not
+    /// Fails when the table's window has no room for the tokens of the parts, or the log was not
     /// checked.
     pub fn settle(
         &mut self,
@@ -107,8 +109,8 @@ impl Instance {
         evidence: Evidence<'_>,
         fence: i64,
         nonce: impl FnMut() -> Nonce,
-    ) -> Result<Option<Record>, NotNow> {
-        self.room()?;
+    ) -> Result<Option<Record>, RecordDelayed> {
+        self.check_window()?;
         let Some(open) = self.log.claim(claim) else {
             return Ok(None);
         };
@@ -143,11 +145,11 @@ impl Instance {
             division => division,
         };
         let parts: Vec<Part> = divide(left, division, fence, nonce);
-        let body = Body::Settled { claim, parts, lost };
+        let body = RecordBody::Settled { claim, parts, lost };
         Ok(Some(self.record(id, body, Some(claim))))
     }
 
-    /// How a claim is divided, by what this process has seen of it itself.
+    /// Returns the division of a claim, by this process's own observations.
     fn division(&self, claim: Nonce) -> Division {
         match self.works.get(&claim) {
             Some(work) if work.is_refused() => Division::Refused,
@@ -156,16 +158,16 @@ impl Instance {
         }
     }
 
-    /// Reports whether another token may be published.
-    pub(super) fn room(&self) -> Result<(), NotNow> {
+    /// Checks that the window has room for another token.
+    pub(super) fn check_window(&self) -> Result<(), RecordDelayed> {
         if !self.is_joined {
-            return Err(NotNow::Unchecked);
+            return Err(RecordDelayed::Unchecked);
         }
         let (tokens, limit) = (self.log.tokens(), self.tokens_limit());
         if tokens < limit {
             return Ok(());
         }
-        Err(NotNow::WindowFull {
+        Err(RecordDelayed::WindowFull {
             tokens,
             limit,
             window: self.window,
@@ -174,7 +176,7 @@ impl Instance {
     }
 }
 
-/// The entry as the settler can complete it.
+/// Returns the entry in the form that the settler can complete.
 fn fitting(entry: Entry, unfit: &BTreeSet<u64>) -> Entry {
     let fate = match entry.fate {
         Fate::Row if unfit.contains(&entry.stream_seq) => Fate::DeadLetter(Cause::Invalid),

@@ -1,82 +1,64 @@
-//! One process: what it may do with a claim, and what it concludes from an answer.
+//! One process: its permitted steps with a claim, and its conclusions from answers.
 
 mod checks;
 mod ends;
 mod parts;
+mod step;
 mod work;
 
-pub use ends::{Evidence, FenceOver, NotNow};
-pub use work::{Answer, Attempt, Found};
+pub use ends::{Evidence, FenceOver, RecordDelayed};
+pub use step::Step;
+pub use work::{FoundRows, InsertAnswer, InsertAttempt};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::block::ClaimBlock;
 use crate::flaw::{Flaw, Flaws};
-use crate::id::{Nonce, Publisher};
-use crate::log::{Log, LogError};
-use crate::record::{Block, Body, Done, Proof, Record};
+use crate::id::{Nonce, PublisherId};
+use crate::log::{Log, LogReadError};
+use crate::record::{Done, Proof, Record, RecordBody};
 
 use work::Work;
 
-/// One process that reads the log and works on claims.
+/// A process that reads the log and works on claims.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Instance {
-    me: Publisher,
-    /// Shared by copies of the process, of which the model makes many.
+    me: PublisherId,
+    /// The log, shared by copies of the process, of which the model makes many.
     log: Arc<Log>,
     /// Tokens that the table keeps.
     window: usize,
     /// Claims logs whose blocks go to the table.
     logs: usize,
-    /// Since the connection was made, the log was checked against what was read and stored.
+    /// True once the log was checked after a connect against the read and stored entries.
     is_joined: bool,
-    /// Its record that says that the connection was made; `None` once that was read.
+    /// Nonce of its unread record of the connection.
     connected: Option<Nonce>,
-    /// Streams that went back, and the place that they were rewound at before that.
+    /// Streams that went back, with the log position of their previous rewind.
     went_back: BTreeMap<i64, u64>,
     works: BTreeMap<Nonce, Work>,
-    /// Claims that are done, in no record yet.
+    /// Done claims that no record has published yet.
     done: Vec<Done>,
-    /// Its records that were not read yet.
+    /// Own records that this process has not read yet.
     unread: Vec<Unread>,
     flaws: Flaws,
 }
 
-/// A record of this process that was not read yet.
+/// An own record that this process has not read yet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Unread {
     id: Nonce,
-    /// Its place, once the log has answered.
+    /// Sequence of the record, once the log has answered.
     seq: Option<u64>,
     /// Claims that it ends.
     ends: Vec<Nonce>,
 }
 
-/// What a process does next with an open claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Nothing: an answer or a record is waited for.
-    Wait,
-    /// Announce a takeover, or leave it to the publisher.
-    TakeOver,
-    /// Store the claim's dead letters.
-    StoreDeadLetters,
-    /// Send the block.
-    Send,
-    /// Look for the claim's rows in the table.
-    Count,
-    /// Conclude that the claim is done.
-    Finish,
-    /// Split the claim: ClickHouse refuses the block, and nothing of it is stored.
-    Split,
-    /// Wait until the fence is over, look for the rows, and settle the claim.
-    Settle,
-}
-
 impl Instance {
-    /// A process that starts: another publisher than any before, which has read nothing.
-    /// `window` is the number of tokens that the table keeps.
-    pub fn new(me: Publisher, window: usize) -> Self {
+    /// Creates a starting process: a new publisher that has read nothing. `window` is the number of
+    /// tokens that the table keeps.
+    pub fn new(me: PublisherId, window: usize) -> Self {
         Self {
             me,
             log: Arc::default(),
@@ -92,23 +74,23 @@ impl Instance {
         }
     }
 
-    /// The same with a broken rule.
+    /// Breaks a rule.
     #[cfg(feature = "flaws")]
-    pub fn breaking(mut self, flaw: Option<Flaw>) -> Self {
-        self.flaws = Flaws::breaking(flaw);
-        self.log = Arc::new(Log::new().breaking(flaw));
+    pub fn break_rule(mut self, flaw: Option<Flaw>) -> Self {
+        self.flaws = Flaws::break_rule(flaw);
+        self.log = Arc::new(Log::new().break_rule(flaw));
         self
     }
 
-    /// The same, joined already.
+    /// Marks the process as joined.
     #[cfg(feature = "flaws")]
-    pub fn joined(mut self) -> Self {
+    pub fn mark_joined(mut self) -> Self {
         self.connected = None;
         self.is_joined = true;
         self
     }
 
-    /// Hashes all but what it has read, which the model knows by the tip.
+    /// Hashes everything but the log, which the model identifies by its tip.
     #[cfg(feature = "flaws")]
     pub fn hash_without_log<H: std::hash::Hasher>(&self, state: &mut H) {
         use std::hash::Hash;
@@ -117,24 +99,24 @@ impl Instance {
         (self.me, link, works, done, unread).hash(state);
     }
 
-    /// What it has read.
+    /// Returns the log as far as it was read.
     pub fn log(&self) -> &Log {
         &self.log
     }
 
-    /// The process.
-    pub fn publisher(&self) -> Publisher {
+    /// Returns the identifier of the process.
+    pub fn publisher(&self) -> PublisherId {
         self.me
     }
 
     /// Reads the record at `seq` of the log.
     ///
     /// # Errors
-    /// When it does not follow the one before. Nothing of it counts then.
-    pub fn read(&mut self, seq: u64, record: &Record) -> Result<(), LogError> {
+    /// Fails when the record does not follow the one before. It then has no effect.
+    pub fn read(&mut self, seq: u64, record: &Record) -> Result<(), LogReadError> {
         let is_other = |mine: &Unread| mine.seq == Some(seq) && mine.id != record.id;
         if self.unread.iter().any(is_other) {
-            return Err(LogError::Lost { seq });
+            return Err(LogReadError::Lost { seq });
         }
         Arc::make_mut(&mut self.log).read(seq, record)?;
         self.settle_unread(Some(record.id));
@@ -147,14 +129,14 @@ impl Instance {
         Ok(())
     }
 
-    /// Takes the log's answer that the record stands at `seq`. An answer may be lost: then the
-    /// same record is published again, and a second copy changes nothing.
+    /// Notes the log's answer that it stored the record at `seq`. If the answer is lost, the
+    /// process publishes the record again; a second copy changes nothing.
     ///
     /// # Errors
-    /// When the log lost records, since it had that place before.
-    pub fn published(&mut self, record: &Record, seq: u64) -> Result<(), LogError> {
+    /// Fails when the log lost records, since an earlier record had that sequence.
+    pub fn confirm_published(&mut self, record: &Record, seq: u64) -> Result<(), LogReadError> {
         if seq <= record.tip.seq {
-            return Err(LogError::Lost { seq });
+            return Err(LogReadError::Lost { seq });
         }
         let id = record.id;
         for unread in self.unread.iter_mut().filter(|unread| unread.id == id) {
@@ -164,60 +146,62 @@ impl Instance {
         Ok(())
     }
 
-    /// Shares the table's window with other claims logs: there are `logs` with this one.
+    /// Shares the table's window among `logs` claims logs, including this one.
     pub fn share_window(&mut self, logs: usize) {
         self.logs = logs.max(1);
     }
 
-    /// Tokens of this log at which nothing more is claimed. Each log has its share of half of the
-    /// window, so that no token leaves it before its claim's fence and late commit are over.
+    /// Returns the number of this log's tokens at which claiming stops. The logs share half of the
+    /// window equally, so that no token leaves it before its claim's fence and late commit are
+    /// over.
     pub fn tokens_limit(&self) -> usize {
         self.window / 2 / self.logs
     }
 
     /// Forgets tokens that may leave the window at `now`: see [`Log::forget_tokens`].
     pub fn forget_tokens(&mut self, now: i64, late: i64) {
-        if self.log.forgets_tokens(now, late) {
+        if self.log.would_forget_tokens(now, late) {
             Arc::make_mut(&mut self.log).forget_tokens(now, late);
         }
     }
 
-    /// Claims messages. Of those that are not free, the claim gets none. Nothing is sent
-    /// before the record was read back.
+    /// Claims messages. The claim does not get those that are not free. Nothing is sent before the
+    /// record was read back.
     ///
     /// # Errors
-    /// When the table's window has no place for the token, or the log was not checked.
-    pub fn claim(&mut self, id: Nonce, block: Block) -> Result<Record, NotNow> {
-        // Dead letters take no place in the window.
+    /// Fails when the table's window has no room for the token, or the log was not checked.
+    pub fn claim(&mut self, id: Nonce, block: ClaimBlock) -> Result<Record, RecordDelayed> {
+        // Dead letters take no room in the window.
         if block.rows().next().is_some() {
-            self.room()?;
+            self.check_window()?;
         }
         if !self.is_joined {
-            return Err(NotNow::Unchecked);
+            return Err(RecordDelayed::Unchecked);
         }
         if self.went_back.contains_key(&block.stream_created_ns) {
-            return Err(NotNow::WentBack);
+            return Err(RecordDelayed::WentBack);
         }
-        Ok(self.record(id, Body::Claim(block), None))
+        Ok(self.record(id, RecordBody::Claim(block), None))
     }
 
-    /// Reports whether claims are done that no record says so of yet.
+    /// Reports whether done claims are unpublished.
     pub fn has_done(&self) -> bool {
         self.is_joined && !self.done.is_empty()
     }
 
-    /// Publishes what is done, where no other record takes it along.
+    /// Publishes done claims, if no other record does.
     pub fn flush(&mut self, id: Nonce) -> Option<Record> {
         self.has_done()
-            .then(|| self.record(id, Body::Nothing, None))
+            .then(|| self.record(id, RecordBody::Nothing, None))
     }
 
-    /// Announces the takeover of a claim, when that is the next step.
+    /// Announces the takeover of a claim, if that is the next step.
     pub fn take_over(&mut self, id: Nonce, claim: Nonce) -> Option<Record> {
-        (self.step(claim) == Step::TakeOver).then(|| self.record(id, Body::Takeover(claim), None))
+        (self.step(claim) == Step::TakeOver)
+            .then(|| self.record(id, RecordBody::Takeover(claim), None))
     }
 
-    /// Reports sequences that need no claim: see [`Body::Absent`].
+    /// Reports sequences that need no claim: see [`RecordBody::Absent`].
     pub fn absent(
         &mut self,
         id: Nonce,
@@ -225,7 +209,7 @@ impl Instance {
         first: u64,
         last: u64,
     ) -> Option<Record> {
-        let body = Body::Absent {
+        let body = RecordBody::Absent {
             stream_created_ns,
             first,
             last,
@@ -234,8 +218,8 @@ impl Instance {
         is_sure.then(|| self.record(id, body, None))
     }
 
-    /// A snapshot of what was read. It is published on condition that the log's last record is
-    /// the one that it covers.
+    /// Creates a snapshot of the log. It is published on the condition that the log's last record
+    /// is the one that it covers.
     pub fn snapshot(&self, id: Nonce) -> Option<Record> {
         self.is_joined.then(|| Record {
             id,
@@ -243,11 +227,11 @@ impl Instance {
             generation: self.log.generation(),
             tip: self.log.tip(),
             done: Vec::new(),
-            body: Body::Snapshot(Box::new(self.log.snapshot())),
+            body: RecordBody::Snapshot(Box::new(self.log.snapshot())),
         })
     }
 
-    /// What this process does next with a claim.
+    /// Returns this process's next step with a claim.
     pub fn step(&self, id: Nonce) -> Step {
         let Some(claim) = self.log.claim(id).filter(|_| self.is_joined) else {
             return Step::Wait;
@@ -267,16 +251,16 @@ impl Instance {
         work.step(&claim.block, is_only, self.flaws)
     }
 
-    /// Permits one try of a claim's block, when that is the next step.
-    pub fn send(&mut self, claim: Nonce) -> Option<Attempt> {
+    /// Permits one attempt to insert a claim's block, if that is the next step.
+    pub fn send(&mut self, claim: Nonce) -> Option<InsertAttempt> {
         (self.step(claim) == Step::Send).then(|| {
-            self.works.entry(claim).or_default().sent();
-            Attempt::of(claim)
+            self.works.entry(claim).or_default().count_attempt();
+            InsertAttempt::new(claim)
         })
     }
 
-    /// Has a claim that ClickHouse refuses sent again, instead of being split: the table may be
-    /// at fault, and not the row.
+    /// Sends a claim that ClickHouse rejects again instead of splitting it: the table may be at
+    /// fault, not the row.
     pub fn try_again(&mut self, claim: Nonce) {
         if self.step(claim) == Step::Split
             && let Some(work) = self.works.get_mut(&claim)
@@ -285,36 +269,36 @@ impl Instance {
         }
     }
 
-    /// Takes the answer to a try.
-    pub fn answered(&mut self, attempt: Attempt, answer: Answer) {
+    /// Records the answer to an attempt.
+    pub fn record_answer(&mut self, attempt: InsertAttempt, answer: InsertAnswer) {
         if let Some(work) = self.works.get_mut(&attempt.claim()) {
-            work.answered(answer);
+            work.record_answer(answer);
         }
     }
 
-    /// Takes what the table has of a claim, asked after the last answer.
-    pub fn counted(&mut self, claim: Nonce, found: Found) {
+    /// Records the rows of a claim in the table, looked up after the last answer.
+    pub fn record_count(&mut self, claim: Nonce, found: FoundRows) {
         if let Some(work) = self.works.get_mut(&claim) {
             work.found = Some(found);
         }
     }
 
-    /// Takes a dead letter of an open claim as stored.
-    pub fn stored_dead_letter(&mut self, claim: Nonce, stream_seq: u64) {
+    /// Records that a dead letter of an open claim is stored.
+    pub fn record_dead_letter(&mut self, claim: Nonce, stream_seq: u64) {
         if self.log.claim(claim).is_some() {
             let work = self.works.entry(claim).or_default();
             work.dead_letters.insert(stream_seq);
         }
     }
 
-    /// Concludes that a claim is done, when that is the next step. The next record says so.
+    /// Concludes that a claim is done, if that is the next step. The next record publishes it.
     pub fn finish(&mut self, claim: Nonce) -> Option<Done> {
         if self.step(claim) != Step::Finish {
             return None;
         }
         let has_rows = self.log.claim(claim)?.block.rows().next().is_some();
         let work = self.works.entry(claim).or_default();
-        // Of no rows all are there, whoever has tried.
+        // A claim without rows is complete, no matter which process tried.
         let proof = if has_rows && work.found.is_none() {
             Proof::OnlyTry
         } else {
@@ -326,8 +310,8 @@ impl Instance {
         Some(done)
     }
 
-    /// Makes a record, which takes along what is done and may end a claim.
-    fn record(&mut self, id: Nonce, body: Body, ends: Option<Nonce>) -> Record {
+    /// Creates a record, which publishes done claims and may end a claim.
+    fn record(&mut self, id: Nonce, body: RecordBody, ends: Option<Nonce>) -> Record {
         let done = std::mem::take(&mut self.done);
         let ends: Vec<Nonce> = done.iter().map(|done| done.claim).chain(ends).collect();
         for claim in &ends {
@@ -345,7 +329,7 @@ impl Instance {
         }
     }
 
-    /// Goes on with claims that a record of this process was to end and did not: it was read,
+    /// Continues with claims that a record of this process failed to end. The record was read,
     /// itself or within a snapshot.
     fn settle_unread(&mut self, read: Option<Nonce>) {
         let tip = self.log.tip().seq;

@@ -1,20 +1,21 @@
-//! What takes the place of a claim that cannot be completed.
+//! Replacements of a claim that cannot be completed.
 
+use crate::block::Part;
+use crate::entry::{Cause, Entry, Fate};
 use crate::id::Nonce;
-use crate::record::{Cause, Entry, Fate, Part};
 
-/// How a claim is divided.
+/// Division of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Division {
     /// The same entries again.
     Whole,
-    /// Halves, since ClickHouse refuses the block or it is too large.
+    /// Halves, since ClickHouse rejects the block or it is too large.
     Halves,
-    /// Halves, or a dead letter in the place of a single row, since ClickHouse refuses it.
+    /// Halves, or a dead letter for a single row, since ClickHouse rejects it.
     Refused,
 }
 
-/// Divides entries into claims of their own, each under a new nonce. Empty when there are none.
+/// Divides entries into claims, each under a new nonce. Returns none if there are no entries.
 pub fn divide(
     mut entries: Vec<Entry>,
     division: Division,

@@ -1,12 +1,14 @@
 use super::*;
-use crate::log::Stored;
-use crate::record::{Cause, Entry, Fate, Part, Snapshot};
+use crate::block::Part;
+use crate::entry::{Cause, Entry, Fate};
+use crate::log::StoredEntry;
+use crate::record::Snapshot;
 
 const CREATED: i64 = 7;
 const FENCE: i64 = 100;
-const OTHER: Publisher = Publisher(2);
+const OTHER: PublisherId = PublisherId(2);
 
-/// A log with the processes that read it to its end after each record.
+/// A log with processes that read it to its end after each record.
 struct Scene {
     seq: u64,
     next: u128,
@@ -18,9 +20,9 @@ impl Scene {
         let mut scene = Self {
             seq: 0,
             next: 100,
-            me: Instance::new(Publisher(1), 100),
+            me: Instance::new(PublisherId(1), 100),
         };
-        let body = Body::Snapshot(Box::new(Snapshot::first(CREATED, 0)));
+        let body = RecordBody::Snapshot(Box::new(Snapshot::first(CREATED, 0)));
         scene.other(body);
         scene.connect();
         scene
@@ -43,8 +45,8 @@ impl Scene {
         self.me.read(self.seq, record).unwrap();
     }
 
-    /// Has another process publish.
-    fn other(&mut self, body: Body) {
+    /// Publishes a record of another process.
+    fn other(&mut self, body: RecordBody) {
         let record = Record {
             id: self.nonce(),
             publisher: OTHER,
@@ -56,7 +58,7 @@ impl Scene {
         self.append(&record);
     }
 
-    /// Claims messages for the process, each of which becomes what is said.
+    /// Claims messages with these fates for the process.
     fn claim(&mut self, fates: &[Fate]) -> Nonce {
         let id = self.nonce();
         let entry = |(index, fate): (usize, &Fate)| Entry {
@@ -64,7 +66,7 @@ impl Scene {
             published_ns: 0,
             fate: *fate,
         };
-        let block = Block {
+        let block = ClaimBlock {
             stream_created_ns: CREATED,
             fence: FENCE,
             table: 0,
@@ -86,8 +88,8 @@ impl Scene {
 fn a_claim_of_dead_letters_ends_although_a_takeover_was_announced() {
     let mut scene = Scene::new();
     let claim = scene.claim(&[Fate::DeadLetter(Cause::Invalid)]);
-    scene.other(Body::Takeover(claim));
-    scene.me.stored_dead_letter(claim, 1);
+    scene.other(RecordBody::Takeover(claim));
+    scene.me.record_dead_letter(claim, 1);
     scene.me.finish(claim).unwrap();
     scene.flush();
     assert_eq!(scene.me.log().floor(CREATED), Some(1));
@@ -100,7 +102,7 @@ fn a_record_that_the_log_answered_and_lost_is_missed() {
     let over = FenceOver::judge(FENCE, FENCE + 1, 0).unwrap();
     let evidence = Evidence {
         over,
-        found: &Found::new([1].into()),
+        found: &FoundRows::new([1].into()),
         gone: &[].into(),
         unfit: &[].into(),
         blames_rows: true,
@@ -110,14 +112,14 @@ fn a_record_that_the_log_answered_and_lost_is_missed() {
     let settled = scene.me.settle(id, claim, evidence, 200, || Nonce(9));
     let settled = settled.unwrap().unwrap();
     let (tip, seq) = (scene.me.log().tip(), scene.seq + 1);
-    scene.me.published(&settled, seq).unwrap();
-    // The log lost it, and has nothing at its place, or something else.
-    scene.me.disconnected();
-    let lost = Err(LogError::Lost { seq });
+    scene.me.confirm_published(&settled, seq).unwrap();
+    // The log lost it, and has nothing or another record at its sequence.
+    scene.me.note_disconnect();
+    let lost = Err(LogReadError::Lost { seq });
     assert_eq!(scene.me.resume(scene.seq, Some(tip.id)), lost);
     let other = Record {
         id: Nonce(8),
-        body: Body::Nothing,
+        body: RecordBody::Nothing,
         ..settled.clone()
     };
     assert_eq!(scene.me.read(seq, &other), lost);
@@ -131,7 +133,7 @@ fn a_block_that_takes_too_long_is_settled_in_halves() {
         let claim = scene.claim(&[Fate::Row, Fate::Row]);
         let evidence = Evidence {
             over: FenceOver::judge(FENCE, FENCE + 1, 0).unwrap(),
-            found: &Found::default(),
+            found: &FoundRows::default(),
             gone: &[].into(),
             unfit: &[].into(),
             blames_rows: true,
@@ -142,7 +144,7 @@ fn a_block_that_takes_too_long_is_settled_in_halves() {
             next += 1;
             Nonce(next)
         });
-        let Body::Settled { parts: made, .. } = settled.unwrap().unwrap().body else {
+        let RecordBody::Settled { parts: made, .. } = settled.unwrap().unwrap().body else {
             panic!("no settlement");
         };
         assert_eq!(made.len(), parts);
@@ -150,7 +152,7 @@ fn a_block_that_takes_too_long_is_settled_in_halves() {
 }
 
 #[test]
-fn what_no_record_explains_was_lost_with_its_record() {
+fn an_unexplained_entry_was_lost_with_its_record() {
     let mut scene = Scene::new();
     let letter = Fate::DeadLetter(Cause::Invalid);
     let claim = scene.claim(&[Fate::Row, letter]);
@@ -161,11 +163,11 @@ fn what_no_record_explains_was_lost_with_its_record() {
             stream_seq,
             published_ns: 0,
         };
-        let stored = Stored { position, claim };
+        let stored = StoredEntry { position, claim };
         scene.me.join([stored], last).is_ok()
     };
     assert!(explains(1, Some(claim)) && explains(2, None));
-    // A row of a claim that was lost, and named a message that is in another claim now.
+    // A row of a lost claim whose message is in another claim now.
     assert!(!explains(1, Some(Nonce(9))) && !explains(1, None));
     assert!(!explains(2, Some(claim)) && !explains(3, None));
 }
@@ -174,7 +176,7 @@ fn what_no_record_explains_was_lost_with_its_record() {
 fn nothing_is_done_before_the_log_was_checked() {
     let mut scene = Scene::new();
     let claim = scene.claim(&[Fate::Row]);
-    scene.me.disconnected();
+    scene.me.note_disconnect();
     assert_eq!(scene.me.step(claim), Step::Wait);
     assert!(scene.me.send(claim).is_none());
     assert_eq!(scene.me.join([], scene.seq), Ok(false));
@@ -184,13 +186,13 @@ fn nothing_is_done_before_the_log_was_checked() {
 }
 
 #[test]
-fn what_the_settler_cannot_build_becomes_a_dead_letter_and_the_rest_a_row() {
+fn rows_that_the_settler_cannot_build_become_dead_letters() {
     let mut scene = Scene::new();
     let claim = scene.claim(&[Fate::Row, Fate::Row, Fate::Row]);
     let over = FenceOver::judge(FENCE, FENCE + 1, 0).unwrap();
     let evidence = Evidence {
         over,
-        found: &Found::new([3].into()),
+        found: &FoundRows::new([3].into()),
         gone: &[].into(),
         unfit: &[2, 3].into(),
         blames_rows: true,
@@ -198,7 +200,7 @@ fn what_the_settler_cannot_build_becomes_a_dead_letter_and_the_rest_a_row() {
     };
     let id = scene.nonce();
     let settled = scene.me.settle(id, claim, evidence, 200, || Nonce(9));
-    let Body::Settled { parts, lost, .. } = settled.unwrap().unwrap().body else {
+    let RecordBody::Settled { parts, lost, .. } = settled.unwrap().unwrap().body else {
         panic!("no settlement");
     };
     let fates: Vec<_> = parts[0]
@@ -206,7 +208,7 @@ fn what_the_settler_cannot_build_becomes_a_dead_letter_and_the_rest_a_row() {
         .iter()
         .map(|entry| (entry.stream_seq, entry.fate))
         .collect();
-    // 3 is in the table, whatever this process makes of it.
+    // 3 is in the table, whatever this process would build.
     let invalid = Fate::DeadLetter(Cause::Invalid);
     assert_eq!(fates, [(1, Fate::Row), (2, invalid)]);
     assert!(lost.is_empty() && parts.len() == 1);
@@ -216,7 +218,7 @@ fn settled(scene: &mut Scene, claim: Nonce) -> Vec<Part> {
     let over = FenceOver::judge(FENCE, FENCE + 1, 0).unwrap();
     let evidence = Evidence {
         over,
-        found: &Found::default(),
+        found: &FoundRows::default(),
         gone: &[].into(),
         unfit: &[].into(),
         blames_rows: true,
@@ -228,23 +230,23 @@ fn settled(scene: &mut Scene, claim: Nonce) -> Vec<Part> {
         Nonce(next)
     };
     let settled = scene.me.settle(id, claim, evidence, 200, nonce);
-    let Body::Settled { parts, .. } = settled.unwrap().unwrap().body else {
+    let RecordBody::Settled { parts, .. } = settled.unwrap().unwrap().body else {
         panic!("no settlement");
     };
     parts
 }
 
 #[test]
-fn what_was_too_large_until_its_fence_is_settled_in_halves() {
-    for answer in [Answer::TooLarge, Answer::TooSlow] {
+fn a_block_too_large_until_its_fence_is_settled_in_halves() {
+    for answer in [InsertAnswer::TooLarge, InsertAnswer::TooSlow] {
         let mut scene = Scene::new();
         let claim = scene.claim(&[Fate::Row, Fate::Row]);
-        // Another process announces, since it takes long: nobody may split it.
-        scene.other(Body::Takeover(claim));
-        for answer in [answer, Answer::Late] {
+        // Another process announces a takeover after a while: nobody may split the claim.
+        scene.other(RecordBody::Takeover(claim));
+        for answer in [answer, InsertAnswer::Late] {
             let attempt = scene.me.send(claim).unwrap();
-            scene.me.answered(attempt, answer);
-            scene.me.counted(claim, Found::default());
+            scene.me.record_answer(attempt, answer);
+            scene.me.record_count(claim, FoundRows::default());
         }
         assert_eq!(scene.me.step(claim), Step::Settle);
         assert_eq!(settled(&mut scene, claim).len(), 2, "{answer:?}");
@@ -252,18 +254,18 @@ fn what_was_too_large_until_its_fence_is_settled_in_halves() {
 }
 
 #[test]
-fn what_is_done_is_said_although_the_record_of_a_connect_was_lost() {
+fn done_claims_are_published_although_a_connect_record_was_lost() {
     let mut scene = Scene::new();
     let claim = scene.claim(&[Fate::Row]);
     let attempt = scene.me.send(claim).unwrap();
-    let answer = Answer::Committed { exact: true };
-    scene.me.answered(attempt, answer);
+    let answer = InsertAnswer::Committed { exact: true };
+    scene.me.record_answer(attempt, answer);
     scene.me.finish(claim).unwrap();
-    scene.me.disconnected();
-    // It never comes to the log, since the connection breaks again.
+    scene.me.note_disconnect();
+    // The record never reaches the log, since the connection breaks again.
     let id = scene.nonce();
     let _ = scene.me.connect(id);
-    scene.me.disconnected();
+    scene.me.note_disconnect();
     scene.connect();
     if scene.me.has_done() {
         scene.flush();

@@ -1,64 +1,67 @@
-//! What one process has tried of a claim, and what follows from the answers.
+//! One process's attempts for a claim, and the conclusions from their answers.
 
 use std::collections::BTreeSet;
 
-use super::Step;
+use super::step::Step;
+use crate::block::ClaimBlock;
 use crate::flaw::{Flaw, Flaws};
 use crate::id::Nonce;
-use crate::record::Block;
 
-/// Permission for one try of a claim's block.
+/// Permission for one attempt to insert a claim's block.
 #[derive(Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "flaws", derive(Clone))]
 #[must_use = "a try without an answer keeps its claim waiting: report the answer, or that there was none"]
-pub struct Attempt {
+pub struct InsertAttempt {
     claim: Nonce,
 }
 
-impl Attempt {
-    pub(super) fn of(claim: Nonce) -> Self {
+impl InsertAttempt {
+    pub(super) fn new(claim: Nonce) -> Self {
         Self { claim }
     }
 
-    /// The claim, and the token of its block.
+    /// Returns the claim, whose nonce is the token of its block.
     pub fn claim(&self) -> Nonce {
         self.claim
     }
 }
 
-/// ClickHouse's answer to a try.
+/// Answer of ClickHouse to an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Answer {
-    /// Its own and whole: the block is committed, or its token was known.
+pub enum InsertAnswer {
+    /// Complete answer of ClickHouse: the block is committed, or its token was known.
     Committed {
-        /// Whether the rows written are those sent. With views they are more.
+        /// True if ClickHouse wrote as many rows as were sent. With views it writes more.
         exact: bool,
     },
-    /// It refuses a value, and the try is over.
+    /// ClickHouse rejects a value, and the attempt has ended.
     Refused,
-    /// The block is too large for its memory or time, and the try is over. A timeout of a
-    /// replicated table does not say that: it is [`Self::Unknown`].
+    /// The block is too large for ClickHouse's memory or time, and the attempt has ended. A timeout
+    /// of a replicated table does not prove that: it is [`Self::Unknown`].
     TooLarge,
     /// The fence of the block is over.
     Late,
-    /// Not sent: the table has become another one since the first try, and does not know the token.
+    /// The block was not sent: the table was replaced since the first attempt, and does not know
+    /// the token.
     OtherTable,
-    /// It did not take the block, for a reason that is not the block's, and the try is over.
+    /// ClickHouse did not accept the block, for a reason unrelated to it, and the attempt has
+    /// ended.
     NotTaken,
-    /// None in time, again and again, so the block may be too large. It may be committed.
+    /// No answer in time, several times in a row, so the block may be too large. It may be
+    /// committed.
     TooSlow,
-    /// None, or a failure that does not say whether the block is committed.
+    /// No answer, or a failure after which the block may or may not be committed.
     Unknown,
 }
 
-/// What the table has of a claim.
+/// Rows of a claim in the table.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Found {
+pub struct FoundRows {
     sequences: BTreeSet<u64>,
 }
 
-impl Found {
-    /// The sequences of the rows that carry the claim's nonce.
+impl FoundRows {
+    /// Creates it from the sequences of the rows with the claim's nonce.
     pub fn new(sequences: BTreeSet<u64>) -> Self {
         Self { sequences }
     }
@@ -73,31 +76,31 @@ impl Found {
         self.sequences.is_empty()
     }
 
-    fn is_all(&self, block: &Block) -> bool {
+    fn is_all(&self, block: &ClaimBlock) -> bool {
         block.rows().all(|seq| self.has(seq))
     }
 }
 
-/// One process's work on a claim.
+/// Work of one process on a claim.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Work {
-    /// Dead letters that it has stored.
+    /// Dead letters that the process has stored.
     pub dead_letters: BTreeSet<u64>,
     tries: Tries,
-    /// A try is under way.
+    /// True while an attempt is under way.
     is_open: bool,
-    /// A try ended without an answer, so that it may land until the fence is over.
+    /// True if an attempt ended without an answer, so that it may land until the fence is over.
     is_unanswered: bool,
-    answer: Option<Answer>,
-    /// A try was too large or too slow, whatever the last answer is.
+    answer: Option<InsertAnswer>,
+    /// True if an attempt was too large or too slow, whatever the last answer is.
     was_too_large: bool,
-    /// What the table has, asked after the last answer.
-    pub found: Option<Found>,
-    /// Its record that ends the claim is published, or about to be, and was not read yet.
+    /// Rows in the table, looked up after the last answer.
+    pub found: Option<FoundRows>,
+    /// True if its record that ends the claim is being published, and was not read yet.
     pub is_concluded: bool,
 }
 
-/// Tries of a block by this process.
+/// Attempts of this process to insert a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 enum Tries {
     #[default]
@@ -107,24 +110,24 @@ enum Tries {
 }
 
 impl Work {
-    /// Reports whether a try is under way.
+    /// Reports whether an attempt is under way.
     pub fn is_open(&self) -> bool {
         self.is_open
     }
 
-    /// Reports whether ClickHouse has refused the last try of this process.
+    /// Reports whether ClickHouse rejected the last attempt of this process.
     pub fn is_refused(&self) -> bool {
-        matches!(self.answer, Some(Answer::Refused))
+        matches!(self.answer, Some(InsertAnswer::Refused))
     }
 
-    /// Reports whether a try of this process was too large. Late ones follow it where nobody may
-    /// split the claim before its fence.
+    /// Reports whether an attempt of this process was too large. Late answers may follow it when
+    /// nobody may split the claim before its fence.
     pub fn is_too_large(&self) -> bool {
         self.was_too_large
     }
 
-    /// Counts a try.
-    pub fn sent(&mut self) {
+    /// Counts an attempt.
+    pub fn count_attempt(&mut self) {
         self.tries = match self.tries {
             Tries::None => Tries::One,
             Tries::One | Tries::More => Tries::More,
@@ -134,23 +137,23 @@ impl Work {
         self.found = None;
     }
 
-    /// Has the block sent again.
+    /// Resets the attempts, so that the block is sent again.
     pub fn try_again(&mut self) {
         self.answer = None;
         self.found = None;
     }
 
-    /// Takes the answer to the try that is under way.
-    pub fn answered(&mut self, answer: Answer) {
+    /// Records the answer to the current attempt.
+    pub fn record_answer(&mut self, answer: InsertAnswer) {
         self.is_open = false;
-        self.is_unanswered |= matches!(answer, Answer::Unknown | Answer::TooSlow);
-        self.was_too_large |= matches!(answer, Answer::TooLarge | Answer::TooSlow);
+        self.is_unanswered |= matches!(answer, InsertAnswer::Unknown | InsertAnswer::TooSlow);
+        self.was_too_large |= matches!(answer, InsertAnswer::TooLarge | InsertAnswer::TooSlow);
         self.answer = Some(answer);
     }
 
-    /// The next step for a claim that this process may send. `is_only` says that it is the
-    /// publisher, and that nobody has announced a takeover.
-    pub fn step(&self, block: &Block, is_only: bool, flaws: Flaws) -> Step {
+    /// Returns the next step for a claim that this process may send. `is_only` is true if the
+    /// process is the publisher and nobody has announced a takeover.
+    pub fn step(&self, block: &ClaimBlock, is_only: bool, flaws: Flaws) -> Step {
         let mut dead_letters = block.dead_letters();
         if dead_letters.any(|seq| !self.dead_letters.contains(&seq)) {
             return Step::StoreDeadLetters;
@@ -163,37 +166,41 @@ impl Work {
             return if splits { Step::Split } else { Step::Wait };
         }
         match self.answer {
-            None | Some(Answer::NotTaken) => Step::Send,
-            // What has landed without an answer is not sent again.
-            Some(Answer::Unknown | Answer::TooSlow) => match &self.found {
+            None | Some(InsertAnswer::NotTaken) => Step::Send,
+            // Rows that landed without an answer are not sent again.
+            Some(InsertAnswer::Unknown | InsertAnswer::TooSlow) => match &self.found {
                 None => Step::Count,
                 Some(found) if found.is_all(block) => Step::Finish,
                 Some(_) => Step::Send,
             },
-            Some(Answer::Late) if flaws.has(Flaw::SplitsLate) => Step::Split,
-            Some(Answer::Late | Answer::OtherTable) => Step::Settle,
-            Some(Answer::Committed { exact: true }) if is_only && self.tries == Tries::One => {
+            Some(InsertAnswer::Late) if flaws.has(Flaw::SplitsLate) => Step::Split,
+            Some(InsertAnswer::Late | InsertAnswer::OtherTable) => Step::Settle,
+            Some(InsertAnswer::Committed { exact: true })
+                if is_only && self.tries == Tries::One =>
+            {
                 Step::Finish
             }
-            Some(Answer::Committed { .. }) if flaws.has(Flaw::RetryUncounted) => Step::Finish,
-            Some(Answer::Committed { .. }) => match &self.found {
+            Some(InsertAnswer::Committed { .. }) if flaws.has(Flaw::RetryUncounted) => Step::Finish,
+            Some(InsertAnswer::Committed { .. }) => match &self.found {
                 None => Step::Count,
                 Some(found) if found.is_all(block) => Step::Finish,
-                // The token was known, and the rows are not there: a server that was killed
-                // between writing the two.
+                // ClickHouse knew the token and lacks the rows: it was killed between writing the
+                // two.
                 Some(_) => Step::Settle,
             },
-            Some(Answer::Refused | Answer::TooLarge) => self.refused(block, is_only, flaws),
+            Some(InsertAnswer::Refused | InsertAnswer::TooLarge) => {
+                self.refused(block, is_only, flaws)
+            }
         }
     }
 
-    fn refused(&self, block: &Block, is_only: bool, flaws: Flaws) -> Step {
+    fn refused(&self, block: &ClaimBlock, is_only: bool, flaws: Flaws) -> Step {
         let is_splittable = is_only && !self.is_unanswered;
-        let is_too_large = self.answer == Some(Answer::TooLarge);
+        let is_too_large = self.answer == Some(InsertAnswer::TooLarge);
         match &self.found {
             None if is_splittable && flaws.has(Flaw::SplitsUncounted) => Step::Split,
             None => Step::Count,
-            // A view refuses; the table has the rows all the same.
+            // A view rejects the block; the table has the rows all the same.
             Some(found) if found.is_all(block) => Step::Finish,
             Some(_) if is_too_large && (!is_splittable || block.rows().nth(1).is_none()) => {
                 Step::Send

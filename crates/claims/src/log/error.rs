@@ -1,54 +1,54 @@
-//! Reasons for which the log cannot be read on.
+//! Reasons for which the log cannot be read any further.
 
-/// A log that cannot be read on.
+/// A log that cannot be read any further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum LogError {
+pub enum LogReadError {
     /// Records were purged before they were read.
     #[error(
-        "the claims log goes on at {found} behind {read}; read it again from its newest snapshot"
+        "the claims log continues with record {found} after {read}; read it again from its newest snapshot"
     )]
     Gap {
-        /// The last record that was read.
+        /// Sequence of the last record that was read.
         read: u64,
-        /// The record that came.
+        /// Sequence of the record that arrived.
         found: u64,
     },
-    /// The log lost its tail: other records stand at places that were read before.
+    /// The log lost its tail: it has other records at sequences that were read before.
     #[error(
-        "the claims log went back: it has another record at {seq} than the one that was read there"
+        "the claims log went back: it has another record {seq} than the one that was read before"
     )]
     Lost {
-        /// The place.
+        /// Sequence of the other record.
         seq: u64,
     },
-    /// A process found that the log lost records. Nothing counts until it is rebuilt.
-    #[error("the claims log lost records, says the one at {seq}; it is rebuilt")]
+    /// A process found that the log lost records. No record counts until it is rebuilt.
+    #[error("the claims log lost records, as record {seq} announces; it is being rebuilt")]
     Announced {
-        /// The place of the record that says so.
+        /// Sequence of the record that announces it.
         seq: u64,
     },
-    /// The log was rebuilt, or made anew: what was read before counts no more.
-    #[error("the claims log begins anew at {seq}; read it again from there")]
+    /// The log was rebuilt or recreated: earlier records no longer count.
+    #[error("the claims log begins again with record {seq}; read it again from there")]
     Renewed {
-        /// The place of its first snapshot.
+        /// Sequence of its first snapshot.
         seq: u64,
     },
-    /// The table or the dead letters have a message that no record names.
+    /// The table or the dead letters contain a message that no record names.
     #[error(
         "message {stream_seq} is stored, and no record of the claims log names it: the log lost records"
     )]
     Unexplained {
-        /// The message's sequence in the stream.
+        /// Sequence of the message in the stream.
         stream_seq: u64,
     },
-    /// A snapshot does not stand for the records before it.
+    /// A snapshot does not cover the records before it.
     #[error(
-        "the snapshot at {seq} of the claims log covers {covers} only; stop every daemon and restore the log"
+        "snapshot {seq} of the claims log covers records up to {covers} only; stop every daemon and restore the log"
     )]
     Misplaced {
-        /// The snapshot's place.
+        /// Sequence of the snapshot.
         seq: u64,
-        /// The last record that it covers.
+        /// Last record that it covers.
         covers: u64,
     },
 }

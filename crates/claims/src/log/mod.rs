@@ -1,64 +1,66 @@
-//! The log as every instance reads it: a fold over its records.
+//! State of the log: a fold over its records, equal in every instance.
 
-mod claim;
+pub(crate) mod claim;
 mod error;
 mod queries;
 mod reading;
 mod rebuild;
-mod stream;
+pub(crate) mod stream;
 
-pub use claim::{Claim, Stored};
-pub use error::LogError;
+pub use claim::{Claim, StoredEntry};
+pub use error::LogReadError;
 pub use rebuild::{AllFencesOver, Rebuild};
-pub use stream::Stream;
+pub use stream::StreamSequences;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 
+use crate::block::{ClaimBlock, Part};
+use crate::entry::Entry;
 use crate::flaw::{Flaw, Flaws};
-use crate::id::{Nonce, Place, Position, Publisher};
-use crate::record::{Block, Body, Done, Entry, Part, Proof, Record};
+use crate::id::{LogPosition, Nonce, Position, PublisherId};
+use crate::record::{Done, Proof, Record, RecordBody};
 
-/// What the records up to a place amount to.
+/// State after the records up to the tip.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Log {
-    tip: Place,
-    /// The snapshot that the log began with, or was rebuilt with.
+    tip: LogPosition,
+    /// Snapshot that began or rebuilt the log.
     generation: Nonce,
     /// Marks of the newest records, the tip's last.
     recent: VecDeque<u32>,
-    streams: BTreeMap<i64, Stream>,
+    streams: BTreeMap<i64, StreamSequences>,
     claims: BTreeMap<Nonce, Claim>,
-    /// The number of tokens that must not leave the window yet, by their fences.
+    /// Tokens that must not leave the window yet: their number by fence.
     tokens: BTreeMap<i64, u32>,
-    /// Tokens with a fence up to here are forgotten.
+    /// Fence up to which tokens are forgotten.
     forgotten: i64,
-    /// The place of the last record behind which claims must have been made.
+    /// Position of the newest barrier; a claim whose publisher had not read it is void.
     barrier: u64,
     flaws: Flaws,
 }
 
-/// What the log says of a message.
+/// Standing of a message in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// No claim names it.
+    /// No claim contains it.
     Free,
-    /// No open claim names it, but it may be stored: the stream or the log went back. It is
-    /// looked up by sequence and publish time; then it is claimed, or reported as stored.
+    /// No open claim contains it, but it may be stored: the stream or the log went back. It is
+    /// looked up by sequence and publish time, then claimed or reported as stored.
     Doubtful,
     /// It is in an open claim.
     Claimed(Nonce),
     /// It is stored, or recorded as lost.
     Done,
-    /// Its sequence is claimed for a message with another publish time: the stream went back.
+    /// Its sequence belongs to a message with another publish time: the stream went back.
     Other,
 }
 
 impl Log {
-    /// A log of which nothing was read.
+    /// Creates a log before its first record.
     pub fn new() -> Self {
         Self {
-            tip: Place::START,
+            tip: LogPosition::START,
             generation: Nonce(0),
             recent: VecDeque::new(),
             streams: BTreeMap::new(),
@@ -70,56 +72,59 @@ impl Log {
         }
     }
 
-    /// The same with a broken rule.
+    /// Breaks a rule.
     #[cfg(feature = "flaws")]
-    pub fn breaking(mut self, flaw: Option<Flaw>) -> Self {
-        self.flaws = Flaws::breaking(flaw);
+    pub fn break_rule(mut self, flaw: Option<Flaw>) -> Self {
+        self.flaws = Flaws::break_rule(flaw);
         self
     }
 
-    /// The last record that was read.
-    pub fn tip(&self) -> Place {
+    /// Returns the position of the last record that was read.
+    pub fn tip(&self) -> LogPosition {
         self.tip
     }
 
-    /// The snapshot that the log began with, or was rebuilt with.
+    /// Returns the snapshot that began or rebuilt the log.
     pub fn generation(&self) -> Nonce {
         self.generation
     }
 
-    /// An open claim.
+    /// Returns an open claim.
     pub fn claim(&self, id: Nonce) -> Option<&Claim> {
         self.claims.get(&id)
     }
 
-    /// The open claims.
+    /// Iterates over the open claims.
     pub fn claims(&self) -> impl Iterator<Item = (Nonce, &Claim)> {
         self.claims.iter().map(|(id, claim)| (*id, claim))
     }
 
-    /// The sequence up to which everything of a stream is done.
+    /// Returns the sequence up to which all messages of a stream are done.
     pub fn floor(&self, stream_created_ns: i64) -> Option<u64> {
         Some(self.streams.get(&stream_created_ns)?.floor)
     }
 
-    /// Tokens that must not leave the window yet.
+    /// Returns the number of tokens that must not leave the window yet.
     pub fn tokens(&self) -> usize {
         self.tokens.values().map(|count| *count as usize).sum()
     }
 
-    /// Reports whether there is something to forget: see [`Self::forget_tokens`].
-    pub(crate) fn forgets_tokens(&self, now: i64, late: i64) -> bool {
-        now.saturating_sub(late) > self.forgotten
+    /// Reports whether [`Self::forget_tokens`] would forget a token.
+    pub(crate) fn would_forget_tokens(&self, now: i64, late: i64) -> bool {
+        let first = self.tokens.first_key_value();
+        first.is_some_and(|(fence, _)| *fence <= now.saturating_sub(late))
     }
 
-    /// Forgets the tokens whose fence and longest late commit are over at `now`, in
-    /// ClickHouse's seconds; `late` is the longest late commit.
+    /// Forgets the tokens whose fence and longest late commit are over at `now`, in ClickHouse's
+    /// seconds; `late` is the longest late commit. If ClickHouse's clock was ahead for a while, its
+    /// time now decides.
     pub fn forget_tokens(&mut self, now: i64, late: i64) {
-        self.forgotten = self.forgotten.max(now.saturating_sub(late));
-        self.tokens.retain(|fence, _| *fence > self.forgotten);
+        let over = now.saturating_sub(late);
+        self.forgotten = self.forgotten.max(over);
+        self.tokens.retain(|fence, _| *fence > over);
     }
 
-    /// What the log says of a message.
+    /// Returns the standing of a message.
     pub fn standing(&self, position: Position) -> Standing {
         let Some(stream) = self.streams.get(&position.stream_created_ns) else {
             return Standing::Free;
@@ -144,18 +149,18 @@ impl Log {
     /// Reads the record at `seq`.
     ///
     /// # Errors
-    /// When it does not follow the one before. Nothing of it counts then.
-    pub fn read(&mut self, seq: u64, record: &Record) -> Result<(), LogError> {
+    /// Fails when the record does not follow the one before. It then has no effect.
+    pub fn read(&mut self, seq: u64, record: &Record) -> Result<(), LogReadError> {
         if seq <= self.tip.seq {
-            // The same record once more says nothing: a consumer that begins again repeats some.
-            let is_same = self.has_read(Place { seq, id: record.id });
-            return is_same.then_some(()).ok_or(LogError::Lost { seq });
+            // A record that was read before is no error: a restarted consumer repeats some.
+            let is_same = self.has_read(LogPosition { seq, id: record.id });
+            return is_same.then_some(()).ok_or(LogReadError::Lost { seq });
         }
-        if let Body::Snapshot(snapshot) = &record.body {
+        if let RecordBody::Snapshot(snapshot) = &record.body {
             return self.begin(seq, record.id, snapshot);
         }
         if seq != self.tip.seq + 1 {
-            return Err(LogError::Gap {
+            return Err(LogReadError::Gap {
                 read: self.tip.seq,
                 found: seq,
             });
@@ -164,7 +169,7 @@ impl Log {
             self.check(seq, record)?;
             self.apply(seq, record);
         }
-        self.advance(Place { seq, id: record.id });
+        self.advance(LogPosition { seq, id: record.id });
         Ok(())
     }
 
@@ -173,18 +178,21 @@ impl Log {
             self.done(*done, record.publisher);
         }
         match &record.body {
-            Body::Nothing | Body::Lost | Body::Snapshot(_) | Body::Foreign => {}
-            Body::Claim(block) => self.open(record, block),
-            Body::Takeover(claim) => {
+            RecordBody::Nothing
+            | RecordBody::Lost
+            | RecordBody::Snapshot(_)
+            | RecordBody::Foreign => {}
+            RecordBody::Claim(block) => self.open(record, block),
+            RecordBody::Takeover(claim) => {
                 if let Some(claim) = self.claims.get_mut(claim) {
                     claim.takers.insert(record.publisher);
                 }
             }
-            Body::Split { claim, parts } => self.split(*claim, record.publisher, parts),
-            Body::Settled { claim, parts, lost } => {
+            RecordBody::Split { claim, parts } => self.split(*claim, record.publisher, parts),
+            RecordBody::Settled { claim, parts, lost } => {
                 self.settle(*claim, record.publisher, parts, lost);
             }
-            Body::Absent {
+            RecordBody::Absent {
                 stream_created_ns,
                 first,
                 last,
@@ -195,17 +203,18 @@ impl Log {
                     stream.finish_free(*first..=*last);
                 }
             }
-            Body::Absent { .. } => {}
-            Body::Rewound(to) if !self.is_stale(record) => {
+            RecordBody::Absent { .. } => {}
+            RecordBody::Rewound(to) if !self.is_stale(record) => {
                 let stream = self.stream(to.stream_created_ns);
                 stream.rewind(to.stream_seq, to.published_ns, seq);
                 self.barrier = seq;
             }
-            Body::Rewound(_) => {}
-            Body::Connected => self.barrier = seq,
-            // However late it comes: what is done no more is looked up. What was found before may
-            // be what the table has lost, and what was free then may have landed since.
-            Body::Reopened {
+            RecordBody::Rewound(_) => {}
+            RecordBody::Connected => self.barrier = seq,
+            // Applies even if it arrives late, since no longer done messages are looked up. Entries
+            // found before may be those that the table has lost, and messages that were free then
+            // may have landed since.
+            RecordBody::Reopened {
                 stream_created_ns,
                 first,
                 last,
@@ -217,19 +226,19 @@ impl Log {
         }
     }
 
-    /// Reports whether a record may be about a stream that went back meanwhile.
+    /// Reports whether a record may concern a stream that went back meanwhile.
     fn is_stale(&self, record: &Record) -> bool {
         record.tip.seq < self.barrier && !self.flaws.has(Flaw::ClaimsUnchecked)
     }
 
-    fn stream(&mut self, stream_created_ns: i64) -> &mut Stream {
+    fn stream(&mut self, stream_created_ns: i64) -> &mut StreamSequences {
         self.streams
             .entry(stream_created_ns)
-            .or_insert_with(|| Stream::new(0))
+            .or_insert_with(|| StreamSequences::new(0))
     }
 
-    /// Opens a claim on what no earlier record owns.
-    fn open(&mut self, record: &Record, block: &Block) {
+    /// Opens a claim with the messages that no earlier record owns.
+    fn open(&mut self, record: &Record, block: &ClaimBlock) {
         if !block.is_sorted() || self.is_stale(record) || self.claims.contains_key(&record.id) {
             return;
         }
@@ -243,18 +252,18 @@ impl Log {
         if let Some(last) = entries.last() {
             stream.claimed(last.stream_seq, last.published_ns);
         }
-        let block = Block {
+        let block = ClaimBlock {
             entries,
             ..block.clone()
         };
         self.insert(record.id, record.publisher, block);
     }
 
-    fn insert(&mut self, id: Nonce, publisher: Publisher, block: Block) {
+    fn insert(&mut self, id: Nonce, publisher: PublisherId, block: ClaimBlock) {
         if block.entries.is_empty() {
             return;
         }
-        // Nothing is inserted for dead letters.
+        // Dead letters cause no insert.
         if block.rows().next().is_some() {
             let count = self.tokens.entry(block.fence).or_default();
             *count = count.saturating_add(1);
@@ -269,8 +278,8 @@ impl Log {
         self.claims.insert(id, claim);
     }
 
-    /// Ends a claim as done, where the proof counts.
-    fn done(&mut self, done: Done, publisher: Publisher) {
+    /// Ends a claim as done, if the proof counts.
+    fn done(&mut self, done: Done, publisher: PublisherId) {
         let Some(claim) = self.claims.get(&done.claim) else {
             return;
         };
@@ -284,27 +293,29 @@ impl Log {
         }
     }
 
-    fn split(&mut self, id: Nonce, publisher: Publisher, parts: &[Part]) {
+    fn split(&mut self, id: Nonce, publisher: PublisherId, parts: &[Part]) {
         let Some(claim) = self.claims.get(&id) else {
             return;
         };
         let is_only = claim.publisher == publisher && claim.takers.is_empty();
-        let is_whole = claim.left(parts, &[]).is_some_and(|left| left.is_empty());
+        let is_whole = claim
+            .remaining(parts, &[])
+            .is_some_and(|left| left.is_empty());
         if is_whole && self.are_new(parts) && (is_only || self.flaws.has(Flaw::SplitsAnnounced)) {
             self.replace(id, publisher, parts);
         }
     }
 
-    fn settle(&mut self, id: Nonce, publisher: Publisher, parts: &[Part], lost: &[u64]) {
+    fn settle(&mut self, id: Nonce, publisher: PublisherId, parts: &[Part], lost: &[u64]) {
         let Some(claim) = self.claims.get(&id) else {
             return;
         };
-        if claim.left(parts, lost).is_some() && self.are_new(parts) {
+        if claim.remaining(parts, lost).is_some() && self.are_new(parts) {
             self.replace(id, publisher, parts);
         }
     }
 
-    /// Counts a range as in doubt, with the claims in it whose fences are over.
+    /// Counts a range as in doubt, with its claims whose fences are over.
     fn reopen(&mut self, stream_created_ns: i64, range: RangeInclusive<u64>, over: i64) {
         let Some(stream) = self.streams.get_mut(&stream_created_ns) else {
             return;
@@ -328,8 +339,8 @@ impl Log {
         ids.len() == parts.len() && ids.iter().all(|id| !self.claims.contains_key(id))
     }
 
-    /// Closes a claim. What is in no part is done.
-    fn replace(&mut self, id: Nonce, publisher: Publisher, parts: &[Part]) {
+    /// Closes a claim. Entries that are in no part are done.
+    fn replace(&mut self, id: Nonce, publisher: PublisherId, parts: &[Part]) {
         let Some(claim) = self.claims.remove(&id) else {
             return;
         };
@@ -339,10 +350,10 @@ impl Log {
         let done = all.filter(|seq| !sequences.contains(seq));
         self.stream(stream_created_ns).finish(done);
         for part in parts {
-            let block = Block {
+            let block = ClaimBlock {
                 stream_created_ns,
                 fence: part.fence,
-                // Where the table is another one meanwhile, only the first try of a part is sent.
+                // If the table was replaced meanwhile, only the first attempt of a part is sent.
                 table,
                 entries: part.entries.clone(),
             };

@@ -1,19 +1,19 @@
-//! Questions of a process to what it has read of the log.
+//! Queries of the log's state.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use super::{Log, Standing, Stored};
+use super::{Log, Standing, StoredEntry};
+use crate::entry::Fate;
 use crate::id::Position;
-use crate::record::Fate;
 
-/// Ranges that [`Log::to_explain`] gives at most; beyond that it joins neighbors.
+/// Most ranges that [`Log::to_explain`] returns; beyond that it joins neighbors.
 const RANGES_MAX: usize = 256;
 
 impl Log {
-    /// Messages by which a stream that went back is noticed: when the connection was made, each
-    /// must be in the stream with its publish time, or deleted from it. They are the newest
-    /// claimed message, and that of each open claim.
+    /// Returns messages that reveal a stream that went back: after a connect, each must be in the
+    /// stream with its publish time, or deleted from it. They are the newest claimed message, and
+    /// the newest of each open claim.
     pub fn witnesses(&self, stream_created_ns: i64) -> BTreeSet<Position> {
         let stream = self.streams.get(&stream_created_ns);
         let newest = stream.into_iter().flat_map(|stream| &stream.witnesses);
@@ -29,28 +29,34 @@ impl Log {
         newest.copied().chain(open).map(position).collect()
     }
 
-    /// The place of the record that rewound a stream the last time; 0 when there is none.
+    /// Returns the sequence up to which messages without a record may be stored all the same.
+    pub fn doubt(&self, stream_created_ns: i64) -> u64 {
+        let stream = self.streams.get(&stream_created_ns);
+        stream.map_or(0, |stream| stream.doubt)
+    }
+
+    /// Returns the log position of the record that last rewound a stream; 0 if there is none.
     pub fn rewound(&self, stream_created_ns: i64) -> u64 {
         let stream = self.streams.get(&stream_created_ns);
         stream.map_or(0, |stream| stream.rewound)
     }
 
-    /// The last sequence of a stream that was ever claimed, done or in doubt.
+    /// Returns the last sequence of a stream that was ever claimed, done or in doubt.
     pub fn last(&self, stream_created_ns: i64) -> u64 {
         let stream = self.streams.get(&stream_created_ns);
         stream.map_or(0, |stream| stream.last())
     }
 
-    /// The sequences right above the floor that no claim names, where some above them are done, or
-    /// they are in doubt. They may have no message; or their messages were acked long ago, so
-    /// that the consumer delivers none of them.
-    pub fn stuck(&self, stream_created_ns: i64) -> Option<RangeInclusive<u64>> {
-        self.streams.get(&stream_created_ns)?.stuck()
+    /// Returns the sequences right above the floor that no claim contains, if some above them are
+    /// done, or they are in doubt. They may have no message, or the consumer does not deliver their
+    /// messages, which were acked long ago.
+    pub fn stuck_sequences(&self, stream_created_ns: i64) -> Option<RangeInclusive<u64>> {
+        self.streams.get(&stream_created_ns)?.stuck_sequences()
     }
 
-    /// Ranges of sequences at which a row or a dead letter needs a record that explains it: those
-    /// in open claims, and those above the floor and the doubt that are not done. The last range
-    /// has no end. The log explains all that is stored outside of them: see [`Self::explains`].
+    /// Returns ranges of sequences whose rows or dead letters need a record that explains them:
+    /// those in open claims, and those above the floor and the doubt that are not done. The last
+    /// range has no end. The log explains all entries outside of them: see [`Self::explains`].
     pub fn to_explain(&self, stream_created_ns: i64) -> Vec<RangeInclusive<u64>> {
         let Some(stream) = self.streams.get(&stream_created_ns) else {
             return vec![0..=u64::MAX];
@@ -58,17 +64,17 @@ impl Log {
         merged(stream.to_explain(), RANGES_MAX)
     }
 
-    /// The last fence of a claim that is open, or whose token must stay in the window, in
-    /// ClickHouse's seconds; far in the past where there is none.
+    /// Returns the last fence of an open claim, or of one whose token must stay in the window, in
+    /// ClickHouse's seconds; far in the past if there is none.
     pub fn last_fence(&self) -> i64 {
         let open = self.claims.values().map(|claim| claim.block.fence);
         let tokens = self.tokens.keys().copied();
         tokens.chain(open).fold(i64::MIN, i64::max)
     }
 
-    /// Reports whether a record says why something is stored. No row is stored but under the
-    /// claim that its message is in, and no dead letter for a row.
-    pub fn explains(&self, stored: &Stored) -> bool {
+    /// Reports whether a record explains a stored entry: a row belongs to the open claim of its
+    /// message, and a dead letter to no row.
+    pub fn explains(&self, stored: &StoredEntry) -> bool {
         let Position {
             stream_created_ns,
             stream_seq,

@@ -1,20 +1,23 @@
-//! Rebuilds a log that lost records.
+//! Rebuild of a log that lost records.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{Log, LogError, Stream};
-use crate::id::{Nonce, Place, Position, Publisher};
-use crate::record::{Body, Record, Snapshot};
+use super::{Log, LogReadError, StreamSequences};
+use crate::id::{LogPosition, Nonce, Position, PublisherId};
+use crate::record::{Record, RecordBody, Snapshot};
 
-/// What a process knows of a log that lost records, and what the log still has.
+/// Knowledge of a process about a log that lost records, with the remaining records.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Rebuild {
     known: Log,
     remaining: Log,
+    /// True if a record is missing before the last one: up to the next snapshot, done messages are
+    /// unknown.
+    is_torn: bool,
 }
 
-/// Proof that no try of any claim, known or lost, can land any more: of any whose fence is not above
-/// the last one that was judged.
+/// Proof that no attempt of any claim, known or lost, can land any more, if its fence is not above
+/// the last one judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AllFencesOver {
     last: i64,
@@ -27,52 +30,55 @@ impl AllFencesOver {
         (now > last.saturating_add(late)).then_some(Self { last })
     }
 
-    /// The last fence of a claim that is over.
+    /// Returns the last fence that is over.
     pub(crate) fn last(self) -> i64 {
         self.last
     }
 }
 
 impl Rebuild {
-    /// Begins with what the process had read.
+    /// Begins with the state that the process had read.
     pub fn new(known: Log) -> Self {
         Self {
             known,
             remaining: Log::new(),
+            is_torn: false,
         }
     }
 
-    /// Reads a record that the log still has, from its first one on.
+    /// Reads a remaining record of the log, from the first one on.
     ///
     /// # Errors
-    /// [`LogError::Renewed`] when another process has rebuilt the log.
-    pub fn read(&mut self, seq: u64, record: &Record) -> Result<(), LogError> {
-        if let Body::Snapshot(snapshot) = &record.body {
+    /// Returns [`LogReadError::Renewed`] if another process has rebuilt the log.
+    pub fn read(&mut self, seq: u64, record: &Record) -> Result<(), LogReadError> {
+        if let RecordBody::Snapshot(snapshot) = &record.body {
             let generation = snapshot.generation.unwrap_or(record.id);
-            let is_known = self.known.tip() != Place::START;
+            let is_known = self.known.tip() != LogPosition::START;
             if is_known && generation != self.known.generation() {
-                return Err(LogError::Renewed { seq });
+                return Err(LogReadError::Renewed { seq });
             }
         }
-        let is_first = self.remaining.tip() == Place::START;
-        let result = self.remaining.read(seq, record);
-        match result {
-            // The record is void, and what follows is not.
-            Err(LogError::Lost { .. } | LogError::Announced { .. }) => {}
-            // Its snapshot was purged: no record counts.
-            Err(LogError::Gap { .. }) if is_first => {}
-            result => return result,
+        self.is_torn &= !matches!(record.body, RecordBody::Snapshot(_));
+        if !self.is_torn {
+            match self.remaining.read(seq, record) {
+                // The record is void; the records after it are not.
+                Err(LogReadError::Lost { .. } | LogReadError::Announced { .. }) => {}
+                // A claim may contain messages that a missing one owned. And without its snapshot,
+                // the log proves nothing at all.
+                Err(LogReadError::Gap { .. }) => self.is_torn = true,
+                result => return result,
+            }
         }
         if self.remaining.tip().seq < seq {
             let id = record.id;
-            self.remaining.advance(Place { seq, id });
+            self.remaining.advance(LogPosition { seq, id });
         }
         Ok(())
     }
 
-    /// Judges whether the fences of all claims are over. Those that nobody remembers were
-    /// published before `since`, when the loss was announced; `longest` is the longest fence.
-    /// All in ClickHouse's seconds: see [`super::super::FenceOver::judge`].
+    /// Judges whether the fences of all claims are over. Unknown claims were published before
+    /// `since`, when the loss was announced; `longest` is the longest fence. All in ClickHouse's
+    /// seconds: see [`super::super::FenceOver::judge`].
     pub fn fences_over(
         &self,
         since: i64,
@@ -84,15 +90,16 @@ impl Rebuild {
         AllFencesOver::judge(known.max(since.saturating_add(longest)), now, late)
     }
 
-    /// Makes the snapshot with which the log begins anew. `last` are the last messages that the
-    /// table and the dead letters have of each stream, asked since the fences are over. Done is
-    /// what the log still has as done; no claim stays open, and everything else up to `last` and to
-    /// what was claimed is in doubt: it is looked up before it is claimed. The record is published on
-    /// condition that the log's last record is the last one that was read.
+    /// Creates the snapshot with which the log begins again. `last` are the last messages of each
+    /// stream in the table and the dead letters, looked up since the fences are over. Sequences
+    /// that the remaining log has as done stay done, and no claim stays open. All others up to
+    /// `last` and to the last claimed one are in doubt: they are looked up before they are claimed.
+    /// The record is published on the condition that the log's last record is the last one that was
+    /// read.
     pub fn record(
         &self,
         id: Nonce,
-        publisher: Publisher,
+        publisher: PublisherId,
         _over: AllFencesOver,
         last: impl IntoIterator<Item = Position>,
     ) -> Record {
@@ -112,7 +119,7 @@ impl Rebuild {
         } in last
         {
             let stream = all.entry(stream_created_ns);
-            let stream = stream.or_insert_with(|| Stream::new(0));
+            let stream = stream.or_insert_with(|| StreamSequences::new(0));
             stream.doubt = stream.doubt.max(stream_seq);
             stream.witnesses.insert((stream_seq, published_ns));
         }
@@ -123,7 +130,7 @@ impl Rebuild {
             generation: id,
             tip: covers,
             done: Vec::new(),
-            body: Body::Snapshot(Box::new(Snapshot {
+            body: RecordBody::Snapshot(Box::new(Snapshot {
                 covers,
                 generation: None,
                 barrier: 0,

@@ -1,33 +1,33 @@
-//! The size of a snapshot at the bound: half of the window that a migration gives the table is taken.
+//! Size of a snapshot at the bound: half of the window that a migration gives the table is taken.
 
 use super::*;
-use crate::instance::{Instance, NotNow};
-use crate::record::Fate;
+use crate::entry::Fate;
+use crate::instance::{Instance, RecordDelayed};
 use crate::wire::{decode, encode};
 
-/// Creation of the stream: nanoseconds since the epoch, as long as they are in practice.
+/// Creation time of the stream: nanoseconds since the epoch, with as many digits as in practice.
 const CREATED: i64 = 1_790_000_000_000_000_000;
 /// Half of the window that a migration gives the table.
 const TOKENS: u64 = 50_000;
 /// Open claims.
 const OPEN: u64 = 100;
-/// The default of consumer.max_in_flight_messages: what one instance holds.
+/// Default of consumer.max_in_flight_messages: messages of one instance.
 const MESSAGES: u64 = 50_000;
-/// The default of consumer.max_ack_pending: what all instances hold.
+/// Default of consumer.max_ack_pending: messages of all instances.
 const MESSAGES_OF_ALL: u64 = 200_000;
-/// The default of nats-server's max_payload.
+/// Default of nats-server's max_payload.
 const MAX_PAYLOAD: usize = 1024 * 1024;
 
-/// As scattered as random bits, and the same in each run.
+/// Returns bits that look random, the same in each run.
 fn random(number: u64) -> u128 {
     Record::foreign(&number.to_le_bytes()).id.0
 }
 
 /// Appends a record of one of a few processes.
-fn append(log: &mut Log, number: u64, done: Vec<Done>, body: Body) {
+fn append(log: &mut Log, number: u64, done: Vec<Done>, body: RecordBody) {
     let record = Record {
         id: Nonce(random(number)),
-        publisher: Publisher(random(number % 4 + 1_000_000_000)),
+        publisher: PublisherId(random(number % 4 + 1_000_000_000)),
         generation: log.generation(),
         tip: log.tip(),
         done,
@@ -36,14 +36,14 @@ fn append(log: &mut Log, number: u64, done: Vec<Done>, body: Body) {
     log.read(log.tip().seq + 1, &record).unwrap();
 }
 
-/// A block of `count` messages behind `after`, a few microseconds apart.
-fn block(after: u64, count: u64, fence: i64) -> Block {
+/// Returns a block of `count` messages after `after`, a few microseconds apart.
+fn block(after: u64, count: u64, fence: i64) -> ClaimBlock {
     let entry = |stream_seq| Entry {
         stream_seq,
         published_ns: CREATED + stream_seq as i64 * 10_007,
         fate: Fate::Row,
     };
-    Block {
+    ClaimBlock {
         stream_created_ns: CREATED,
         fence,
         table: random(77),
@@ -51,18 +51,28 @@ fn block(after: u64, count: u64, fence: i64) -> Block {
     }
 }
 
-/// A log in which all tokens are taken, with so many messages in open claims.
+/// Returns a log in which all tokens are taken, with `messages` messages in open claims.
 fn full(messages: u64) -> Log {
     let mut log = Log::new();
     let first = crate::record::Snapshot::first(CREATED, 0);
-    append(&mut log, 0, Vec::new(), Body::Snapshot(Box::new(first)));
+    append(
+        &mut log,
+        0,
+        Vec::new(),
+        RecordBody::Snapshot(Box::new(first)),
+    );
     let (mut seq, mut number) = (1, 1);
     let mut claim = |log: &mut Log, done, count| {
         let fence = 1_790_000_000 + (number / 333) as i64;
-        append(log, number, done, Body::Claim(block(seq, count, fence)));
+        append(
+            log,
+            number,
+            done,
+            RecordBody::Claim(block(seq, count, fence)),
+        );
         (seq, number) = (seq + count, number + 1);
     };
-    // The first message is claimed by nobody, so that the floor stays below all.
+    // Nobody claims the first message, so that the floor stays below all.
     let mut before = None;
     for one in 1..=TOKENS - OPEN {
         let done = |claim| Done {
@@ -81,15 +91,15 @@ fn full(messages: u64) -> Log {
     log
 }
 
-/// The bytes of a log's snapshot, from which another reader goes on alike.
+/// Returns the size of a log's snapshot, from which another reader gets the same state.
 fn size(mut log: Log) -> usize {
     let snapshot = Record {
         id: Nonce(random(u64::MAX)),
-        publisher: Publisher(random(7)),
+        publisher: PublisherId(random(7)),
         generation: log.generation(),
         tip: log.tip(),
         done: Vec::new(),
-        body: Body::Snapshot(Box::new(log.snapshot())),
+        body: RecordBody::Snapshot(Box::new(log.snapshot())),
     };
     let bytes = encode(&snapshot).unwrap();
     let mut late = Log::new();
@@ -110,9 +120,9 @@ fn a_snapshot_at_the_bound_fits_into_a_message() {
 
 #[test]
 fn dead_letters_take_no_place_in_the_window_and_each_log_has_its_share() {
-    let mut instance = Instance::new(Publisher(1), 4);
+    let mut instance = Instance::new(PublisherId(1), 4);
     let first = Record {
-        body: Body::Snapshot(Box::new(crate::record::Snapshot::first(CREATED, 0))),
+        body: RecordBody::Snapshot(Box::new(crate::record::Snapshot::first(CREATED, 0))),
         ..Record::foreign(b"first")
     };
     instance.read(1, &first).unwrap();
@@ -125,14 +135,14 @@ fn dead_letters_take_no_place_in_the_window_and_each_log_has_its_share() {
         let record = instance.claim(Nonce(seq.into()), block)?;
         let place = instance.log().tip().seq + 1;
         instance.read(place, &record).unwrap();
-        Ok::<_, NotNow>(instance.log().tokens())
+        Ok::<_, RecordDelayed>(instance.log().tokens())
     };
-    let letter = Fate::DeadLetter(crate::record::Cause::Invalid);
+    let letter = Fate::DeadLetter(crate::entry::Cause::Invalid);
     let taken = [(11, letter), (12, Fate::Row), (13, letter), (14, Fate::Row)];
     let taken = taken.map(|(seq, fate)| claim(&mut instance, seq, fate).unwrap());
     assert_eq!(taken, [0, 1, 1, 2]);
     let full = |tokens, limit, logs| {
-        Err(NotNow::WindowFull {
+        Err(RecordDelayed::WindowFull {
             tokens,
             limit,
             window: 4,
@@ -146,4 +156,31 @@ fn dead_letters_take_no_place_in_the_window_and_each_log_has_its_share() {
     instance.share_window(1);
     instance.forget_tokens(101, 0);
     assert_eq!(claim(&mut instance, 16, Fate::Row), Ok(1));
+}
+
+#[test]
+fn tokens_go_by_the_time_of_a_clock_that_was_ahead_for_a_while() {
+    const DAY: i64 = 86_400;
+    let mut log = Log::new();
+    let first = crate::record::Snapshot::first(CREATED, 0);
+    append(
+        &mut log,
+        0,
+        Vec::new(),
+        RecordBody::Snapshot(Box::new(first)),
+    );
+    let forget = |log: &mut Log, now| {
+        if log.would_forget_tokens(now, 30) {
+            log.forget_tokens(now, 30);
+        }
+        log.tokens()
+    };
+    append(&mut log, 1, Vec::new(), RecordBody::Claim(block(0, 1, 100)));
+    // ClickHouse's clock steps ahead by a day, and back.
+    assert_eq!(forget(&mut log, DAY), 0);
+    append(&mut log, 2, Vec::new(), RecordBody::Claim(block(1, 1, 150)));
+    append(&mut log, 3, Vec::new(), RecordBody::Claim(block(2, 1, 151)));
+    assert_eq!(forget(&mut log, 179), 2);
+    assert_eq!(forget(&mut log, 180), 1);
+    assert_eq!(forget(&mut log, 181), 0);
 }

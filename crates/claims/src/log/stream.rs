@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::Nonce;
 
-/// Sequences of one stream. Done ones keep no publish time: that a stream went
-/// back is noticed by its newest claimed message.
+/// Sequences of one stream. Done ones keep no publish time: the newest claimed message reveals a
+/// stream that went back.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Stream {
-    /// All sequences up to it are done.
+pub struct StreamSequences {
+    /// Sequence up to which all are done.
     pub floor: u64,
     /// Done sequences above the floor.
     pub done: RangeInclusiveSet<u64>,
@@ -20,14 +20,14 @@ pub struct Stream {
     pub open: RangeInclusiveMap<u64, Nonce>,
     /// Sequence and publish time of the newest claimed message; several after a rebuild.
     pub witnesses: BTreeSet<(u64, i64)>,
-    /// Free sequences up to it may be stored, and are looked up before they are claimed.
+    /// Sequence up to which free ones may be stored, and are looked up before they are claimed.
     pub doubt: u64,
-    /// The place of the record that rewound it last.
+    /// Log position of the record that rewound it last.
     pub rewound: u64,
 }
 
-impl Stream {
-    /// A stream of which everything up to `floor` is done.
+impl StreamSequences {
+    /// Creates a stream in which everything up to `floor` is done.
     pub fn new(floor: u64) -> Self {
         Self {
             floor,
@@ -39,14 +39,14 @@ impl Stream {
         }
     }
 
-    /// Takes note of the last message of a claim, whose publisher had checked the witnesses.
+    /// Notes the last message of a claim, whose publisher had checked the witnesses.
     pub fn claimed(&mut self, stream_seq: u64, published_ns: i64) {
         if self.witnesses.iter().all(|(seq, _)| *seq <= stream_seq) {
             self.witnesses = BTreeSet::from([(stream_seq, published_ns)]);
         }
     }
 
-    /// The last sequence that was ever done or claimed.
+    /// Returns the last sequence that was ever done or claimed.
     pub fn last(&self) -> u64 {
         let done = self.done.last().map_or(0, |range| *range.end());
         let claimed = self.witnesses.last().map_or(0, |(seq, _)| *seq);
@@ -56,9 +56,9 @@ impl Stream {
         all.into_iter().fold(0, u64::max)
     }
 
-    /// The free sequences right above the floor, where some above them are done or they are in
+    /// Returns the free sequences right above the floor, if some above them are done or they are in
     /// doubt.
-    pub fn stuck(&self) -> Option<RangeInclusive<u64>> {
+    pub fn stuck_sequences(&self) -> Option<RangeInclusive<u64>> {
         let free = self.floor.checked_add(1)?;
         let done = self.done.first().map(|range| *range.start());
         let open = self
@@ -74,7 +74,7 @@ impl Stream {
         (free <= end).then_some(free..=end)
     }
 
-    /// The sequences at which a record must explain what is stored, by rising ranges.
+    /// Returns the ranges of sequences whose stored entries need an explaining record, rising.
     pub fn to_explain(&self) -> Vec<RangeInclusive<u64>> {
         let mut all = RangeInclusiveSet::new();
         if let Some(above) = self.floor.max(self.doubt).checked_add(1) {
@@ -84,8 +84,8 @@ impl Stream {
         all.into_iter().collect()
     }
 
-    /// Counts nothing above a message as done, since the stream has other messages there. Void
-    /// while a claim above it is open.
+    /// Counts nothing above a message as done, since the stream has other messages there. Has no
+    /// effect while a claim above it is open.
     pub fn rewind(&mut self, to: u64, published_ns: i64, place: u64) {
         let Some(above) = to.checked_add(1) else {
             return;
@@ -108,7 +108,7 @@ impl Stream {
         stream_seq <= self.floor || self.done.contains(&stream_seq)
     }
 
-    /// The open claim that a sequence is in.
+    /// Returns the open claim of a sequence.
     pub fn claim(&self, stream_seq: u64) -> Option<Nonce> {
         self.open.get(&stream_seq).copied()
     }
@@ -129,16 +129,17 @@ impl Stream {
         self.raise();
     }
 
-    /// Joins what a process had read of the stream before the log lost records. Done is what this
-    /// reading has as done, unless only one was rewound: what was done later may be lost with the
-    /// records, as where the dead letters went back too, and is in doubt like all that was claimed.
+    /// Merges the state that a process had read of the stream before the log lost records. This
+    /// reading's done sequences stay done, unless only one of the two was rewound. Messages done
+    /// later are in doubt, like all claimed ones: their records may be lost, or the dead letters
+    /// may have gone back too.
     pub fn merge(&mut self, known: &Self) {
         self.doubt = self.last().max(known.last());
         if self.rewound != known.rewound {
             self.floor = self.floor.min(known.floor);
             self.done.clear();
         }
-        // Where two differ, the stream has one of them at most, and went back.
+        // If two witnesses differ, the stream has at most one of them, and went back.
         self.witnesses.extend(&known.witnesses);
         self.open.clear();
         self.raise();
@@ -179,7 +180,7 @@ impl Stream {
         }
     }
 
-    /// Raises the floor over what is done right above it.
+    /// Raises the floor over the done sequences right above it.
     fn raise(&mut self) {
         while let Some(first) = self.done.first().cloned() {
             if *first.start() > self.floor.saturating_add(1) {
@@ -191,7 +192,7 @@ impl Stream {
     }
 }
 
-/// Ranges of rising sequences.
+/// Groups rising sequences into ranges.
 fn ranges(sequences: impl Iterator<Item = u64>) -> impl Iterator<Item = RangeInclusive<u64>> {
     let mut sequences = sequences.peekable();
     std::iter::from_fn(move || {
@@ -210,7 +211,7 @@ mod tests {
 
     #[test]
     fn the_floor_rises_over_what_is_done_right_above_it() {
-        let mut stream = Stream::new(4);
+        let mut stream = StreamSequences::new(4);
         stream.open([5, 6, 9].into_iter(), Nonce(1));
         stream.finish([9].into_iter());
         assert_eq!((stream.floor, stream.is_done(9)), (4, true));
@@ -223,62 +224,65 @@ mod tests {
     }
 
     #[test]
-    fn what_is_claimed_or_free_needs_an_explanation_and_nothing_else() {
-        let mut stream = Stream::new(4);
+    fn only_claimed_and_free_sequences_need_an_explanation() {
+        let mut stream = StreamSequences::new(4);
         stream.doubt = 7;
-        assert_eq!(stream.stuck(), Some(5..=7));
+        assert_eq!(stream.stuck_sequences(), Some(5..=7));
         stream.open([6, 12, 13].into_iter(), Nonce(1));
-        assert_eq!(stream.stuck(), Some(5..=5));
+        assert_eq!(stream.stuck_sequences(), Some(5..=5));
         stream.open([9, 10].into_iter(), Nonce(2));
         stream.finish([9, 10].into_iter());
         assert_eq!(stream.to_explain(), [6..=6, 8..=8, 11..=u64::MAX]);
         stream.finish_free(5..=5);
         stream.finish([6].into_iter());
-        assert_eq!(stream.stuck(), Some(7..=8));
+        assert_eq!(stream.stuck_sequences(), Some(7..=8));
         stream.finish_free(7..=8);
-        // Nothing above it is done, and it is not in doubt.
-        assert_eq!((stream.floor, stream.stuck()), (10, None));
+        // No sequence above it is done, and it is not in doubt.
+        assert_eq!((stream.floor, stream.stuck_sequences()), (10, None));
     }
 
     #[test]
-    fn what_is_reopened_is_in_doubt_and_what_is_around_it_stays_done() {
-        let mut stream = Stream::new(9);
+    fn a_reopened_range_is_in_doubt_and_the_rest_stays_done() {
+        let mut stream = StreamSequences::new(9);
         stream.open([11, 12].into_iter(), Nonce(1));
         stream.finish([12].into_iter());
         stream.reopen(&(4..=6));
         assert_eq!(
-            (stream.floor, stream.doubt, stream.stuck()),
+            (stream.floor, stream.doubt, stream.stuck_sequences()),
             (3, 6, Some(4..=6))
         );
         assert!(stream.is_done(7) && stream.is_done(9) && stream.is_done(12));
         stream.finish_free(4..=6);
-        assert_eq!((stream.floor, stream.stuck()), (9, Some(10..=10)));
-        // The open claim keeps what it has, and nothing above the last sequence is in doubt.
+        assert_eq!((stream.floor, stream.stuck_sequences()), (9, Some(10..=10)));
+        // The open claim keeps its sequences, and none above the last one is in doubt.
         stream.reopen(&(0..=u64::MAX));
         assert_eq!((stream.floor, stream.doubt), (0, 12));
         assert_eq!(stream.claim(11), Some(Nonce(1)));
-        assert_eq!(stream.stuck(), Some(1..=10));
+        assert_eq!(stream.stuck_sequences(), Some(1..=10));
         stream.finish([11].into_iter());
         assert!(stream.is_done(11) && !stream.is_done(12));
     }
 
     #[test]
-    fn what_was_done_in_lost_records_only_is_in_doubt() {
-        let mut remaining = Stream::new(4);
+    fn sequences_done_only_in_lost_records_are_in_doubt() {
+        let mut remaining = StreamSequences::new(4);
         let mut known = remaining.clone();
         known.finish([5, 6].into_iter());
         remaining.merge(&known);
         assert_eq!((remaining.floor, remaining.doubt), (4, 6));
-        assert_eq!(remaining.stuck(), Some(5..=6));
+        assert_eq!(remaining.stuck_sequences(), Some(5..=6));
         known.rewound = 7;
         known.floor = 2;
         remaining.merge(&known);
-        assert_eq!((remaining.floor, remaining.stuck()), (2, Some(3..=6)));
+        assert_eq!(
+            (remaining.floor, remaining.stuck_sequences()),
+            (2, Some(3..=6))
+        );
     }
 
     #[test]
     fn a_claimed_sequence_is_not_absent() {
-        let mut stream = Stream::new(0);
+        let mut stream = StreamSequences::new(0);
         stream.open([2].into_iter(), Nonce(1));
         stream.finish_free(1..=3);
         assert_eq!(stream.floor, 1);
@@ -286,8 +290,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_above_the_message_that_a_stream_went_back_to_is_free() {
-        let mut stream = Stream::new(4);
+    fn sequences_above_the_rewound_message_are_free() {
+        let mut stream = StreamSequences::new(4);
         stream.open([5, 6].into_iter(), Nonce(1));
         stream.claimed(6, 60);
         stream.rewind(3, 30, 9);

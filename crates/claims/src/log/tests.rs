@@ -3,12 +3,12 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::record::{Cause, Fate};
+use crate::entry::{Cause, Fate};
 
 pub const CREATED: i64 = 7;
 
 fn nonce() -> impl Strategy<Value = Nonce> {
-    // Few, so that records meet.
+    // A few values, so that records meet.
     (1u128..12).prop_map(Nonce)
 }
 
@@ -33,21 +33,21 @@ fn parts() -> impl Strategy<Value = Vec<Part>> {
     proptest::collection::vec(part, 0..3)
 }
 
-fn body() -> impl Strategy<Value = Body> {
+fn body() -> impl Strategy<Value = RecordBody> {
     prop_oneof![
-        1 => Just(Body::Nothing),
+        1 => Just(RecordBody::Nothing),
         6 => (0i64..9, entries()).prop_map(|(fence, entries)| {
-            Body::Claim(Block { stream_created_ns: CREATED, fence, table: 0, entries })
+            RecordBody::Claim(ClaimBlock { stream_created_ns: CREATED, fence, table: 0, entries })
         }),
-        2 => nonce().prop_map(Body::Takeover),
-        2 => (nonce(), parts()).prop_map(|(claim, parts)| Body::Split { claim, parts }),
+        2 => nonce().prop_map(RecordBody::Takeover),
+        2 => (nonce(), parts()).prop_map(|(claim, parts)| RecordBody::Split { claim, parts }),
         2 => (nonce(), parts(), proptest::collection::vec(1u64..9, 0..3))
-            .prop_map(|(claim, parts, lost)| Body::Settled { claim, parts, lost }),
+            .prop_map(|(claim, parts, lost)| RecordBody::Settled { claim, parts, lost }),
         1 => (0u64..9, 0u64..9).prop_map(|(first, last)| {
-            Body::Absent { stream_created_ns: CREATED, first, last }
+            RecordBody::Absent { stream_created_ns: CREATED, first, last }
         }),
         1 => (0u64..9, 0u64..9, 0i64..9).prop_map(|(first, last, over)| {
-            Body::Reopened { stream_created_ns: CREATED, first, last, over }
+            RecordBody::Reopened { stream_created_ns: CREATED, first, last, over }
         }),
     ]
 }
@@ -60,9 +60,9 @@ fn records() -> impl Strategy<Value = Vec<Record>> {
     let done = proptest::collection::vec(done, 0..2);
     let record = (nonce(), 1u128..4, done, body()).prop_map(|(id, publisher, done, body)| Record {
         id,
-        publisher: Publisher(publisher),
+        publisher: PublisherId(publisher),
         generation: Nonce(0),
-        tip: Place::START,
+        tip: LogPosition::START,
         done,
         body,
     });
@@ -84,7 +84,7 @@ fn read(records: &[Record]) -> (Log, Vec<Record>) {
     (log, stored)
 }
 
-/// What the log says of each of a few messages.
+/// Returns the log's standing of each of a few messages.
 pub fn standings(log: &Log) -> Vec<Standing> {
     let position = |stream_seq, published_ns| Position {
         stream_created_ns: CREATED,
@@ -99,7 +99,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn whatever_is_published_an_open_claim_owns_what_it_names(records in records()) {
+    fn with_any_records_an_open_claim_owns_its_messages(records in records()) {
         let (log, _) = read(&records);
         for (id, claim) in log.claims() {
             prop_assert!(!claim.block.entries.is_empty());
@@ -115,7 +115,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_is_published_no_sequence_is_claimed_for_ever(records in records()) {
+    fn with_any_records_no_sequence_is_claimed_forever(records in records()) {
         let (log, _) = read(&records);
         for stream in log.streams.values() {
             for (sequences, id) in stream.open.iter() {
@@ -128,11 +128,11 @@ proptest! {
     }
 
     #[test]
-    fn what_was_done_stays_done_and_what_was_claimed_never_is_free(records in records()) {
+    fn done_stays_done_and_claimed_never_becomes_free(records in records()) {
         let mut before = standings(&Log::new());
         for end in 1..=records.len() {
             let now = standings(&read(&records[..end]).0);
-            let is_reopened = matches!(records[end - 1].body, Body::Reopened { .. });
+            let is_reopened = matches!(records[end - 1].body, RecordBody::Reopened { .. });
             for (before, now) in before.iter().zip(&now) {
                 match before {
                     Standing::Done if is_reopened => {
@@ -155,11 +155,11 @@ proptest! {
         let (mut whole, _) = read(&records[..at]);
         let snapshot = Record {
             id: Nonce(99),
-            publisher: Publisher(9),
+            publisher: PublisherId(9),
             generation: Nonce(0),
             tip: whole.tip(),
             done: Vec::new(),
-            body: Body::Snapshot(Box::new(whole.snapshot())),
+            body: RecordBody::Snapshot(Box::new(whole.snapshot())),
         };
         let mut late = Log::new();
         let mut seq = at as u64 + 1;
@@ -179,12 +179,12 @@ proptest! {
     fn a_second_copy_of_a_claim_owns_nothing(records in records(), again in 0usize..24) {
         let (before, stored) = read(&records);
         let Some(record) = stored.get(again) else { return Ok(()) };
-        if !matches!(record.body, Body::Claim(_)) || !record.done.is_empty() {
+        if !matches!(record.body, RecordBody::Claim(_)) || !record.done.is_empty() {
             return Ok(());
         }
         // A nonce is random: no other record has it, and no part.
         let is_part = |record: &Record, id| match &record.body {
-            Body::Split { parts, .. } | Body::Settled { parts, .. } => {
+            RecordBody::Split { parts, .. } | RecordBody::Settled { parts, .. } => {
                 parts.iter().any(|part| part.id == id)
             }
             _ => false,
@@ -205,19 +205,19 @@ proptest! {
         let (log, mut stored) = read(&records);
         stored.push(Record {
             id: Nonce(u128::MAX),
-            publisher: Publisher(1),
+            publisher: PublisherId(1),
             generation: Nonce(0),
             tip: log.tip(),
             done: Vec::new(),
-            body: Body::Snapshot(Box::new(log.snapshot())),
+            body: RecordBody::Snapshot(Box::new(log.snapshot())),
         });
         for record in stored {
             let bytes = crate::wire::encode(&record).unwrap();
             prop_assert_eq!(&crate::wire::decode(&bytes).unwrap(), &record);
             for cut in 0..bytes.len() {
                 match crate::wire::decode(&bytes[..cut]) {
-                    // The mark and the version.
-                    Ok(record) => prop_assert!(cut < 5 && record.body == Body::Foreign),
+                    // Within the mark and the version.
+                    Ok(record) => prop_assert!(cut < 5 && record.body == RecordBody::Foreign),
                     Err(_) => prop_assert!(cut >= 5),
                 }
             }
@@ -259,7 +259,7 @@ proptest! {
 fn a_record_of_a_later_version_or_a_damaged_one_is_never_skipped() {
     use crate::wire::{WireError, decode, encode};
     let bytes = encode(&Record {
-        body: Body::Nothing,
+        body: RecordBody::Nothing,
         ..Record::foreign(b"")
     });
     let mut bytes = bytes.unwrap();
@@ -275,23 +275,26 @@ fn a_record_of_a_later_version_or_a_damaged_one_is_never_skipped() {
 fn a_log_that_goes_on_elsewhere_is_noticed() {
     let record = |id, tip| Record {
         id: Nonce(id),
-        publisher: Publisher(1),
+        publisher: PublisherId(1),
         generation: Nonce(0),
         tip,
         done: Vec::new(),
-        body: Body::Nothing,
+        body: RecordBody::Nothing,
     };
     let mut log = Log::new();
-    log.read(1, &record(5, Place::START)).unwrap();
-    assert_eq!(log.read(1, &record(5, Place::START)), Ok(()));
-    let at = |seq, id| Place { seq, id: Nonce(id) };
+    log.read(1, &record(5, LogPosition::START)).unwrap();
+    assert_eq!(log.read(1, &record(5, LogPosition::START)), Ok(()));
+    let at = |seq, id| LogPosition { seq, id: Nonce(id) };
     let mut read = |seq, tip| log.read(seq, &record(6, tip));
-    assert_eq!(read(1, Place::START), Err(LogError::Lost { seq: 1 }));
-    assert_eq!(read(2, at(1, 4)), Err(LogError::Lost { seq: 1 }));
-    assert_eq!(read(2, at(2, 5)), Err(LogError::Lost { seq: 2 }));
     assert_eq!(
-        read(3, Place::START),
-        Err(LogError::Gap { read: 1, found: 3 })
+        read(1, LogPosition::START),
+        Err(LogReadError::Lost { seq: 1 })
+    );
+    assert_eq!(read(2, at(1, 4)), Err(LogReadError::Lost { seq: 1 }));
+    assert_eq!(read(2, at(2, 5)), Err(LogReadError::Lost { seq: 2 }));
+    assert_eq!(
+        read(3, LogPosition::START),
+        Err(LogReadError::Gap { read: 1, found: 3 })
     );
     assert_eq!(read(2, at(1, 5)), Ok(()));
 }

@@ -1,45 +1,44 @@
-//! How large the world is, and how often each fault may happen.
+//! Size of the world, and number of each fault.
 
-/// The size of a world.
+/// Size of a world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Bounds {
-    /// Processes.
+    /// Number of processes.
     pub nodes: usize,
-    /// Messages in the stream, with sequences from 1.
+    /// Number of messages in the stream, with sequences from 1.
     pub messages: u64,
-    /// Messages that ClickHouse refuses, as bits; bit 0 is message 1.
+    /// Messages that ClickHouse rejects, as bits; bit 0 is message 1.
     pub refused: u64,
     /// Messages that are no valid signal, as bits.
     pub invalid: u64,
-    /// Messages of which the first process makes no row, as bits: it has stricter rules than the
-    /// others.
+    /// Messages that the first process rejects, as bits: its rules are stricter than the others'.
     pub unfit: u64,
-    /// Rows of a block that are not too many for ClickHouse's memory.
+    /// Most rows of a block that fit ClickHouse's memory.
     pub rows_max: usize,
-    /// ClickHouse gives no answer in time to a block with too many rows, and drops it.
+    /// True if ClickHouse drops a block with too many rows without an answer in time.
     pub is_silent: bool,
-    /// The table is at fault, so that ClickHouse refuses every row.
+    /// True if the table is at fault, so that ClickHouse rejects every row.
     pub refuses_all: bool,
-    /// Whether views write rows too, so that an answer does not count the table's alone.
+    /// True if views write rows too, so that an answer does not count the table's alone.
     pub has_views: bool,
-    /// Whether each process begins with the checks of a connection.
+    /// True if each process begins with the checks of a connect.
     pub connects: bool,
-    /// Tokens that the table keeps, and the daemon is told.
+    /// Tokens that the table keeps, as the daemon knows.
     pub window: usize,
-    /// Claims by batches; parts come on top.
+    /// Claims of batches; parts are not counted.
     pub claims: u8,
     /// Steps of ClickHouse's clock, each of which ends all fences so far.
     pub ticks: u8,
-    /// What may happen, and how often.
+    /// Faults, and their number.
     pub faults: Faults,
 }
 
-/// Faults that may still happen, each so often.
+/// Number of each fault that may still happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Faults {
-    /// All faults together.
+    /// Number of all faults together.
     pub any: u8,
-    /// A process is killed and started again.
+    /// A process is killed and restarts.
     pub crashes: u8,
     /// An answer of ClickHouse is lost.
     pub answers: u8,
@@ -49,29 +48,29 @@ pub struct Faults {
     pub tokens: u8,
     /// A process announces a takeover though the publisher lives.
     pub takeovers: u8,
-    /// A snapshot is made.
+    /// A process publishes a snapshot.
     pub snapshots: u8,
     /// An operator deletes a message from the stream.
     pub deletions: u8,
-    /// An operator lifts what ClickHouse refuses.
+    /// An operator removes the cause for which ClickHouse rejects rows.
     pub mends: u8,
-    /// A materialized view refuses a block that the table has taken.
+    /// A materialized view rejects a block that the table has stored.
     pub views: u8,
     /// The log loses its last records.
     pub log_backs: u8,
-    /// The stream loses its last messages, and goes on with others.
+    /// The stream loses its last messages, and continues with others.
     pub stream_backs: u8,
-    /// JetStream gives up on a message: it is claimed as a dead letter.
+    /// JetStream gives up on a message, which is then claimed as a dead letter.
     pub exhausted: u8,
     /// The table is restored, and lacks the rows of a claim.
     pub restores: u8,
-    /// An operator counts everything as in doubt again.
+    /// An operator puts everything in doubt again.
     pub reopenings: u8,
-    /// Something else publishes to the log.
+    /// Another program publishes to the log.
     pub intrusions: u8,
 }
 
-/// One process and one message, and nothing goes wrong.
+/// One process, one message, no fault.
 pub const ONE: Bounds = Bounds {
     nodes: 1,
     messages: 1,
@@ -129,7 +128,7 @@ pub const EACH: Faults = Faults {
     reopenings: 0,
 };
 
-/// Every fault but those that make dead letters of valid messages.
+/// Every fault except those that make dead letters of valid messages.
 pub const AT_FAULT: Faults = Faults {
     exhausted: 0,
     ..EACH
@@ -158,7 +157,7 @@ pub const STREAM_BACK: Faults = Faults {
     ..BACK
 };
 
-/// A table that goes back, or an operator who only looks everything up again, and one more fault.
+/// A table that goes back, or an operator who only repeats the look-ups, and one more fault.
 pub const TABLE_BACK: Faults = Faults {
     restores: 1,
     reopenings: 1,

@@ -1,21 +1,21 @@
-//! For each rule a world that shows why it is needed.
+//! A world for each rule that shows its need.
 
-use claims::Flaw;
+use risksignal_claims::Flaw;
 
 use crate::bounds::{Bounds, Faults, NONE, TWO};
 use crate::events::Breach;
 
-/// A rule, and the world that shows why it is needed.
+/// A rule, and the world that shows its need.
 pub struct Broken {
-    /// The rule of the log or the process.
+    /// Rule of the log or the process.
     pub flaw: Option<Flaw>,
-    /// The rule of the surroundings.
+    /// Rule of the surroundings.
     pub breach: Option<Breach>,
-    /// The world.
+    /// World in which the broken rule shows.
     pub bounds: Bounds,
 }
 
-/// Every rule that can be broken.
+/// Returns every rule that can be broken.
 pub fn broken() -> Vec<Broken> {
     let flaw = |flaw, bounds| Broken {
         flaw: Some(flaw),

@@ -1,8 +1,8 @@
-//! What may happen in the world, and which of its rules may be broken.
+//! Events of the world, and rules that may be broken.
 
-use claims::Nonce;
+use risksignal_claims::Nonce;
 
-/// A rule of the surroundings that is broken on purpose.
+/// A rule of the surroundings to break on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Breach {
     /// A process sends its claim before it has read it back.
@@ -11,44 +11,44 @@ pub enum Breach {
     SendsUnannounced,
     /// The rest of a claim is sent under its token when one of its messages is gone.
     SendsRest,
-    /// A daemon that was started again takes itself for the publisher of its old claims.
+    /// A restarted daemon acts as the publisher of its old claims.
     RestartIsPublisher,
     /// Claims are published although tokens of others may leave the window.
     OverrunsWindow,
-    /// A message is acked once ClickHouse has answered, not when the log has it.
+    /// A message is acked once ClickHouse has answered, before the log says done.
     AcksUnlogged,
-    /// ClickHouse takes blocks whose fence is over.
+    /// ClickHouse accepts blocks whose fence is over.
     NoFence,
     /// A claim is settled before its fence is over.
     SettlesEarly,
-    /// What is left of a settled claim is sent under its old token.
+    /// The remaining entries of a settled claim are sent under its old token.
     SettlesSameToken,
-    /// The table is asked before the fences of all claims, known and lost, are over.
+    /// The table is queried before the fences of all claims, known and lost, are over.
     RebuildsEarly,
-    /// A process goes on after the log lost records, without a check.
+    /// A process continues after the log lost records, without a check.
     GoesOnUnchecked,
-    /// A process goes on while another one did not look yet whether the log lost records.
+    /// A process continues before another one has checked whether the log lost records.
     GoesOnFirst,
-    /// What is done stays done although the stream went back.
+    /// Done messages stay done although the stream went back.
     StaysUnrewound,
-    /// What is in doubt is claimed without a look-up.
+    /// Messages in doubt are claimed without a look-up.
     IgnoresDoubt,
-    /// The token of a claim is its place among the claims in the log.
+    /// The token of a claim is its position among the claims in the log.
     TokenByPlace,
     /// Done messages count as in doubt before the fences of all claims are over.
     ReopensEarly,
-    /// A message that no daemon published is another one to each reader.
+    /// Each reader gives a foreign message another identifier.
     ForeignByReader,
 }
 
-/// One thing that may happen. Numbers are places in the world's lists.
+/// An event. Numbers are indices of the world's lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Event {
     /// A process claims messages, as bits.
     Claim { node: usize, messages: u64 },
     /// A process claims one message as a dead letter, since JetStream gave up on it.
     GiveUp { node: usize, seq: u64 },
-    /// A process publishes what is done.
+    /// A process publishes its done claims.
     Flush { node: usize },
     /// The log stores a record of an outbox; its answer may be lost.
     Store {
@@ -58,7 +58,7 @@ pub enum Event {
     },
     /// The log stores a record of a process that has ended.
     StoreLate { index: usize },
-    /// A process reads on.
+    /// A process reads the next record.
     Read { node: usize },
     /// A process takes its next step with a claim.
     Step { node: usize, claim: Nonce },
@@ -66,9 +66,9 @@ pub enum Event {
     TakeOver { node: usize, claim: Nonce },
     /// A process settles a claim.
     Settle { node: usize, claim: Nonce },
-    /// ClickHouse judges a block.
+    /// ClickHouse decides on a block.
     Judge { flight: usize },
-    /// ClickHouse commits a block, and a view refuses it.
+    /// ClickHouse commits a block, and a view rejects it.
     JudgeByView { flight: usize },
     /// ClickHouse is killed between writing the token of a block and its rows.
     KeepToken { flight: usize },
@@ -76,46 +76,46 @@ pub enum Event {
     Answer { flight: usize },
     /// No answer reaches the sender of a block, which may still be on its way.
     LoseAnswer { flight: usize },
-    /// As [`Self::LoseAnswer`], again and again: the block may be too large.
+    /// Like [`Self::LoseAnswer`], several times in a row: the block may be too large.
     BeTooSlow { flight: usize },
-    /// A block is lost before ClickHouse has it.
+    /// A block is lost before ClickHouse receives it.
     LoseBlock { flight: usize },
-    /// ClickHouse does not take a block, for a reason that is not the block's.
+    /// ClickHouse does not accept a block, for a reason unrelated to the block.
     TakeNothing { flight: usize },
-    /// A process has a claim sent again that ClickHouse refuses, since the table may be at fault.
+    /// A process sends a claim again that ClickHouse rejects, since the table may be at fault.
     TryAgain { node: usize, claim: Nonce },
-    /// A process reports a sequence that the stream does not have.
+    /// A process reports a sequence that the stream lacks.
     Absent { node: usize, seq: u64 },
-    /// ClickHouse's clock goes on.
+    /// ClickHouse's clock advances.
     Tick,
-    /// A process is killed and started again.
+    /// A process is killed and restarts.
     Restart { node: usize },
     /// A process publishes a snapshot.
     Snapshot { node: usize },
     /// An operator deletes a message.
     Delete { seq: u64 },
-    /// An operator lifts what ClickHouse refuses.
+    /// An operator removes the cause for which ClickHouse rejects rows.
     Mend,
     /// The log loses its last records, and every connection breaks.
     LogBack { kept: usize },
-    /// A process connects again and looks whether the log goes on behind what it has read.
+    /// A process reconnects and checks that the log continues after its tip.
     Resume { node: usize },
-    /// A process reads to the end, and checks what is stored.
+    /// A process reads to the end, and checks the stored entries.
     Join { node: usize },
     /// The stream loses its last messages, and every connection breaks.
     StreamBack { kept: u64 },
-    /// Another message is published in the place of one that the stream lost.
+    /// Another message is published at the sequence of one that the stream lost.
     Publish,
-    /// A process publishes how far the stream went back.
+    /// A process publishes the position to which the stream went back.
     Rewind { node: usize },
     /// A process rebuilds the log.
     Rebuild { node: usize },
-    /// The table is restored in place without the rows of a claim, and with its token or without.
+    /// The table is restored in place without the rows of a claim, with its token or without.
     Restore { claim: Nonce, has_token: bool },
-    /// An operator begins to count everything as in doubt, and waits for the fences.
+    /// An operator starts to put everything in doubt, and waits for the fences.
     BeginReopening,
     /// A process publishes for the operator that everything is in doubt.
     Reopen { node: usize },
-    /// Something else publishes to the log.
+    /// Another program publishes to the log.
     Intrude,
 }

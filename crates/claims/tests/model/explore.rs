@@ -1,4 +1,4 @@
-//! What an event does to the world.
+//! Effects of events on the world.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex};
@@ -6,44 +6,44 @@ use std::sync::{Arc, Mutex};
 use crate::bounds::Bounds;
 use crate::events::Breach;
 use crate::world::{CREATED, Flight, Link, Message, Node, World, position, rows};
-use claims::{
-    Answer, Block, Body, Cause, Entry, Evidence, Fate, FenceOver, Flaw, Found, Instance, Nonce,
-    Publisher, Standing, Step,
+use risksignal_claims::{
+    Cause, ClaimBlock, Entry, Evidence, Fate, FenceOver, Flaw, FoundRows, InsertAnswer, Instance,
+    Nonce, PublisherId, RecordBody, Standing, Step,
 };
 
-/// What is explored.
+/// Model to explore.
 #[derive(Debug, Clone)]
 pub struct Explored {
-    /// The size of the world.
+    /// Size of the world.
     pub bounds: Bounds,
-    /// A rule of the log or of a process that is broken.
+    /// Broken rule of the log or of a process.
     pub flaw: Option<Flaw>,
-    /// A rule of the surroundings that is broken.
+    /// Broken rule of the surroundings.
     pub breach: Option<Breach>,
-    /// Whether every state is shown to have a way out.
+    /// True to show for every state that it has a way out.
     pub recovers: bool,
-    /// Fingerprints of states that are known to have one.
+    /// Fingerprints of states known to have one.
     pub recovered: Arc<Mutex<HashSet<u64>>>,
 }
 
 impl Explored {
-    /// A process of this model.
-    pub fn instance(&self, me: Publisher) -> Instance {
+    /// Creates a process of this model.
+    pub fn instance(&self, me: PublisherId) -> Instance {
         let window = match self.breach {
             Some(Breach::OverrunsWindow) => usize::MAX,
             _ => self.bounds.window,
         };
-        let instance = Instance::new(me, window).breaking(self.flaw);
-        instance.joined()
+        let instance = Instance::new(me, window).break_rule(self.flaw);
+        instance.mark_joined()
     }
 
-    /// The block of messages, with a fence that is over at the next tick.
+    /// Returns a block of messages whose fence is over at the next tick.
     pub fn block(
         world: &World,
         node: usize,
         messages: impl Iterator<Item = Message>,
         given_up: bool,
-    ) -> Block {
+    ) -> ClaimBlock {
         let entry = |(seq, published_ns)| Entry {
             stream_seq: seq,
             published_ns,
@@ -55,7 +55,7 @@ impl Explored {
                 Fate::Row
             },
         };
-        Block {
+        ClaimBlock {
             stream_created_ns: CREATED,
             fence: world.now + 1,
             table: 0,
@@ -63,7 +63,7 @@ impl Explored {
         }
     }
 
-    /// Messages that a process may claim: in the stream, and free by what it has read.
+    /// Returns the messages that a process may claim: in the stream, and free by its log.
     pub fn free(&self, world: &World, node: usize) -> Vec<Message> {
         let instance = &world.nodes[node].instance;
         let ignores_doubt = self.breach == Some(Breach::IgnoresDoubt);
@@ -82,8 +82,8 @@ impl Explored {
             .collect()
     }
 
-    /// Has a process claim a block.
-    pub fn claim(&self, world: &mut World, node: usize, block: Block) -> Option<()> {
+    /// Claims a block for a process.
+    pub fn claim(&self, world: &mut World, node: usize, block: ClaimBlock) -> Option<()> {
         let id = Nonce(world.fresh(node));
         let record = world.node(node).instance.claim(id, block.clone()).ok()?;
         world.node(node).outbox.push(Arc::new(record));
@@ -99,7 +99,7 @@ impl Explored {
         Some(())
     }
 
-    /// Takes the next step with a claim; `None` when there is nothing to do.
+    /// Takes the next step with a claim; `None` if there is nothing to do.
     pub fn step(&self, world: &mut World, node: usize, claim: Nonce) -> Option<()> {
         let fence = world.now + 1;
         let block = world.nodes[node].instance.log().claim(claim)?.block.clone();
@@ -115,12 +115,12 @@ impl Explored {
                     }
                     world.dead_letters.insert(message);
                     let instance = &mut world.node(node).instance;
-                    instance.stored_dead_letter(claim, entry.stream_seq);
+                    instance.record_dead_letter(claim, entry.stream_seq);
                 }
             }
             Step::Send => {
                 let mut rows = rows(&block);
-                // A block is built from its messages: from all of them or not at all.
+                // A block is built from all of its messages, or not at all.
                 let is_buildable = |row: &Message| world.has(*row) && !world.is_unfit(node, row.0);
                 if !rows.iter().all(is_buildable) {
                     if self.breach != Some(Breach::SendsRest) {
@@ -138,8 +138,8 @@ impl Explored {
                 });
             }
             Step::Count => {
-                let found = Found::new(world.found(claim));
-                world.node(node).instance.counted(claim, found);
+                let found = FoundRows::new(world.found(claim));
+                world.node(node).instance.record_count(claim, found);
             }
             Step::Finish => {
                 world.node(node).instance.finish(claim)?;
@@ -164,14 +164,14 @@ impl Explored {
         Some(())
     }
 
-    /// Reports whether a row is at fault, and not the table. One of several is found by halves.
-    fn blames_rows(&self, block: &Block) -> bool {
+    /// Reports whether a row is at fault, rather than the table. Halving isolates one of several.
+    fn blames_rows(&self, block: &ClaimBlock) -> bool {
         let rows = rows(block);
         let is_refused = |(seq, _): &Message| self.bounds.refused >> (seq - 1) & 1 == 1;
         !self.bounds.refuses_all || rows.len() > 1 || rows.iter().any(is_refused)
     }
 
-    /// Settles a claim whose fence is over; `None` when that cannot be done now.
+    /// Settles a claim whose fence is over; `None` if that is impossible now.
     pub fn settle(&self, world: &mut World, node: usize, claim: Nonce) -> Option<()> {
         let open = world.nodes[node].instance.log().claim(claim)?;
         let now = match self.breach {
@@ -179,7 +179,7 @@ impl Explored {
             _ => world.now,
         };
         let over = FenceOver::judge(open.block.fence, now, 0)?;
-        let found = Found::new(world.found(claim));
+        let found = FoundRows::new(world.found(claim));
         let (mut gone, mut unfit) = (BTreeSet::new(), BTreeSet::new());
         for entry in &open.block.entries {
             if entry.fate == Fate::Row && world.is_unfit(node, entry.stream_seq) {
@@ -211,33 +211,33 @@ impl Explored {
         Some(())
     }
 
-    /// Has ClickHouse judge a block.
+    /// Lets ClickHouse decide on a block.
     pub fn judge(&self, world: &mut World, flight: usize) {
         let Flight {
             claim, fence, rows, ..
         } = world.flights[flight].clone();
         let is_late = world.now >= fence && self.breach != Some(Breach::NoFence);
         let answer = if is_late {
-            Answer::Late
+            InsertAnswer::Late
         } else if world.refuses(&rows) {
-            Answer::Refused
+            InsertAnswer::Refused
         } else if rows.len() > world.left.rows_max && world.left.is_silent {
             if let Some((sender, _)) = &world.flights[flight].sender {
                 let sender = *sender;
                 world.node(sender).slow.insert(claim);
             }
-            Answer::Unknown
+            InsertAnswer::Unknown
         } else if rows.len() > world.left.rows_max {
-            Answer::TooLarge
+            InsertAnswer::TooLarge
         } else {
             world.commit(claim, &rows);
             let exact = !world.left.has_views;
-            Answer::Committed { exact }
+            InsertAnswer::Committed { exact }
         };
         Self::answer(world, flight, answer);
     }
 
-    fn answer(world: &mut World, flight: usize, answer: Answer) {
+    fn answer(world: &mut World, flight: usize, answer: InsertAnswer) {
         if world.flights[flight].sender.is_none() {
             world.flights.remove(flight);
         } else {
@@ -245,11 +245,11 @@ impl Explored {
         }
     }
 
-    /// Starts a process again: what it was about to publish may still be stored.
+    /// Restarts a process: a record that it was about to publish may still be stored.
     pub fn restart(&self, world: &mut World, node: usize) {
         let me = match self.breach {
             Some(Breach::RestartIsPublisher) => world.nodes[node].instance.publisher(),
-            _ => Publisher(world.fresh(node)),
+            _ => PublisherId(world.fresh(node)),
         };
         let started = Node {
             instance: self.instance(me),
@@ -263,13 +263,13 @@ impl Explored {
         if world.log_went_back && self.breach != Some(Breach::GoesOnUnchecked) {
             let process = world.node(node);
             process.link = Link::Broken;
-            process.instance.disconnected();
+            process.instance.note_disconnect();
         } else if (world.stream_backs > 0 || world.left.connects)
             && self.breach != Some(Breach::StaysUnrewound)
         {
             let process = world.node(node);
             process.link = Link::Resumed;
-            process.instance.disconnected();
+            process.instance.note_disconnect();
         }
         for flight in &mut world.flights {
             if matches!(&flight.sender, Some((sender, _)) if *sender == node) {
@@ -281,11 +281,11 @@ impl Explored {
             .retain(|flight| flight.sender.is_some() || flight.answer.is_none());
     }
 
-    /// Has a process read one record.
+    /// Reads one record in a process.
     pub fn read(&self, world: &mut World, node: usize) -> Option<()> {
         let (seq, record) = world.next_record(node)?;
         let mut record = Arc::clone(record);
-        if self.breach == Some(Breach::ForeignByReader) && record.body == Body::Foreign {
+        if self.breach == Some(Breach::ForeignByReader) && record.body == RecordBody::Foreign {
             Arc::make_mut(&mut record).id = Nonce(node as u128);
         }
         let now = world.now;
@@ -301,25 +301,27 @@ impl Explored {
         Some(())
     }
 
-    /// Has the log store a record of an outbox.
+    /// Stores a record of an outbox in the log.
     pub fn store(&self, world: &mut World, node: usize, index: usize, is_answered: bool) {
         let record = Arc::clone(&world.nodes[node].outbox[index]);
         let seq = world.append(Arc::clone(&record));
-        if self.breach == Some(Breach::TokenByPlace) && matches!(record.body, Body::Claim(_)) {
-            let is_claim = |one: &&Arc<claims::Record>| matches!(one.body, Body::Claim(_));
+        if self.breach == Some(Breach::TokenByPlace) && matches!(record.body, RecordBody::Claim(_))
+        {
+            let is_claim =
+                |one: &&Arc<risksignal_claims::Record>| matches!(one.body, RecordBody::Claim(_));
             let token = Nonce(world.log.iter().filter(is_claim).count() as u128);
             world.places.entry(record.id).or_insert(token);
         }
         if is_answered {
             let process = world.node(node);
             process.outbox.remove(index);
-            if let Err(error) = process.instance.published(&record, seq) {
+            if let Err(error) = process.instance.confirm_published(&record, seq) {
                 self.fail(world, node, error);
             }
         }
     }
 
-    /// Publishes what a process has done.
+    /// Publishes a process's done claims.
     pub fn flush(world: &mut World, node: usize) -> Option<()> {
         if !world.nodes[node].instance.has_done() {
             return None;
@@ -330,8 +332,8 @@ impl Explored {
         Some(())
     }
 
-    /// Sequences that need no claim by what a process has read: the stream does not have them,
-    /// or they were in doubt and are stored.
+    /// Returns sequences that need no claim by a process's log: the stream lacks them, or they were
+    /// in doubt and are stored.
     pub fn absent(world: &World, node: usize) -> Vec<u64> {
         let instance = &world.nodes[node].instance;
         let needs_none = |seq: &u64| {
@@ -349,7 +351,7 @@ impl Explored {
             .collect()
     }
 
-    /// Has a process report a sequence as absent.
+    /// Reports a sequence as absent for a process.
     pub fn report_absent(world: &mut World, node: usize, seq: u64) {
         let id = Nonce(world.fresh(node));
         let instance = &mut world.node(node).instance;
@@ -357,8 +359,8 @@ impl Explored {
         world.node(node).outbox.push(Arc::new(record));
     }
 
-    /// Lets the fences so far end. The clock is far enough then for the longest late commit,
-    /// so nothing under way lands any more.
+    /// Ends the fences so far. The clock then exceeds the longest late commit, so nothing under way
+    /// lands any more.
     pub fn tick(&self, world: &mut World) {
         world.now += 2;
         for node in 0..world.nodes.len() {
@@ -367,7 +369,7 @@ impl Explored {
         }
     }
 
-    /// Publishes a snapshot, which takes the place of all records before it.
+    /// Publishes a snapshot, which replaces all records before it.
     pub fn snapshot(world: &mut World, node: usize) -> Option<()> {
         let id = Nonce(world.fresh(node));
         let record = world.nodes[node].instance.snapshot(id)?;

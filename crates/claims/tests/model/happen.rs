@@ -1,8 +1,8 @@
-//! Has an event happen.
+//! Application of events.
 
 use std::sync::Arc;
 
-use claims::{Answer, Nonce, Record, Step};
+use risksignal_claims::{InsertAnswer, Nonce, Record, Step};
 
 use crate::bounds::Faults;
 use crate::events::{Breach, Event};
@@ -10,13 +10,13 @@ use crate::explore::Explored;
 use crate::world::{Flight, Message, World, rows};
 
 impl Explored {
-    fn answered(world: &mut World, flight: usize, answer: Answer) -> Option<()> {
+    fn answered(world: &mut World, flight: usize, answer: InsertAnswer) -> Option<()> {
         let (node, attempt) = world.flights[flight].sender.take()?;
-        world.node(node).instance.answered(attempt, answer);
+        world.node(node).instance.record_answer(attempt, answer);
         Some(())
     }
 
-    /// Has an event happen; `None` when it changes nothing.
+    /// Applies an event; `None` if it changes nothing.
     pub fn happen(&self, world: &mut World, event: Event) -> Option<()> {
         match event {
             Event::Claim { node, messages } => {
@@ -79,9 +79,9 @@ impl Explored {
                 spend(world, |faults| &mut faults.views);
                 self.judge(world, flight);
                 if let Some(one) = world.flights.get_mut(flight)
-                    && matches!(one.answer, Some(Answer::Committed { .. }))
+                    && matches!(one.answer, Some(InsertAnswer::Committed { .. }))
                 {
-                    one.answer = Some(Answer::Refused);
+                    one.answer = Some(InsertAnswer::Refused);
                 }
                 Some(())
             }
@@ -93,7 +93,7 @@ impl Explored {
                     return None;
                 }
                 world.keep(token);
-                Self::answered(world, flight, Answer::Unknown);
+                Self::answered(world, flight, InsertAnswer::Unknown);
                 world.flights.remove(flight);
                 Some(())
             }
@@ -105,7 +105,7 @@ impl Explored {
             }
             Event::TakeNothing { flight } => {
                 spend(world, |faults| &mut faults.answers);
-                Self::answered(world, flight, Answer::NotTaken);
+                Self::answered(world, flight, InsertAnswer::NotTaken);
                 world.flights.remove(flight);
                 Some(())
             }
@@ -117,8 +117,8 @@ impl Explored {
             Event::LoseAnswer { flight } | Event::BeTooSlow { flight } => {
                 spend(world, |faults| &mut faults.answers);
                 let answer = match event {
-                    Event::BeTooSlow { .. } => Answer::TooSlow,
-                    _ => Answer::Unknown,
+                    Event::BeTooSlow { .. } => InsertAnswer::TooSlow,
+                    _ => InsertAnswer::Unknown,
                 };
                 Self::answered(world, flight, answer)?;
                 if world.flights[flight].answer.is_some() {
@@ -128,7 +128,7 @@ impl Explored {
             }
             Event::LoseBlock { flight } => {
                 spend(world, |faults| &mut faults.answers);
-                Self::answered(world, flight, Answer::Unknown);
+                Self::answered(world, flight, InsertAnswer::Unknown);
                 world.flights.remove(flight);
                 Some(())
             }
@@ -204,13 +204,13 @@ impl Explored {
     }
 }
 
-/// Uses up one fault of a kind.
+/// Uses one fault of a kind.
 fn spend(world: &mut World, kind: impl Fn(&mut Faults) -> &mut u8) {
     world.left.faults.any -= 1;
     *kind(&mut world.left.faults) -= 1;
 }
 
-/// Sends the block of another process, which knows nothing of it.
+/// Sends another process's block without an announcement.
 fn send_unannounced(world: &mut World, node: usize, claim: Nonce) -> Option<()> {
     let block = world.nodes[node].instance.log().claim(claim)?.block.clone();
     if world.flights.len() > 2 {

@@ -1,18 +1,20 @@
 //! The log loses its last records, and is rebuilt.
 //!
-//! Every connection breaks then. What no check can find is assumed away: no try of a process
-//! that has ended is under way for a claim that is lost, and each process that lives looks
-//! whether the log goes on behind what it has read before any other goes on.
+//! Every connection breaks then. The model excludes two cases that no check can detect: an ended
+//! process has no attempt of a lost claim under way, and each live process checks that the log
+//! continues after its tip before any other one continues.
 
 use std::sync::Arc;
 
-use claims::{AllFencesOver, Body, LogError, Nonce, Rebuild, Record, Stored};
+use risksignal_claims::{
+    AllFencesOver, LogReadError, Nonce, Rebuild, Record, RecordBody, StoredEntry,
+};
 
 use crate::events::Breach;
 use crate::explore::Explored;
 use crate::world::{CREATED, Link, World, position};
 
-/// The longest fence, in ticks of the model's clock.
+/// Longest fence, in ticks of the model's clock.
 const FENCE_LONGEST: i64 = 1;
 
 impl Explored {
@@ -26,13 +28,13 @@ impl Explored {
         lost.into_iter().all(|claim| !orphans.contains(&claim))
     }
 
-    /// Reports whether a process may end: not while nobody else knows what it has under way.
+    /// Reports whether a process may end: not while only this process knows of its attempts.
     pub fn may_end(world: &World, node: usize) -> bool {
         let mut senders = world.flights.iter().filter_map(|one| one.sender.as_ref());
         world.nodes[node].link != Link::Broken || senders.all(|(sender, _)| *sender != node)
     }
 
-    /// Has the log lose all but its first records. What is on its way to it may arrive.
+    /// Removes all but the first records of the log. Records on their way to it may arrive.
     pub fn lose(&self, world: &mut World, kept: usize) {
         world.log.truncate(kept);
         world.log_went_back = true;
@@ -42,12 +44,12 @@ impl Explored {
             if self.breach != Some(Breach::GoesOnUnchecked) {
                 let process = world.node(node);
                 process.link = Link::Broken;
-                process.instance.disconnected();
+                process.instance.note_disconnect();
             }
         }
     }
 
-    /// Has a process look whether the log goes on behind what it has read.
+    /// Checks for a process that the log continues after its tip.
     pub fn resume(&self, world: &mut World, node: usize) {
         let log = world.log_of(node);
         let seq = log.tip().seq;
@@ -62,7 +64,7 @@ impl Explored {
         }
     }
 
-    /// Has a process read to the end and check what is stored, or begin at a rebuilt log.
+    /// Reads to the end in a process and checks the stored entries, or begins at a rebuilt log.
     pub fn join(&self, world: &mut World, node: usize) -> Option<()> {
         if let Link::Lost(lost) = &world.nodes[node].link {
             let known = lost.0.clone();
@@ -102,13 +104,13 @@ impl Explored {
         Some(())
     }
 
-    /// Has a process that cannot read on start again; unless the log was rebuilt, it announces
+    /// Restarts a process that cannot read any further. Unless the log was rebuilt, it announces
     /// that records are lost.
-    pub fn fail(&self, world: &mut World, node: usize, error: LogError) {
+    pub fn fail(&self, world: &mut World, node: usize, error: LogReadError) {
         let known = world.log_of(node).clone();
         world.has_false_alarm |= !world.log_went_back;
         self.restart(world, node);
-        if matches!(error, LogError::Renewed { .. }) {
+        if matches!(error, LogReadError::Renewed { .. }) {
             world.node(node).link = Link::Resumed;
             return;
         }
@@ -118,14 +120,14 @@ impl Explored {
             generation: known.generation(),
             tip: known.tip(),
             done: Vec::new(),
-            body: Body::Lost,
+            body: RecordBody::Lost,
         };
         world.append(Arc::new(announced));
         let now = world.now;
         world.node(node).link = Link::Lost(Box::new((known, now)));
     }
 
-    /// Has a process rebuild the log.
+    /// Rebuilds the log in a process.
     pub fn rebuild(&self, world: &mut World, node: usize) -> Option<()> {
         let Link::Lost(lost) = &world.nodes[node].link else {
             return None;
@@ -149,8 +151,8 @@ impl Explored {
     }
 }
 
-/// What the log still has, beside what a process knows; an error when the log was rebuilt.
-fn remaining(world: &World, known: claims::Log) -> Result<Rebuild, LogError> {
+/// Returns the remaining log together with a process's knowledge; an error if the log was rebuilt.
+fn remaining(world: &World, known: risksignal_claims::Log) -> Result<Rebuild, LogReadError> {
     let mut rebuild = Rebuild::new(known);
     for (seq, record) in (world.log_first..).zip(&world.log) {
         rebuild.read(seq, record)?;
@@ -158,9 +160,9 @@ fn remaining(world: &World, known: claims::Log) -> Result<Rebuild, LogError> {
     Ok(rebuild)
 }
 
-/// Everything that is stored.
-fn stored(world: &World) -> Vec<Stored> {
-    let one = |message, claim| Stored {
+/// Returns all stored entries.
+fn stored(world: &World) -> Vec<StoredEntry> {
+    let one = |message, claim| StoredEntry {
         position: position(message),
         claim,
     };
@@ -171,10 +173,10 @@ fn stored(world: &World) -> Vec<Stored> {
         .collect()
 }
 
-/// The claims that a record opens.
+/// Returns the claims that a record opens.
 fn claims_of(record: &Record) -> Vec<Nonce> {
     let parts = match &record.body {
-        Body::Split { parts, .. } | Body::Settled { parts, .. } => parts.as_slice(),
+        RecordBody::Split { parts, .. } | RecordBody::Settled { parts, .. } => parts.as_slice(),
         _ => &[],
     };
     let parts = parts.iter().map(|part| part.id);

@@ -1,5 +1,5 @@
-//! Explores the rules of the claims log. Without arguments a bound that ends within a minute;
-//! `make model` explores further. Prints bounds, states and what was found.
+//! Explores the rules of the claims log. Without arguments it ends within a minute; `make model`
+//! explores further. Prints bounds, states and findings.
 
 #![allow(clippy::unwrap_used)] // A test stops at the first surprise.
 
@@ -25,12 +25,12 @@ use broken::broken;
 use explore::Explored;
 use scenarios::sound;
 
-/// States of each sound world that the test of every day explores.
+/// States of each sound world in a daily test run.
 const STATES_MAX: usize = 60_000;
-/// States in which a broken rule must show.
+/// States within which a broken rule must show.
 const STATES_MAX_BROKEN: usize = 2_000_000;
 
-/// The last events before a violation that are printed.
+/// Events before a violation that are printed.
 const EVENTS_MAX: usize = 80;
 
 /// Reads `--name value` from the command line.
@@ -39,12 +39,12 @@ fn argument<T: std::str::FromStr>(name: &str) -> Option<T> {
     arguments.nth(1)?.parse().ok()
 }
 
-/// What exploring one world found.
+/// Result of the exploration of one world.
 struct Outcome {
     states: usize,
     is_exhausted: bool,
     seconds: f64,
-    /// The property that does not hold, and what leads there.
+    /// Violated property, and the events that lead there.
     violated: Option<(&'static str, String)>,
 }
 

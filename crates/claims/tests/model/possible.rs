@@ -1,8 +1,8 @@
-//! What may happen in a state, and what must hold in each.
+//! Possible events of a state, and invariants of every state.
 
 use std::sync::Arc;
 
-use claims::{Standing, Step};
+use risksignal_claims::{Standing, Step};
 use stateright::{Model, Property};
 
 use crate::events::{Breach, Event};
@@ -43,7 +43,7 @@ impl Explored {
             }
         }
         let free = self.free(world, node);
-        // One claim of a process is on its way at a time.
+        // A process has one claim on its way at a time.
         if world.left.claims > 0 && process.outbox.is_empty() {
             for bits in 1..1u64 << free.len() {
                 let messages = free.iter().enumerate();
@@ -141,7 +141,7 @@ impl Model for Explored {
         for node in 0..world.nodes.len() {
             self.node_events(world, node, events);
         }
-        // Nobody goes on before all have looked whether the log does.
+        // No process continues before all have checked that the log does.
         let is_broken = |node: &Arc<Node>| node.link == Link::Broken;
         let waits = self.breach != Some(Breach::GoesOnFirst);
         if waits && world.nodes.iter().any(is_broken) {
@@ -207,7 +207,7 @@ impl Model for Explored {
                 world.acked.iter().all(|one| world.is_stored(*one))
             }),
             Property::always("what is done is stored", |_, world: &World| {
-                // What is acked is done by what its process has read.
+                // Acked messages are done by their process's log.
                 let is_done = |node: usize, message| {
                     let instance = &world.nodes[node].instance;
                     let has_read = instance.log().tip().seq > 0;

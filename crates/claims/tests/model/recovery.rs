@@ -1,9 +1,9 @@
-//! The way out of a state: one process goes on or starts again, and nothing else goes wrong.
+//! The way out of a state: one process continues or restarts, and no further fault happens.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use claims::{Nonce, Standing, Step};
+use risksignal_claims::{Nonce, Standing, Step};
 
 use crate::explore::Explored;
 use crate::world::{Link, World, position};
@@ -11,8 +11,8 @@ use crate::world::{Link, World, position};
 /// Steps after which a state counts as a dead end.
 const STEPS_MAX: usize = 150;
 
-/// Reports whether everything gets done in the end, and the properties still hold, whoever goes
-/// on and whatever became of what was under way.
+/// Reports whether everything is done in the end, and the properties still hold, whichever process
+/// continues and whatever happened to the attempts under way.
 pub fn is_possible(model: &Explored, world: &World) -> bool {
     let restarts = [false, true].into_iter();
     let ways = restarts.flat_map(|restarts| [(restarts, false), (restarts, true)]);
@@ -20,13 +20,13 @@ pub fn is_possible(model: &Explored, world: &World) -> bool {
     ways.all(|mut world| run(model, &mut world))
 }
 
-/// The world with one process, which goes on or starts again; what others have under way lands
-/// or is gone.
+/// Returns the world with one process, which continues or restarts; attempts of others land or are
+/// gone.
 fn survivor(model: &Explored, world: &World, restarts: bool, lands: bool) -> World {
     let mut world = world.clone();
     world.left.faults = Default::default();
     (world.left.claims, world.left.ticks) = (0, 0);
-    // Nothing but the operator mends a table that refuses every row.
+    // Only the operator repairs a table that rejects every row.
     world.left.refuses_all = false;
     let others = world.nodes.split_off(1);
     let records = others.iter().flat_map(|node| node.outbox.iter().cloned());
@@ -68,7 +68,7 @@ fn run(model: &Explored, world: &mut World) -> bool {
         if !world.is_exact() {
             return false;
         }
-        // What waits or goes in circles does so until a fence is over.
+        // Waiting or repeating steps end once a fence is over.
         if passed.contains(&fingerprint) || advance(model, world).is_none() {
             model.tick(world);
         }
@@ -77,7 +77,7 @@ fn run(model: &Explored, world: &mut World) -> bool {
     false
 }
 
-/// Reports whether every message is done and stored, and nothing is left to do.
+/// Reports whether every message is done and stored, and no work is left.
 fn is_done(world: &World) -> bool {
     let instance = &world.nodes[0].instance;
     let log = instance.log();
@@ -92,7 +92,7 @@ fn is_done(world: &World) -> bool {
         && world.is_exact()
 }
 
-/// Does the next thing that one process can do; `None` when it waits for time.
+/// Takes the next step that one process can take; `None` if it waits for time.
 fn advance(model: &Explored, world: &mut World) -> Option<()> {
     match world.nodes[0].link {
         Link::Joined => {}
@@ -118,7 +118,7 @@ fn advance(model: &Explored, world: &mut World) -> Option<()> {
             Some(answer) => {
                 let flight = world.flights.remove(0);
                 if let Some((node, attempt)) = flight.sender {
-                    world.node(node).instance.answered(attempt, answer);
+                    world.node(node).instance.record_answer(attempt, answer);
                 }
             }
         }

@@ -1,22 +1,22 @@
-//! The table goes back, and an operator counts everything as in doubt again.
+//! The table goes back, and an operator puts everything in doubt again.
 
-use claims::{AllFencesOver, Nonce};
+use risksignal_claims::{AllFencesOver, Nonce};
 
 use crate::events::{Breach, Event};
 use crate::explore::Explored;
 use crate::world::{CREATED, World};
 
-/// The longest fence, in ticks of the model's clock.
+/// Longest fence, in ticks of the model's clock.
 const FENCE_LONGEST: i64 = 1;
 
 impl Explored {
-    /// Faults of the table and the log from outside.
+    /// Returns faults of the table and the log from outside.
     pub fn operator_events(world: &World, events: &mut Vec<Event>) {
         let faults = &world.left.faults;
         if faults.any == 0 {
             return;
         }
-        // One that is restored again is counted as in doubt again, which begins as this did.
+        // A table that is restored again is put in doubt again, in the same way.
         if faults.restores > 0 && world.reopening.is_none() && world.reopened.is_none() {
             let mut claims: Vec<Nonce> = world.rows.iter().map(|(_, claim)| *claim).collect();
             claims.sort_unstable();
@@ -32,7 +32,7 @@ impl Explored {
         }
     }
 
-    /// Restores the table without the rows of a claim. The operator goes on to the reopening.
+    /// Restores the table without the rows of a claim. The operator continues with the reopening.
     pub fn restore(world: &mut World, claim: Nonce, has_token: bool) {
         let lost = world.rows.extract_if(.., |(_, of)| *of == claim);
         world.missing.extend(lost.map(|(message, _)| message));
@@ -43,7 +43,7 @@ impl Explored {
         world.reopening = Some(world.now);
     }
 
-    /// The proof that no try of a claim from before the reopening began can land any more.
+    /// Returns the proof that no attempt of a claim from before the reopening can land any more.
     fn fences_over(&self, world: &World) -> Option<AllFencesOver> {
         let since = world.reopening?;
         let now = match self.breach {
@@ -58,7 +58,7 @@ impl Explored {
         self.fences_over(world).is_some()
     }
 
-    /// Has a process publish that everything is in doubt.
+    /// Publishes for a process that everything is in doubt.
     pub fn reopen(&self, world: &mut World, node: usize) -> Option<()> {
         let over = self.fences_over(world)?;
         if world.log_of(node).tip().seq == 0 {

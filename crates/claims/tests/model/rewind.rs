@@ -1,13 +1,13 @@
-//! The stream loses its last messages, and goes on with others under the same sequences.
+//! The stream loses its last messages, and continues with others under the same sequences.
 
-use claims::{Nonce, Position};
+use risksignal_claims::{Nonce, Position};
 
 use crate::events::Breach;
 use crate::explore::Explored;
 use crate::world::{CREATED, Link, Message, World, position};
 
 impl Explored {
-    /// Has the stream lose all messages above a sequence. Every connection breaks.
+    /// Removes all messages above a sequence from the stream. Every connection breaks.
     pub fn stream_back(&self, world: &mut World, kept: u64) {
         world.vanished.extend(world.stream.split_off(&(kept + 1)));
         world.stream_last = kept;
@@ -17,14 +17,14 @@ impl Explored {
         }
         for node in 0..world.nodes.len() {
             let process = world.node(node);
-            process.instance.disconnected();
+            process.instance.note_disconnect();
             if process.link == Link::Joined {
                 process.link = Link::Resumed;
             }
         }
     }
 
-    /// Has a process look whether the stream went back.
+    /// Checks for a process whether the stream went back.
     pub fn check_stream(world: &mut World, node: usize) {
         let witnesses = world.log_of(node).witnesses(CREATED);
         let is_other = |one: &Position| match world.stream.get(&one.stream_seq) {
@@ -32,11 +32,11 @@ impl Explored {
             None => one.stream_seq > world.stream_last,
         };
         if witnesses.iter().any(is_other) {
-            world.node(node).instance.stream_went_back(CREATED);
+            world.node(node).instance.note_stream_went_back(CREATED);
         }
     }
 
-    /// Reports whether a process may publish how far the stream went back.
+    /// Reports whether a process may publish the position to which the stream went back.
     pub fn may_rewind(&self, world: &World, node: usize) -> bool {
         world.stream_backs > 0
             && world.nodes[node].outbox.is_empty()
@@ -48,7 +48,7 @@ impl Explored {
                 .is_some()
     }
 
-    /// Has a process publish how far the stream went back.
+    /// Publishes for a process the position to which the stream went back.
     pub fn rewind(&self, world: &mut World, node: usize) -> Option<()> {
         let to = Self::rewound(world);
         let id = Nonce(world.fresh(node));
@@ -57,7 +57,7 @@ impl Explored {
         Some(())
     }
 
-    /// The last message below all that are stored with another publish time.
+    /// Returns the last message below all those stored with another publish time.
     fn rewound(world: &World) -> Position {
         let rows = world.rows.iter().map(|(row, _)| *row);
         let stored = rows.chain(world.dead_letters.iter().copied());

@@ -1,4 +1,4 @@
-//! The worlds in which every property must hold.
+//! Worlds in which every property must hold.
 
 use crate::bounds::{
     AT_FAULT, BACK, Bounds, EACH, Faults, NONE, ONE, STREAM_BACK, TABLE_BACK, TWO, UNFIT,
@@ -6,13 +6,13 @@ use crate::bounds::{
 
 /// A world with its name.
 pub struct Scenario {
-    /// Its name.
+    /// Name of the world.
     pub name: &'static str,
-    /// Its size.
+    /// Size of the world.
     pub bounds: Bounds,
 }
 
-/// The worlds in which every property must hold.
+/// Returns the worlds in which every property must hold.
 pub fn sound() -> Vec<Scenario> {
     let scenario = |name, bounds| Scenario { name, bounds };
     vec![

@@ -1,22 +1,23 @@
-//! The surroundings of the processes: the log, the table, the dead letters and the stream.
+//! Surroundings of the processes: the log, the table, the dead letters and the stream.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use claims::{
-    Answer, Attempt, Block, Body, Fate, Instance, Log, Nonce, Position, Publisher, Record, Snapshot,
+use risksignal_claims::{
+    ClaimBlock, Fate, InsertAnswer, InsertAttempt, Instance, Log, Nonce, Position, PublisherId,
+    Record, RecordBody, Snapshot,
 };
 
 use crate::bounds::Bounds;
 
-/// The stream's creation, which the model does not vary.
+/// Creation time of the stream, which the model does not vary.
 pub const CREATED: i64 = 1;
 
-/// A message: its sequence and when it was published.
+/// A message: its sequence and publish time.
 pub type Message = (u64, i64);
 
-/// The position of a message.
+/// Returns the position of a message.
 pub fn position((stream_seq, published_ns): Message) -> Position {
     Position {
         stream_created_ns: CREATED,
@@ -25,119 +26,119 @@ pub fn position((stream_seq, published_ns): Message) -> Position {
     }
 }
 
-/// The messages of a block that become rows.
-pub fn rows(block: &Block) -> Vec<Message> {
+/// Returns the messages of a block that become rows.
+pub fn rows(block: &ClaimBlock) -> Vec<Message> {
     let rows = block.entries.iter().filter(|entry| entry.fate == Fate::Row);
     rows.map(|entry| (entry.stream_seq, entry.published_ns))
         .collect()
 }
 
-/// A process with what it is about to publish.
+/// A process with its unpublished records.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// The process.
+    /// State of the process.
     pub instance: Instance,
     /// Records that the log has not answered.
     pub outbox: Vec<Arc<Record>>,
-    /// Claims whose tries took too long.
+    /// Claims whose attempts took too long.
     pub slow: BTreeSet<Nonce>,
-    /// Its connection to the log.
+    /// Connection to the log.
     pub link: Link,
-    /// Nonces and publishers that were issued to it and to those before it.
+    /// Number of nonces and publishers issued to it and to its predecessors.
     pub issued: u32,
 }
 
-/// The connection of a process to the log, since the log may have lost records.
+/// Connection of a process to the log, since the log may have lost records.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Link {
-    /// It reads and publishes.
+    /// The process reads and publishes.
     Joined,
-    /// It broke.
+    /// The connection broke.
     Broken,
-    /// It was made again, and the log goes on behind what was read.
+    /// The process reconnected, and the log continues after its tip.
     Resumed,
-    /// The log lost records: what the process had read, and since when that is announced.
+    /// The log lost records; holds the process's log, and the time of the announcement.
     Lost(Box<(Log, i64)>),
 }
 
-/// A try of a block on its way.
+/// An insert of a block on its way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Flight {
-    /// The claim.
+    /// Claim of the block.
     pub claim: Nonce,
-    /// ClickHouse's time from which it refuses the block.
+    /// ClickHouse's time from which it rejects the block.
     pub fence: i64,
-    /// The rows.
+    /// Rows of the block.
     pub rows: Vec<Message>,
-    /// The process that waits for the answer; `None` when it has ended.
-    pub sender: Option<(usize, Attempt)>,
-    /// ClickHouse's answer, once it has judged the block.
-    pub answer: Option<Answer>,
+    /// Process that waits for the answer; `None` if it has ended.
+    pub sender: Option<(usize, InsertAttempt)>,
+    /// Answer of ClickHouse, once it has decided.
+    pub answer: Option<InsertAnswer>,
 }
 
-/// Everything, at one moment.
+/// State of the whole world.
 #[derive(Debug, Clone, PartialEq)]
 pub struct World {
-    /// What may still happen.
+    /// Faults that may still happen.
     pub left: Bounds,
-    /// The processes.
+    /// Processes.
     pub nodes: Vec<Arc<Node>>,
-    /// Records of processes that have ended, still on their way to the log.
+    /// Records of ended processes, still on their way to the log.
     pub limbo: Vec<Arc<Record>>,
-    /// The sequence of the log's first record that is kept.
+    /// Sequence of the first record that the log keeps.
     pub log_first: u64,
-    /// The log's records.
+    /// Records of the log.
     pub log: Vec<Arc<Record>>,
-    /// Tries on their way.
+    /// Inserts on their way.
     pub flights: Vec<Flight>,
     /// Tokens that the table keeps, the oldest first.
     pub tokens: VecDeque<Nonce>,
-    /// Rows of the table: the message and the claim.
+    /// Rows of the table: message and claim.
     pub rows: Vec<(Message, Nonce)>,
     /// Stored dead letters.
     pub dead_letters: BTreeSet<Message>,
-    /// Messages in the stream, and when they were published.
+    /// Messages in the stream, with their publish times.
     pub stream: BTreeMap<u64, i64>,
-    /// Messages that were deleted from it.
+    /// Messages deleted from it.
     pub deleted: BTreeSet<Message>,
     /// Messages that the stream had when it went back.
     pub vanished: BTreeSet<Message>,
-    /// The sequence of its last message.
+    /// Sequence of its last message.
     pub stream_last: u64,
-    /// How often it went back, which is the publish time of its new messages.
+    /// Number of times that it went back, which is the publish time of its new messages.
     pub stream_backs: i64,
-    /// Messages that were acked although the log does not have them as done: a broken rule.
+    /// Messages acked although the log does not have them as done: a broken rule.
     pub acked: BTreeSet<Message>,
     /// Messages that a settlement recorded as lost.
     pub lost: BTreeSet<Message>,
-    /// Sequences that were recorded as absent.
+    /// Sequences recorded as absent.
     pub absent: BTreeSet<u64>,
     /// Messages whose rows the table lost.
     pub missing: BTreeSet<Message>,
-    /// Since when an operator waits to count everything as in doubt.
+    /// Time since which an operator waits to put everything in doubt.
     pub reopening: Option<i64>,
-    /// The place of the record that says so.
+    /// Position of the record that does so.
     pub reopened: Option<u64>,
-    /// Whether the log has lost records.
+    /// True if the log has lost records.
     pub log_went_back: bool,
-    /// Whether a process took a log for lost that has lost nothing.
+    /// True if a process considered a complete log lost.
     pub has_false_alarm: bool,
-    /// Places of claims, for a rule that is broken by them.
+    /// Positions of claims, for a broken rule that uses them.
     pub places: BTreeMap<Nonce, Nonce>,
-    /// ClickHouse's clock.
+    /// Clock of ClickHouse.
     pub now: i64,
 }
 
 impl World {
-    /// A world in which nothing has happened yet.
-    pub fn new(bounds: Bounds, instance: impl Fn(Publisher) -> Instance) -> Self {
+    /// Creates a world before its first event.
+    pub fn new(bounds: Bounds, instance: impl Fn(PublisherId) -> Instance) -> Self {
         let first = Record {
             id: Nonce(1),
-            publisher: Publisher(0),
+            publisher: PublisherId(0),
             generation: Nonce(1),
-            tip: claims::Place::START,
+            tip: risksignal_claims::LogPosition::START,
             done: Vec::new(),
-            body: Body::Snapshot(Box::new(Snapshot::first(CREATED, 0))),
+            body: RecordBody::Snapshot(Box::new(Snapshot::first(CREATED, 0))),
         };
         let mut world = Self {
             left: bounds,
@@ -167,7 +168,7 @@ impl World {
         };
         for node in 0..bounds.nodes {
             world.nodes.push(Arc::new(Node {
-                instance: instance(Publisher(number(node, 0))),
+                instance: instance(PublisherId(number(node, 0))),
                 outbox: Vec::new(),
                 slow: BTreeSet::new(),
                 link: Link::Joined,
@@ -175,59 +176,58 @@ impl World {
             }));
             if bounds.connects {
                 world.node(node).link = Link::Resumed;
-                world.node(node).instance.disconnected();
+                world.node(node).instance.note_disconnect();
             }
         }
         world
     }
 
-    /// A process, to change it.
+    /// Returns a process to change.
     pub fn node(&mut self, node: usize) -> &mut Node {
         Arc::make_mut(&mut self.nodes[node])
     }
 
-    /// A number that was never used. It does not depend on what other processes did, so that
-    /// independent events lead to one state in whatever order they happen.
+    /// Returns an unused number. It does not depend on other processes, so that independent events
+    /// lead to one state in any order.
     pub fn fresh(&mut self, node: usize) -> u128 {
         let process = self.node(node);
         process.issued += 1;
         number(node, process.issued)
     }
 
-    /// The sequence of the log's last record.
+    /// Returns the sequence of the log's last record.
     pub fn log_last(&self) -> u64 {
         self.log_first + self.log.len() as u64 - 1
     }
 
-    /// Appends a record, and returns its place.
+    /// Appends a record, and returns its sequence.
     pub fn append(&mut self, record: Arc<Record>) -> u64 {
         let place = self.log_last() + 1;
         match &record.body {
-            Body::Settled { lost, .. } => {
+            RecordBody::Settled { lost, .. } => {
                 let gone = self.deleted.union(&self.vanished);
                 let lost = gone.filter(|(seq, _)| lost.contains(seq));
                 self.lost.extend(lost);
             }
-            Body::Absent { first, last, .. } => {
+            RecordBody::Absent { first, last, .. } => {
                 let gone = (*first..=*last).filter(|seq| !self.stream.contains_key(seq));
                 self.absent.extend(gone);
             }
-            Body::Reopened { .. } => (self.reopening, self.reopened) = (None, Some(place)),
+            RecordBody::Reopened { .. } => (self.reopening, self.reopened) = (None, Some(place)),
             _ => {}
         }
         self.log.push(record);
         place
     }
 
-    /// The record that a process reads next: the one behind its tip, or the oldest that is
-    /// kept.
+    /// Returns the record that a process reads next: the one after its tip, or the oldest one kept.
     pub fn next_record(&self, node: usize) -> Option<(u64, &Arc<Record>)> {
         let seq = (self.log_of(node).tip().seq + 1).max(self.log_first);
         let index = usize::try_from(seq - self.log_first).ok()?;
         Some((seq, self.log.get(index)?))
     }
 
-    /// Reports whether ClickHouse refuses a row of a block.
+    /// Reports whether ClickHouse rejects a row of a block.
     pub fn refuses(&self, rows: &[Message]) -> bool {
         self.left.refuses_all
             || rows
@@ -240,7 +240,7 @@ impl World {
         self.left.invalid >> (seq - 1) & 1 == 1
     }
 
-    /// Reports whether a process makes no row of a message: the first one has stricter rules.
+    /// Reports whether a process rejects a message: the first one has stricter rules.
     pub fn is_unfit(&self, node: usize, seq: u64) -> bool {
         self.is_invalid(seq) || node == 0 && self.left.unfit >> (seq - 1) & 1 == 1
     }
@@ -250,7 +250,7 @@ impl World {
         self.stream.get(&seq) == Some(&published)
     }
 
-    /// The messages of the stream, and those that were deleted from it.
+    /// Iterates over the messages of the stream, and those deleted from it.
     pub fn messages(&self) -> impl Iterator<Item = Message> {
         let stream = self
             .stream
@@ -275,8 +275,8 @@ impl World {
         self.missing.contains(&message) && self.reopened.is_none_or(|place| tip < place)
     }
 
-    /// Reports whether no message is stored twice, or as a row and a dead letter, and no log was
-    /// taken for lost without a reason.
+    /// Reports whether no message is stored twice, or as a row and a dead letter, and no complete
+    /// log was considered lost.
     pub fn is_exact(&self) -> bool {
         let mut pairs = self.rows.windows(2);
         let mut rows = self.rows.iter();
@@ -285,23 +285,23 @@ impl World {
             && rows.all(|(row, _)| !self.dead_letters.contains(row))
     }
 
-    /// What a process has read.
+    /// Returns the log of a process.
     pub fn log_of(&self, node: usize) -> &Log {
         self.nodes[node].instance.log()
     }
 
-    /// The sequences that the table has of a claim.
+    /// Returns the sequences of a claim's rows in the table.
     pub fn found(&self, claim: Nonce) -> BTreeSet<u64> {
         let of_claim = self.rows.iter().filter(|(_, nonce)| *nonce == claim);
         of_claim.map(|((seq, _), _)| *seq).collect()
     }
 
-    /// The deduplication token of a claim's block.
+    /// Returns the deduplication token of a claim's block.
     pub fn token(&self, claim: Nonce) -> Nonce {
         self.places.get(&claim).copied().unwrap_or(claim)
     }
 
-    /// Inserts a block, as a table with a window of tokens does.
+    /// Inserts a block, like a table with a window of tokens.
     pub fn commit(&mut self, claim: Nonce, rows: &[Message]) {
         let token = self.token(claim);
         if self.tokens.contains(&token) {
@@ -312,7 +312,7 @@ impl World {
         self.rows.sort_unstable();
     }
 
-    /// Keeps a token, and forgets the oldest one where there are too many.
+    /// Keeps a token, and forgets the oldest one if there are too many.
     pub fn keep(&mut self, token: Nonce) {
         self.tokens.push_back(token);
         if self.tokens.len() > self.left.window {
@@ -320,7 +320,7 @@ impl World {
         }
     }
 
-    /// Puts what has no order into one.
+    /// Sorts the lists whose order has no meaning.
     pub fn order(&mut self) {
         let key = |flight: &Flight| {
             let sender = flight.sender.as_ref().map(|(node, _)| *node);
@@ -331,8 +331,8 @@ impl World {
     }
 }
 
-/// What a process has read is a function of its tip and the clock, as long as the log keeps
-/// the record at its tip: only then the tip alone is hashed.
+/// Hashes the state. A process's log is a function of its tip and the clock as long as the log
+/// keeps the record at its tip; then the tip alone is hashed.
 impl Hash for World {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.left.hash(state);

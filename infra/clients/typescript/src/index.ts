@@ -1,12 +1,12 @@
-// What an application has to send, and whether it does.
+// Schemas of signals, and their check.
 import { z } from "zod";
 import { Signal } from "./schemas.js";
 
 export * from "./schemas.js";
 
 /**
- * Signals that are published on this subject, such as signals.transaction: where one tells no
- * event type, the subject does.
+ * Checks signals for publishing on this subject, such as signals.transaction. The subject gives the
+ * event type of a signal without one.
  */
 export const signalOn = (subject: string) =>
   z.preprocess((value) => {

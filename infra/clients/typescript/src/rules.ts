@@ -1,27 +1,27 @@
-// What JSON Schema says and Zod has no word for. Used by schemas.ts.
+// Rules of JSON Schema that Zod lacks. Used by schemas.ts.
 import type { z } from "zod";
 
 type Fields = Record<string, unknown>;
 type Context = z.core.$RefinementCtx<unknown>;
 
-/** A length in characters. JavaScript's own length counts some characters twice. */
+/** Requires a length in characters. JavaScript's own length counts some characters twice. */
 export const characters = (min: number, max: number) => (text: string) => {
   const count = [...text].length;
   return min <= count && count <= max;
 };
 
-/** A pattern that only a string has to match. */
+/** Requires a pattern of strings only. */
 export const matches = (pattern: RegExp) => (value: unknown) =>
   typeof value !== "string" || pattern.test(value);
 
-/** At least one of these fields has to be there. */
+/** Requires at least one of these fields. */
 export const oneOf = (fields: string[]) => (value: Fields, context: Context) => {
   if (!fields.some((field) => value[field] !== undefined)) {
     context.addIssue({ code: "custom", message: `one of ${fields.join(", ")} is missing` });
   }
 };
 
-/** Where a field has one of these values, this holds too. */
+/** Applies a schema if a field has one of these values. */
 export const when =
   (field: string, values: string[], schema: z.ZodType) => (value: Fields, context: Context) => {
     if (!values.includes(value[field] as string)) return;
@@ -33,12 +33,12 @@ export const when =
 const TIME =
   /^(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:Z|[+-]([01]\d|2[0-3]):[0-5]\d)$/;
 
-/** RFC 3339, of a day that there is, from 1900 to 2299. */
+/** Requires RFC 3339 with an existing day, from 1900 to 2299. */
 export const isTime = (text: string) => {
   const [, year, month, day, hour, minute, second] = (TIME.exec(text) ?? []).map(Number);
   if (year === undefined || hour! > 23 || minute! > 59 || second! > 59) return false;
   const days = new Date(Date.UTC(year, month!, 0)).getUTCDate();
-  // Of two digits, Date makes a year of the last century.
+  // Date takes a year of two digits as one of the last century.
   if (year < 1800 || month! < 1 || month! > 12 || day! < 1 || day! > days) return false;
   const utc = new Date(text).getUTCFullYear();
   return utc >= 1900 && utc <= 2299;

@@ -4,17 +4,17 @@ import { characters, isTime, matches, oneOf, when } from "./rules.js";
 
 /** `risk_event`: a rule that fired. */
 export const RiskEvent = z.looseObject({
-  /** The chain, where it concerns one. */
+  /** Chain, if the event concerns one. */
   chain: z.string().regex(/^[0-9a-z._:-]{1,64}$/u).optional(),
-  /** What judged, with its version. */
+  /** Model that decided, with its version. */
   model: z.string().refine(characters(1, 128)).nullable().optional(),
-  /** Why it fired. */
+  /** Reasons for which it fired. */
   reasons: z.array(z.string().refine(characters(1, 128))).max(64).nullable().optional(),
-  /** The rule that fired. */
+  /** Rule that fired. */
   rule: z.string().refine(characters(1, 128)),
-  /** How sure the rule is, from 0 to 1. */
+  /** Confidence of the rule, from 0 to 1. */
   score: z.number().min(0.0).max(1.0),
-  /** The transaction that it is about, on that chain. */
+  /** Transaction on that chain that the event is about. */
   tx_hash: z.string().refine(characters(1, 128)).nullable().optional(),
 })
   .superRefine(when("chain", ["ethereum","arbitrum","avalanche","base","blast","bsc","celo","gnosis","linea","mantle","optimism","polygon","scroll","zksync"], z.looseObject({
@@ -28,43 +28,43 @@ export const RiskEvent = z.looseObject({
 })));
 export type RiskEvent = z.infer<typeof RiskEvent>;
 
-/** `transaction`: a transfer or a call on a chain. Some fields have two names, as different indexers call them; of each pair either may be given. */
+/** `transaction`: a transfer or a call on a chain. Some fields have two names, since indexers differ; either of a pair may be given. */
 export const Transaction = z.looseObject({
-  /** How much, in the token's base units. */
+  /** Amount in the token's base units. */
   amount: z.union([z.string().regex(/^[0-9]+(\.[0-9]+)?$/u), z.number().int().min(0), z.bigint().min(0n)]).optional(),
-  /** The number of the block. */
+  /** Number of the block. */
   block: z.number().int().min(0).max(9007199254740991).nullable().optional(),
-  /** The same as block. */
+  /** Same as block. */
   block_number: z.number().int().min(0).max(9007199254740991).nullable().optional(),
   /** The chain, such as ethereum. */
   chain: z.string().regex(/^[0-9a-z._:-]{1,64}$/u),
-  /** What it costs, in base units of the chain's own token. */
+  /** Fee in base units of the chain's own token. */
   fee: z.union([z.string().regex(/^[0-9]+(\.[0-9]+)?$/u), z.number().int().min(0), z.bigint().min(0n)]).nullable().optional(),
-  /** Who sends. */
+  /** Sender's address. */
   from: z.string().refine(characters(1, 128)).optional(),
-  /** The same as from. */
+  /** Same as from. */
   from_address: z.string().refine(characters(1, 128)).optional(),
-  /** Gas that may be used. */
+  /** Gas limit. */
   gas: z.number().int().min(0).max(9007199254740991).nullable().optional(),
   /** Price of a unit of gas, in base units of the chain's own token. */
   gas_price: z.union([z.string().regex(/^[0-9]+(\.[0-9]+)?$/u), z.number().int().min(0), z.bigint().min(0n)]).nullable().optional(),
-  /** The transaction's hash or signature. */
+  /** Hash or signature of the transaction. */
   hash: z.string().refine(characters(1, 128)).optional(),
-  /** What was called, such as swap. */
+  /** Called method, such as swap. */
   method: z.string().refine(characters(1, 128)).nullable().optional(),
-  /** The sender's count of transactions before this one. */
+  /** Number of the sender's earlier transactions. */
   nonce: z.number().int().min(0).max(9007199254740991).nullable().optional(),
-  /** Who receives; absent or null where a contract is made. */
+  /** Receiver's address; absent or null where a contract is created. */
   to: z.string().refine(characters(1, 128)).nullable().optional(),
-  /** The same as to. */
+  /** Same as to. */
   to_address: z.string().refine(characters(1, 128)).nullable().optional(),
-  /** The token's symbol. */
+  /** Symbol of the token. */
   token: z.string().refine(characters(1, 128)).nullable().optional(),
-  /** The token's contract. */
+  /** Contract of the token. */
   token_address: z.string().refine(characters(1, 128)).nullable().optional(),
-  /** The same as hash. */
+  /** Same as hash. */
   transaction_hash: z.string().refine(characters(1, 128)).optional(),
-  /** The same as amount. */
+  /** Same as amount. */
   value: z.union([z.string().regex(/^[0-9]+(\.[0-9]+)?$/u), z.number().int().min(0), z.bigint().min(0n)]).optional(),
 })
   .superRefine(oneOf(["amount","value"]))
@@ -100,38 +100,38 @@ export const Transaction = z.looseObject({
 })));
 export type Transaction = z.infer<typeof Transaction>;
 
-/** `wallet_snapshot`: what a wallet holds. */
+/** `wallet_snapshot`: balances of a wallet. */
 export const WalletSnapshot = z.looseObject({
-  /** The balance of each token, by its symbol or contract. */
+  /** Balance of each token, by its symbol or contract. */
   balances: z.record(z.string().refine(characters(1, 128)), z.union([z.string().regex(/^[0-9]+(\.[0-9]+)?$/u), z.number().int().min(0), z.bigint().min(0n)])),
-  /** The number of the block that it is as of. */
+  /** Number of the block at which the balances were read. */
   block: z.number().int().min(0).max(9007199254740991).nullable().optional(),
   /** The chain, such as ethereum. */
   chain: z.string().regex(/^[0-9a-z._:-]{1,64}$/u),
-  /** The wallet's count of transactions. */
+  /** Number of the wallet's transactions. */
   nonce: z.number().int().min(0).max(9007199254740991).nullable().optional(),
-  /** What all of it is worth, in US dollars. */
+  /** Total value in US dollars. */
   total_usd: z.union([z.string().regex(/^[0-9]+(\.[0-9]+)?$/u), z.number().int().min(0), z.bigint().min(0n)]).nullable().optional(),
 });
 export type WalletSnapshot = z.infer<typeof WalletSnapshot>;
 
-/** A signal, as it is published on signals.<event_type>. */
+/** A signal, published on signals.<event_type>. */
 export const Signal = z.looseObject({
-  /** When it happened: RFC 3339, or integer milliseconds since 1970; from 1900 to 2299. */
+  /** Time of the event: RFC 3339, or integer milliseconds since 1970; from 1900 to 2299. */
   event_time: z.union([z.string().refine(isTime), z.number().int().min(-2208988800000).max(10413791999999)]),
-  /** Its type, which tells what the payload has to be. */
+  /** Event type, which selects the payload's contract. */
   event_type: z.string().refine(characters(1, 128)),
-  /** What it carries. */
+  /** Content of the event. */
   payload: z.looseObject({}),
-  /** How severe it is; 0 is least. */
+  /** Severity; 0 is lowest. */
   severity: z.number().int().min(0).max(5),
-  /** What sends it. */
+  /** Name of the sender. */
   source_id: z.string().refine(characters(1, 128)),
-  /** Identifies it throughout: a UUID with hyphens. */
+  /** Identifier of the signal throughout: a UUID with hyphens. */
   trace_id: z.string().regex(/^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$/u),
-  /** The user, if it concerns one. */
+  /** User, if the signal concerns one. */
   user_id: z.string().refine(characters(0, 256)).nullable().optional(),
-  /** The wallet, if it concerns one. */
+  /** Wallet, if the signal concerns one. */
   wallet_address: z.string().refine(characters(0, 256)).nullable().optional(),
 })
   .superRefine(when("event_type", ["risk_event"], z.looseObject({

@@ -1,9 +1,9 @@
-// The table of good and bad signals that the daemon's own test reads too: the same verdicts.
+// Table of good and bad signals, shared with the daemon's own test: the same verdicts.
 import { readFileSync } from "node:fs";
 import { parse } from "lossless-json";
 import { signalOn } from "../dist/index.js";
 
-/** As an application holds an integer exactly: beyond 2^53 as a bigint. */
+/** Converts integers beyond 2^53 to bigint, as an application would hold them exactly. */
 const exact = (text) => {
   const number = Number(text);
   return /^-?\d+$/.test(text) && !Number.isSafeInteger(number) ? BigInt(text) : number;

@@ -6,15 +6,15 @@ export type Read =
   | { signal: Signal; body: string; faults?: undefined }
   | { faults: Fault[] };
 
-/** An integer beyond 2^53 as the contract judges it. */
+/** Converts an integer beyond 2^53 to the form that the contract checks. */
 const exact = (text: string) => {
   const number = Number(text);
   return /^-?\d+$/.test(text) && !Number.isSafeInteger(number) ? BigInt(text) : number;
 };
 
 /**
- * Reads a signal, fills in what the server knows, and judges it by the daemon's contract. The body
- * has every number digit by digit as it came, which JSON.parse would not keep.
+ * Reads a signal, adds the fields that the server knows, and checks it by the daemon's contract.
+ * The body keeps every number digit by digit, which JSON.parse would not.
  */
 export function read(text: string): Read {
   const defaults = {

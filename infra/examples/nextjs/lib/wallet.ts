@@ -21,7 +21,7 @@ export type Wallet = {
   last_signals: Stored[];
 };
 
-/** What is known of a wallet; undefined when nothing is. Only on the server: the token is here. */
+/** Returns the state of a wallet, or undefined. Server only, since the token is here. */
 export async function wallet(address: string): Promise<Wallet | undefined> {
   const url = `${process.env.RISKSIGNAL_URL}/v1/wallets/${encodeURIComponent(address)}`;
   const answer = await fetch(url, {
@@ -31,7 +31,7 @@ export async function wallet(address: string): Promise<Wallet | undefined> {
   });
   if (answer.status === 404) return undefined;
   if (!answer.ok) throw new Error(`GET ${url}: ${answer.status}`);
-  // Numbers stay as they are written: amounts may be longer than a double is exact.
+  // Numbers keep their digits: amounts may exceed a double's precision.
   return parse(await answer.text()) as Wallet;
 }
 

@@ -6,10 +6,13 @@ const policy = policyOf((name) => Deno.env.get(name));
 let connection: Promise<NatsConnection> | undefined; // lives as long as the worker
 
 function nats(): Promise<NatsConnection> {
+  const servers = Deno.env.get("NATS_URL")!.split(",");
   connection ??= connect({
-    servers: Deno.env.get("NATS_URL")!.split(","),
+    servers,
     user: Deno.env.get("NATS_USER") || undefined,
     pass: Deno.env.get("NATS_PASSWORD") || undefined,
+    // Without it the client ignores tls://, and sends the password to a server without TLS.
+    tls: servers[0].startsWith("tls://") ? { ca: Deno.env.get("NATS_CA") || undefined } : undefined,
     name: "policy-checker",
     maxReconnectAttempts: -1,
   }).catch((error) => {
@@ -19,7 +22,7 @@ function nats(): Promise<NatsConnection> {
   return connection;
 }
 
-/** Publishes the signal, and gives its sequence in the stream. */
+/** Publishes the signal, and returns its sequence in the stream. */
 async function send(signal: { trace_id: string }): Promise<number> {
   const js = jetstream(await nats());
   const ack = await js.publish("signals.risk_event", JSON.stringify(signal), {
@@ -28,7 +31,7 @@ async function send(signal: { trace_id: string }): Promise<number> {
   return ack.seq;
 }
 
-/** The same without TCP, by `risksignal serve`: where RISKSIGNAL_URL is set. */
+/** Publishes without TCP, through `risksignal serve`, if RISKSIGNAL_URL is set. */
 async function sendOverHttp(url: string, signal: { trace_id: string }): Promise<number> {
   const answer = await fetch(`${url}/v1/signals`, {
     method: "POST",
@@ -70,7 +73,7 @@ Deno.serve(async (request) => {
     const sequence = await (url ? sendOverHttp(url, signal) : send(signal));
     return Response.json({ allowed, reasons, trace_id: signal.trace_id, sequence });
   } catch (error) {
-    // The decision holds; that it is on record does not. The caller decides what that means.
+    // The decision is valid, but not recorded. The caller decides on the consequence.
     console.error("a risk event was not stored", error);
     return Response.json({ allowed, reasons, error: "not stored; try again" }, { status: 503 });
   }

@@ -1,4 +1,4 @@
-/** A transaction, as an application asks about it. Amounts are digits: a double is not exact. */
+/** A transaction to check. Amounts are digits, since a double is not exact. */
 export type Transaction = {
   chain: string;
   hash: string;
@@ -8,11 +8,11 @@ export type Transaction = {
   user_id?: string;
 };
 
-/** What the policy allows. */
+/** Limits of the policy. */
 export type Policy = {
   /** Addresses that nobody may send to. */
   blocked: Set<string>;
-  /** Base units from which a transfer is looked at; undefined for none. */
+  /** Base units from which a transfer is reviewed; undefined for none. */
   limit?: bigint;
 };
 
@@ -27,12 +27,23 @@ export function policyOf(env: (name: string) => string | undefined): Policy {
   };
 }
 
-/** What is wrong with a request; undefined when nothing is. */
+const EVM = /^0x[0-9a-fA-F]{64}$/;
+/** Chains of this policy, each with its format of a transaction, by the contract. */
+const HASHES: Record<string, RegExp> = {
+  arbitrum: EVM,
+  base: EVM,
+  bitcoin: /^[0-9a-f]{64}$/,
+  ethereum: EVM,
+  solana: /^[1-9A-HJ-NP-Za-km-z]{64,88}$/,
+};
+
+/** Returns the fault of a request, or undefined. */
 export function faultOf(asked: unknown): string | undefined {
   if (typeof asked !== "object" || asked === null) return "must be a JSON object";
   const { chain, hash, amount } = asked as Record<string, unknown>;
-  if (typeof chain !== "string") return "chain must be a string";
-  if (typeof hash !== "string") return "hash must be a string";
+  const hashes = typeof chain === "string" && Object.hasOwn(HASHES, chain) ? HASHES[chain] : undefined;
+  if (!hashes) return `chain must be one of ${Object.keys(HASHES).join(", ")}`;
+  if (typeof hash !== "string" || !hashes.test(hash)) return `hash must be a transaction's on ${chain}`;
   if (typeof amount !== "string" || !/^[0-9]+$/.test(amount)) return "amount must be a string of digits";
 }
 

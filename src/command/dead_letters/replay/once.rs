@@ -1,13 +1,13 @@
-//! Replaying a letter once, also when it is interrupted and repeated, however much later, and
-//! when several do it side by side.
+//! Replays a dead letter once, even if it is interrupted and repeated, however much later, and if
+//! several processes do it at the same time.
 //!
-//! Before anything is published, a record beside the letter says so, and which sequence the
-//! stream of signals had: the stream of dead letters takes one record of a letter, so one who
-//! finds it knows that the message may be published, and looks for it from that sequence on.
-//! Who publishes has looked, or written the record, less than half of the stream's duplicate
-//! window ago; so two who both found nothing publish within the window, under one id. The
-//! record is removed after the letter, and the letter is read after the record is written: one
-//! who comes late finds no letter.
+//! Before anything is published, a record next to the dead letter announces the replay, with the
+//! last sequence of the stream of signals. The stream of dead letters accepts one record for each
+//! dead letter, so a process that finds it knows that the message may be published, and searches
+//! for it from that sequence on. A process publishes only within half of the stream's duplicate
+//! window after its search or its record. So two processes that both found nothing publish within
+//! the window, under one id. The record is removed after the dead letter, and the dead letter is
+//! read after the record is written: a late process finds no dead letter.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,115 +17,118 @@ use async_nats::header::NATS_EXPECTED_STREAM;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::stream::Info;
+use clock::Backoff;
+use fault_point::{FaultPoints, Point};
+use jetstream::dead_letter::{
+    DeadLetterHead, DeadLetterStream, DeadLetterStreamError, Intent, IntentOutcome, NotStored,
+    WholeDeadLetter,
+};
+use jetstream::stored::{self, StoredError};
+use jetstream::topology::{self, TopologyError};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use crate::backoff::Backoff;
-use crate::dead_letter::{Head, Intended, Intent, Letters, LettersError, NotStored, Whole};
-use crate::fault_point::{FaultPoints, Point};
-use crate::jetstream::stored::{self, StoredError};
-use crate::jetstream::topology::{self, TopologyError};
+use super::search::{self, SearchTarget};
 
-use super::search::{self, Wanted};
-
-/// Longest line of the protocol, after its verb, that nats-server takes by default.
+/// Longest protocol line, after its verb, that nats-server accepts by default.
 const CONTROL_LINE_BYTES_MAX: usize = 4096;
-/// The lengths of headers and message in such a line, and what is between.
+/// Lengths of headers and message in such a line, with the separators.
 const LENGTHS_BYTES_MAX: usize = 24;
-/// Looks for a message that an interrupted replay may have published.
+/// Searches for a message that an interrupted replay may have published.
 const LOOKS: u32 = 20;
-/// Tries of one letter.
+/// Attempts to replay one dead letter.
 const TRIES: u32 = 5;
 
-/// Why one letter stays where it is.
+/// Reason for which a dead letter stays in place.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotReplayed {
     #[error(transparent)]
-    Letters(#[from] LettersError),
+    Letters(#[from] DeadLetterStreamError),
     #[error(transparent)]
     Topology(#[from] TopologyError),
     #[error("its headers do not name the original subject, so this program did not write it")]
     NoSubject,
-    #[error("there is no stream {0} to publish it to")]
+    #[error("stream {0} does not exist, so it cannot be published")]
     NoStream(String),
     #[error(
-        "with the headers of a replay it is larger than the server takes: {0}; raise max_payload for the time of the replay, or export it"
+        "with the headers of a replay it exceeds the server's limit: {0}; raise max_payload for the time of the replay, or export it"
     )]
     TooLarge(PublishError),
     #[error(
-        "its subject has {bytes} bytes, and the server's lines (max_control_line, 4 KiB by default) have room for {max} in a publish that is answered; export it"
+        "its subject has {bytes} bytes, and the server's lines (max_control_line, 4 KiB by default) have room for {max} in a publish with a reply; export it"
     )]
     LongSubject {
-        /// Bytes of the subject.
+        /// Size of the subject in bytes.
         bytes: usize,
-        /// Bytes that there is room for.
+        /// Available bytes.
         max: usize,
     },
-    #[error("JetStream did not take it on {subject}: {source}")]
+    #[error("JetStream did not store it on {subject}: {source}")]
     Publish {
         subject: String,
         source: PublishError,
     },
     #[error(
-        "a replay of it was interrupted, and stream {stream} cannot be read to see whether it was published: {what}"
+        "an earlier replay was interrupted, and stream {stream} cannot be searched for its message: {what}"
     )]
     Search { stream: String, what: String },
     #[error(
-        "a replay of it was interrupted, and stream {stream} no longer has all messages since, so it cannot tell whether it was published; look for it in ClickHouse, then purge the letter, or replay it with --again"
+        "an earlier replay was interrupted, and stream {stream} no longer has all messages since, so the message may or may not have been published; search for it in ClickHouse, then purge the dead letter, or replay it with --again"
     )]
     Unknown { stream: String },
     #[error(
-        "stream {stream} has another message under the id of this replay, sequence {sequence}, and forgets the id after its duplicate window, {} ms; find out who published that message, then replay the letter again",
+        "stream {stream} has another message under the id of this replay, sequence {sequence}, and forgets the id after its duplicate window, {} ms; find out who published that message, then replay the dead letter again",
         .window.as_millis()
     )]
     Another {
         stream: String,
-        /// The sequence of the other message.
+        /// Sequence of the other message.
         sequence: u64,
         window: Duration,
     },
     #[error(
-        "stream {stream} has a message under the id of this replay, which cannot be read to see that it is the letter's (the NATS user needs $JS.API.STREAM.MSG.GET.{stream}): {source}"
+        "stream {stream} has a message under the id of this replay, which cannot be read for comparison with the dead letter (the NATS user needs $JS.API.STREAM.MSG.GET.{stream}): {source}"
     )]
     Unread { stream: String, source: StoredError },
     #[error(
-        "JetStream is away, or takes longer to answer than a part of the duplicate window of stream {stream}, {} ms",
+        "JetStream is down, or its answer takes longer than half of the duplicate window of stream {stream}, {} ms",
         .window.as_millis()
     )]
     TooSlow { stream: String, window: Duration },
 }
 
-/// Replays letters.
+/// Replays dead letters.
 pub(super) struct Replays<'a> {
-    letters: &'a Letters,
+    letters: &'a DeadLetterStream,
     context: &'a Context,
     stream: String,
     info: Option<Info>,
-    /// A sequence that the stream has by now.
+    /// A sequence that the stream has reached.
     newest: AtomicU64,
-    /// Publishes also what an interrupted replay may have published, where that cannot be told.
+    /// True to also publish a message that an interrupted replay may have published, if that is
+    /// unknown.
     again: bool,
     faults: FaultPoints,
 }
 
-/// What is known when a letter is about to be published.
+/// Knowledge about a message before its publish.
 enum Known {
-    /// As of then, nobody has published it.
+    /// Nobody had published it at this time.
     NotPublished(Instant),
-    /// The stream has it.
+    /// The stream has the message.
     Published,
 }
 
 impl<'a> Replays<'a> {
-    /// Looks up the stream that messages are published to, for so many replays at once.
+    /// Looks up the stream that messages are published to, for `replays` concurrent replays.
     pub async fn new(
-        letters: &'a Letters,
+        letters: &'a DeadLetterStream,
         context: &'a Context,
         stream: &str,
         again: bool,
         at_once: usize,
         faults: FaultPoints,
-    ) -> Result<Self, LettersError> {
+    ) -> Result<Self, DeadLetterStreamError> {
         letters.check_room(at_once as u64)?;
         let info = topology::find_stream(context, stream).await?;
         let last = info.as_ref().map_or(0, |info| info.state.last_sequence);
@@ -140,12 +143,13 @@ impl<'a> Replays<'a> {
         })
     }
 
-    /// Replays one letter: publishes it where nobody has, and removes it once that is known.
-    pub async fn one(&self, head: Head) -> (u64, Result<(), NotReplayed>) {
+    /// Replays one dead letter: publishes it unless that was done, and removes it once the stream
+    /// has it.
+    pub async fn one(&self, head: DeadLetterHead) -> (u64, Result<(), NotReplayed>) {
         (head.sequence, self.replay(&head).await)
     }
 
-    async fn replay(&self, head: &Head) -> Result<(), NotReplayed> {
+    async fn replay(&self, head: &DeadLetterHead) -> Result<(), NotReplayed> {
         if head.subject.is_empty() {
             return Err(NotReplayed::NoSubject);
         }
@@ -155,7 +159,7 @@ impl<'a> Replays<'a> {
         loop {
             match self.attempt(head).await {
                 Err(error) if tries < TRIES && error.may_pass() => {
-                    warn!(letter = head.sequence, %error, "Letter not replayed; it is tried again");
+                    warn!(letter = head.sequence, %error, "Dead letter not replayed; trying again");
                     sleep(backoff.pause()).await;
                     tries += 1;
                 }
@@ -164,7 +168,7 @@ impl<'a> Replays<'a> {
         }
     }
 
-    async fn attempt(&self, head: &Head) -> Result<(), NotReplayed> {
+    async fn attempt(&self, head: &DeadLetterHead) -> Result<(), NotReplayed> {
         let Some(info) = &self.info else {
             return Err(NotReplayed::NoStream(self.stream.clone()));
         };
@@ -173,15 +177,15 @@ impl<'a> Replays<'a> {
         let after = self.newest.load(Ordering::Relaxed);
         let intended = self
             .letters
-            .intend(head.sequence, &self.stream, created, after);
+            .record_intent(head.sequence, &self.stream, created, after);
         let (intent, is_first) = match intended.await? {
-            Intended::First(intent) => (intent, true),
-            Intended::Before(intent) => (intent, false),
+            IntentOutcome::First(intent) => (intent, true),
+            IntentOutcome::Before(intent) => (intent, false),
         };
         self.faults.reached(Point::ReplayIntended).await;
-        // After the record: who has replayed the letter meanwhile has removed it.
+        // After the record: a process that has replayed the dead letter meanwhile has removed it.
         let letter = match self.letters.whole(head.sequence).await {
-            Err(error @ LettersError::NoLetter { .. }) => {
+            Err(error @ DeadLetterStreamError::NoLetter { .. }) => {
                 self.letters.remove_sequences(&[intent.sequence]).await?;
                 return Err(error.into());
             }
@@ -207,16 +211,16 @@ impl<'a> Replays<'a> {
         Ok(())
     }
 
-    /// Looks whether a replay that began before has published the letter's message.
+    /// Searches for a message that an earlier replay may have published.
     async fn look(
         &self,
-        letter: &Whole,
+        letter: &WholeDeadLetter,
         id: &str,
         intent: &Intent,
         window: Duration,
     ) -> Result<Known, NotReplayed> {
         let mut first = intent.after + 1;
-        // The first look may take long; each of the others begins where the last one ended.
+        // The first search may take long; each further one begins where the last one ended.
         for _ in 0..LOOKS {
             let since = Instant::now();
             let info = topology::find_stream(self.context, &intent.stream).await?;
@@ -225,7 +229,7 @@ impl<'a> Replays<'a> {
             let Some(info) = info.filter(|_| intent.stream == self.stream) else {
                 return self.unknown(intent, since);
             };
-            let wanted = Wanted {
+            let wanted = SearchTarget {
                 stream: &intent.stream,
                 subject: &letter.head.subject,
                 id,
@@ -242,7 +246,7 @@ impl<'a> Replays<'a> {
                     return Ok(Known::Published);
                 }
             }
-            // Removed by its age or by an operator, the message may have been there.
+            // A message that was removed by its age or by an operator may have been the one.
             let has_gaps = info.state.deleted_count.is_some_and(|count| count > 0);
             if has_gaps || info.state.first_sequence > intent.after + 1 {
                 return self.unknown(intent, since);
@@ -264,18 +268,18 @@ impl<'a> Replays<'a> {
         })
     }
 
-    /// Publishes the message of a letter that nobody had published as of `since`.
+    /// Publishes the message of a dead letter that nobody had published at `since`.
     async fn publish(
         &self,
-        letter: &Whole,
+        letter: &WholeDeadLetter,
         id: &str,
         since: Instant,
         window: Duration,
     ) -> Result<(), NotReplayed> {
-        let Whole { head, body, .. } = letter;
+        let WholeDeadLetter { head, body, .. } = letter;
         let mut headers = head.replay_headers(&body.headers, id);
         headers.insert(NATS_EXPECTED_STREAM, self.stream.as_str());
-        // Without a connection, the client would send it whenever there is one again.
+        // Without a connection, the client would send it at the next connect, however late.
         let is_connected = self.context.client().connection_state() == State::Connected;
         if !is_connected || since.elapsed() >= window / 2 {
             return Err(self.too_slow(window));
@@ -309,9 +313,13 @@ impl<'a> Replays<'a> {
         }
     }
 
-    /// Reports whether a message of the stream is the letter's: the id alone does not say so, since
-    /// any publisher may choose it.
-    async fn is_message_of(&self, letter: &Whole, sequence: u64) -> Result<bool, NotReplayed> {
+    /// Reports whether a message of the stream is the dead letter's. The id does not prove it,
+    /// since any publisher may choose it.
+    async fn is_message_of(
+        &self,
+        letter: &WholeDeadLetter,
+        sequence: u64,
+    ) -> Result<bool, NotReplayed> {
         let found = stored::message(self.context, &self.stream, sequence).await;
         let found = found.map_err(|source| NotReplayed::Unread {
             stream: self.stream.clone(),
@@ -329,10 +337,10 @@ impl<'a> Replays<'a> {
         }
     }
 
-    /// Refuses a subject over which the server would close the connection, and with it fail
-    /// every other replay.
+    /// Rejects a subject for which the server would close the connection, and so fail every other
+    /// replay.
     fn check_subject(&self, subject: &str) -> Result<(), NotReplayed> {
-        // The subject of an answer is an inbox with one more token as long as its own.
+        // The reply subject is an inbox with one more token of the same length.
         let inbox = self.context.client().new_inbox();
         let token = inbox.rsplit('.').next().map_or(0, str::len) + 1;
         let max = CONTROL_LINE_BYTES_MAX.saturating_sub(inbox.len() + token + LENGTHS_BYTES_MAX);
@@ -347,7 +355,7 @@ impl<'a> Replays<'a> {
 }
 
 impl NotReplayed {
-    /// Whether another try, which looks first, may succeed.
+    /// Reports whether another attempt, which searches first, may succeed.
     fn may_pass(&self) -> bool {
         let unanswered = |error: &PublishError| {
             let kind = error.kind();
@@ -356,7 +364,7 @@ impl NotReplayed {
         match self {
             Self::Search { .. } | Self::TooSlow { .. } => true,
             Self::Publish { source, .. } => unanswered(source),
-            Self::Letters(LettersError::Intent { source, .. }) => {
+            Self::Letters(DeadLetterStreamError::Intent { source, .. }) => {
                 matches!(source, NotStored::Publish(error) if unanswered(error))
             }
             _ => false,

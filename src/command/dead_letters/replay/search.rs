@@ -1,4 +1,4 @@
-//! Looking for a message in the stream that a replay publishes to.
+//! Search for a message in the stream that a replay publishes to.
 
 use std::time::Duration;
 
@@ -9,31 +9,34 @@ use futures_util::StreamExt;
 use tokio::time::timeout;
 use tracing::debug;
 
-/// Messages that are asked for at once; only their headers come.
+/// Messages in one request; only their headers are sent.
 const PAGE: usize = 1000;
-/// How long the next message of a page may take.
+/// Time limit for the next message of a page.
 const SILENCE: Duration = Duration::from_secs(5);
-/// The server forgets a reader that has not asked for so long.
+/// Idle time after which the server removes a reader.
 const INACTIVE: Duration = Duration::from_secs(60);
 
-/// What to look for.
-pub(super) struct Wanted<'a> {
+/// Target of a search.
+pub(super) struct SearchTarget<'a> {
     pub stream: &'a str,
     pub subject: &'a str,
-    /// The id it was published under.
+    /// Message id.
     pub id: &'a str,
-    /// The first sequence it may have.
+    /// First possible sequence.
     pub first: u64,
-    /// The last sequence it may have.
+    /// Last possible sequence.
     pub last: u64,
 }
 
-/// The sequences of all messages with the id: any publisher may choose that id. Reads the headers
-/// of all messages on the subject in the range.
+/// Returns the sequences of all messages with the id, which any publisher may choose. Reads the
+/// headers of all messages on the subject in the range.
 ///
 /// # Errors
-/// When not all of them could be read.
-pub(super) async fn with_id(context: &Context, wanted: &Wanted<'_>) -> Result<Vec<u64>, String> {
+/// Fails when a message in the range cannot be read.
+pub(super) async fn with_id(
+    context: &Context,
+    wanted: &SearchTarget<'_>,
+) -> Result<Vec<u64>, String> {
     let mut found = Vec::new();
     if wanted.first > wanted.last {
         return Ok(found);
@@ -43,7 +46,7 @@ pub(super) async fn with_id(context: &Context, wanted: &Wanted<'_>) -> Result<Ve
             start_sequence: wanted.first,
         },
         ack_policy: AckPolicy::None,
-        // In the list, since the other has to fit into the subject of the request.
+        // In the list, since the other field must fit into the subject of the request.
         filter_subjects: vec![wanted.subject.to_owned()],
         headers_only: true,
         memory_storage: true,
@@ -64,7 +67,7 @@ pub(super) async fn with_id(context: &Context, wanted: &Wanted<'_>) -> Result<Ve
 
 async fn read(
     reader: &Consumer<pull::Config>,
-    wanted: &Wanted<'_>,
+    wanted: &SearchTarget<'_>,
     found: &mut Vec<u64>,
 ) -> Result<(), String> {
     let mut delivered = 0;

@@ -3,21 +3,22 @@ use std::time::{Duration, Instant};
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
+use telemetry::happened;
 
+use crate::metrics::Metrics;
 use crate::ops::health::{Dependency, Health};
 use crate::ops::status::{Sources, Status};
 use crate::reload;
 use crate::settings::Settings;
-use crate::telemetry::events;
-use crate::telemetry::metrics::Metrics;
 
 use super::*;
 
-/// What a daemon's figures are made of.
-fn sources() -> Sources {
+/// Sources of a daemon's figures.
+fn sources(metrics: &Metrics) -> Sources {
     Sources {
         settings: reload::channel(Settings::default()).1,
-        metrics: Metrics::new().unwrap(),
+        registry: metrics.registry.clone(),
+        metrics: metrics.program.clone(),
         recent: Arc::default(),
         health: Health::new(),
         board: Arc::default(),
@@ -25,18 +26,18 @@ fn sources() -> Sources {
     }
 }
 
-/// What `/statusz` answers, as a client reads it.
-fn asked(sources: &Sources) -> Status {
-    let told = sources.full();
-    let text = serde_json::to_string_pretty(&told).unwrap();
+/// Returns the answer of `/statusz`, as a client reads it.
+fn parse_status(sources: &Sources) -> Status {
+    let sent = sources.full();
+    let text = serde_json::to_string_pretty(&sent).unwrap();
     let read: Status = serde_json::from_str(&text).unwrap();
-    assert_eq!(read, told, "nothing is lost on the way");
+    assert_eq!(read, sent, "nothing is lost on the way");
     read
 }
 
-fn screen(history: &History, trouble: Option<&str>) -> Vec<String> {
+fn screen(history: &StatusHistory, trouble: Option<&str>) -> Vec<String> {
     let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
-    let address = "127.0.0.1:9464".parse().unwrap();
+    let address = "http://127.0.0.1:9464";
     terminal
         .draw(|frame| draw(frame, history, address, trouble))
         .unwrap();
@@ -56,7 +57,8 @@ fn assert_shows(screen: &[String], texts: &[&str]) {
 
 #[test]
 fn all_figures_stand_on_80_columns_and_24_lines() {
-    let sources = sources();
+    let metrics = Metrics::new().unwrap();
+    let sources = sources(&metrics);
     for dependency in [
         Dependency::Pipeline,
         Dependency::Nats,
@@ -66,14 +68,14 @@ fn all_figures_stand_on_80_columns_and_24_lines() {
         sources.health.up(dependency);
     }
     sources.health.down(Dependency::Clickhouse, "it is away");
-    let mut history = History::new(asked(&sources));
+    let mut history = StatusHistory::new(parse_status(&sources));
     assert_shows(
         &screen(&history, None),
-        &["Signals a second: –", "latency    p50 –, p99 –"],
+        &["Signals per second: –", "latency    p50 –, p99 –"],
     );
 
     for _ in 0..2 {
-        let batch = events::Inserted {
+        let batch = happened::Inserted {
             count: 1500,
             total: 1500,
             bytes: 700_000,
@@ -81,21 +83,21 @@ fn all_figures_stand_on_80_columns_and_24_lines() {
             oldest_published_ms: 0,
             close_reason: "wait",
         };
-        sources.metrics.inserted(&batch);
+        metrics.events.inserted(&batch);
         sources.recent.inserted(&batch);
     }
-    sources.metrics.committed([1000; 100].into_iter(), 1200);
-    sources.metrics.dead_lettered("not_json");
-    sources.recent.dead_lettered(&events::DeadLettered {
+    metrics.pipeline.committed([1000; 100].into_iter(), 1200);
+    metrics.events.dead_lettered("not_json");
+    sources.recent.dead_lettered(&happened::DeadLetteredEvent {
         reason: "not_json",
         error: "expected value".to_owned(),
         subject: "signals.a".to_owned(),
         stream_seq: 7,
         dead_letter_seq: 12,
     });
-    sources.metrics.consumer_pending_messages.set(12_345);
-    sources.metrics.in_flight_bytes.set(1 << 20);
-    let mut later = asked(&sources);
+    metrics.consumer.consumer_pending_messages.set(12_345);
+    metrics.pipeline.in_flight_bytes.set(1 << 20);
+    let mut later = parse_status(&sources);
     later.uptime_seconds = history.latest().uptime_seconds + 2.0;
     history.add(later);
     let screen = screen(&history, None);
@@ -106,7 +108,7 @@ fn all_figures_stand_on_80_columns_and_24_lines() {
             "clickhouse: it is away",
             "pipeline    up",
             "clickhouse  down",
-            "Signals a second: 1,500",
+            "Signals per second: 1,500",
             "latency    p50 175 ms, p99 248 ms",
             "insert     p50 18 ms, p99 25 ms",
             "batches    1.0/s of 1,500 rows",
@@ -114,7 +116,7 @@ fn all_figures_stand_on_80_columns_and_24_lines() {
             "pending    12,345",
             "in flight  0, 1.0 MiB",
             "reconnects 0",
-            "Dead letters: 0.5 a second",
+            "Dead letters: 0.5 per second",
             "max_deliveries ",
             "#12 expected value",
             "q quits",
@@ -131,23 +133,24 @@ fn all_figures_stand_on_80_columns_and_24_lines() {
 }
 
 #[test]
-fn a_daemon_that_does_not_answer_and_one_that_began_anew_are_told() {
-    let sources = sources();
-    let mut history = History::new(asked(&sources));
+fn a_daemon_that_does_not_answer_and_one_that_began_anew_are_reported() {
+    let metrics = Metrics::new().unwrap();
+    let sources = sources(&metrics);
+    let mut history = StatusHistory::new(parse_status(&sources));
     let screen = screen(&history, Some("no daemon answers"));
     assert_shows(&screen, &[" no answer ", "no daemon answers"]);
-    let mut anew = asked(&sources);
-    anew.uptime_seconds = 0.0;
-    history.add(anew);
+    let mut restarted = parse_status(&sources);
+    restarted.uptime_seconds = 0.0;
+    history.add(restarted);
     assert_eq!(history.between(), None);
 }
 
 #[test]
 fn a_small_terminal_is_no_panic() {
-    let history = History::new(asked(&sources()));
+    let history = StatusHistory::new(parse_status(&sources(&Metrics::new().unwrap())));
     for (width, height) in [(1, 1), (20, 5), (79, 23), (200, 60)] {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        let address = "127.0.0.1:9464".parse().unwrap();
+        let address = "http://127.0.0.1:9464";
         terminal
             .draw(|frame| draw(frame, &history, address, None))
             .unwrap();

@@ -1,6 +1,6 @@
 import { read } from "@/lib/signal";
 
-// For where there is no TCP, such as the edge runtime: the daemon's own way in over HTTP.
+// For a runtime without TCP, such as the edge runtime: the daemon's HTTP API.
 export async function POST(request: Request) {
   const taken = read(await request.text());
   if (taken.faults) return Response.json({ errors: taken.faults }, { status: 422 });

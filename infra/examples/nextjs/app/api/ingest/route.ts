@@ -14,7 +14,7 @@ export async function POST(request: Request) {
     const ack = await js.publish(subject, taken.body, { msgID: trace_id });
     return Response.json({ trace_id, sequence: ack.seq, duplicate: ack.duplicate }, { status: 202 });
   } catch (error) {
-    // Not known to be stored: with the same trace_id another try is no duplicate.
+    // Perhaps not stored: with the same trace_id another attempt is no duplicate.
     console.error("a signal was not published", error);
     return Response.json({ trace_id, errors: [{ detail: "not stored; try again" }] }, { status: 503 });
   }
