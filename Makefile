@@ -18,7 +18,7 @@ check: ## format, clippy and the unit tests of all crates: run it before each co
 THREADS ?= 6
 test: ## every test, against real servers that the tests start themselves: THREADS=6
 	infra/local/stack fetch
-	RUST_TEST_THREADS=$(THREADS) cargo test --locked --workspace
+	RUST_TEST_THREADS=$(THREADS) cargo test --locked --workspace --no-fail-fast
 	infra/test
 
 # Needs root and Debian, for an engine in namespaces of its own. The image holds target/debug/risksignal;

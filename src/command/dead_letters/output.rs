@@ -10,10 +10,20 @@ pub(super) use crate::command::output::{
     StandardOutput, columns, note, print, print_json, standard,
 };
 
-/// Returns a text on one line that cannot control the terminal, since anyone may have published it.
+/// Reports whether a character is invisible or reorders the text around it: the categories Cf, Zl and
+/// Zp of Unicode, as its bidirectional overrides.
+const fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{180e}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Returns a text on one line that neither controls the terminal nor looks like another text, since
+/// anyone may have published it.
 pub(in crate::command) fn harmless(text: &str) -> String {
     text.chars()
-        .flat_map(|c| match c.is_control() {
+        .flat_map(|c| match c.is_control() || is_invisible(c) {
             true => c.escape_default().collect(),
             false => vec![c],
         })
@@ -119,6 +129,7 @@ mod tests {
     #[test]
     fn nothing_steers_the_terminal() {
         assert_eq!(harmless("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
+        assert_eq!(harmless("a\u{202e}b\u{200b}é"), "a\\u{202e}b\\u{200b}é");
         assert_eq!(harmless_lines("a\n\u{7}"), "a\n\\u{7}");
     }
 }

@@ -95,7 +95,11 @@ impl SignalFilter<'_> {
             return false;
         }
         let fields = seen.fields();
-        let event_type = fields.event_type.as_deref();
+        // A type that is missing or empty: the subject has been compared already.
+        let event_type = fields
+            .event_type
+            .as_deref()
+            .filter(|found| !found.is_empty());
         (event_type.is_none() || is_any_of(types, event_type))
             && is_within(severity, fields.severity)
             && is_any_of(wallet, fields.wallet_address.as_deref())
@@ -125,30 +129,36 @@ mod tests {
 
     const GOOD: &str = r#"{"event_time":1,"source_id":"a","event_type":"t","payload":{},"severity":4,"trace_id":"6ba7b810-9dad-11d1-80b4-00c04fd430c8","wallet_address":"0x1"}"#;
     const BAD: &str = r#"{"source_id":"a","severity":9,"wallet_address":"0x1"}"#;
+    const EMPTY: &str = r#"{"event_type":"","source_id":"b"}"#;
 
     #[test]
     fn each_flag_matches_any_of_its_values_and_all_flags_apply() {
         for (flags, expected) in [
-            (vec![], "good bad text"),
-            (vec!["--type=t"], "good bad text"),
-            (vec!["--type=other"], "bad text"),
+            (vec![], "good bad text empty"),
+            (vec!["--type=t"], "good bad text empty"),
+            (vec!["--type=other"], "bad text empty"),
             (vec!["--severity=4-"], "good bad"),
             (vec!["--severity=1,4"], "good"),
             (vec!["--wallet=0x1", "--wallet=0x2"], "good bad"),
             (vec!["--wallet=0x2"], ""),
             (vec!["--source=a", "--severity=9"], "bad"),
             (vec!["--source=b", "--severity=9"], ""),
-            (vec!["--invalid"], "bad text"),
+            (vec!["--invalid"], "bad text empty"),
             (vec!["--invalid", "--source=a"], "bad"),
         ] {
             let line = Line::parse_from(std::iter::once("tap").chain(flags.iter().copied()));
             let filter = SignalFilter(&line.tap);
-            let shown = [("good", GOOD), ("bad", BAD), ("text", "no JSON")]
-                .into_iter()
-                .filter(|(_, body)| {
-                    let message = TapMessage::new("signals.t", body);
-                    filter.accepts(&Seen::judge(&message, &Limits::default()))
-                });
+            let shown = [
+                ("good", GOOD),
+                ("bad", BAD),
+                ("text", "no JSON"),
+                ("empty", EMPTY),
+            ]
+            .into_iter()
+            .filter(|(_, body)| {
+                let message = TapMessage::new("signals.t", body);
+                filter.accepts(&Seen::judge(&message, &Limits::default()))
+            });
             let shown: Vec<_> = shown.map(|(name, _)| name).collect();
             assert_eq!(shown.join(" "), expected, "{flags:?}");
         }
