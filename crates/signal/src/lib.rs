@@ -20,6 +20,7 @@ use uuid::Uuid;
 use validator::Validate;
 
 use crate::contract::PayloadFaults;
+use crate::scan::Members;
 
 /// One valid signal, borrowing from its message.
 ///
@@ -104,8 +105,9 @@ impl<'a> Signal<'a> {
     /// Returns [`Invalid`], which names every rule that the signal breaks.
     pub fn parse(body: &'a [u8], subject: &'a str, limits: &Limits) -> Result<Self, Invalid> {
         let text = text(body, limits)?;
-        match scan::signal(text, subject) {
-            Some(signal) => checked(signal, Vec::new(), limits),
+        let mut members = Members::default();
+        match scan::signal(text, subject, &mut members) {
+            Some(signal) => checked(signal, Vec::new(), &members, limits),
             None => Self::parse_text(text, subject, limits),
         }
     }
@@ -127,7 +129,8 @@ impl<'a> Signal<'a> {
     #[cold]
     fn parse_text(text: &'a str, subject: &'a str, limits: &Limits) -> Result<Self, Invalid> {
         let (signal, breaches) = parse::signal(text, subject)?;
-        checked(signal, breaches, limits)
+        let members = Members::unread(signal.payload);
+        checked(signal, breaches, &members, limits)
     }
 }
 
@@ -149,15 +152,16 @@ fn text<'a>(body: &'a [u8], limits: &Limits) -> Result<&'a str, Invalid> {
 fn checked<'a>(
     mut signal: Signal<'a>,
     mut breaches: Vec<Breach>,
+    members: &Members<'a>,
     limits: &Limits,
 ) -> Result<Signal<'a>, Invalid> {
-    rules::check(&signal, limits, &mut breaches);
-    if !breaches.is_empty() {
+    if !breaches.is_empty() || !rules::are_kept(&signal, limits) {
+        rules::check(&signal, limits, &mut breaches);
         return Err(Invalid::BreaksRules(breaches));
     }
     signal.payload_faults = limits
         .contracts()
-        .check(&signal.event_type, signal.payload)
+        .check(&signal.event_type, members)
         .map_err(Invalid::BreaksContract)?;
     Ok(signal)
 }

@@ -51,6 +51,17 @@ const FIELDS: [&str; 8] = [
     "wallet_address",
 ];
 
+/// Reports whether a signal keeps every rule: the rules that the validator applies, without its
+/// account of faults.
+pub(super) fn are_kept(signal: &Signal<'_>, limits: &Limits) -> bool {
+    event_time(signal.event_time_ms).is_ok()
+        && source_id(&signal.source_id, limits).is_ok()
+        && event_type(&signal.event_type, limits).is_ok()
+        && severity(signal.severity, limits).is_ok()
+        && user_id(&signal.user_id, limits).is_ok()
+        && wallet_address(&signal.wallet_address, limits).is_ok()
+}
+
 /// Adds the validator's findings to the breaches of shape, in the order of the fields.
 pub(super) fn check(signal: &Signal<'_>, limits: &Limits, breaches: &mut Vec<Breach>) {
     if let Err(errors) = signal.validate_with_args(limits) {

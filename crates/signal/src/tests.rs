@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use validator::ValidateArgs;
 
 use super::*;
 
@@ -272,7 +273,36 @@ fn ten_thousand_levels_and_a_hundred_thousand_keys_are_just_a_payload() {
     }
 }
 
+/// A text of about as many characters as a rule allows, or of none.
+fn text_near(max: usize) -> impl Strategy<Value = String> {
+    let one = prop_oneof![Just('a'), Just('é')];
+    let chars = prop_oneof![Just(0), Just(1), max - 2..max + 3];
+    (one, chars).prop_map(|(one, chars)| std::iter::repeat_n(one, chars).collect())
+}
+
 proptest! {
+    #[test]
+    fn the_hot_path_judges_as_the_validator_does(
+        source in text_near(128), event_type in text_near(128), user in text_near(256), wallet in text_near(256),
+        severity in -2i64..9, ms in prop_oneof![Just(0), Just(i64::MIN), Just(i64::MAX), -2_208_988_800_003i64..-2_208_988_799_997],
+    ) {
+        let signal = Signal {
+            event_time_ms: ms,
+            source_id: source.into(),
+            event_type: event_type.into(),
+            payload: "{}",
+            severity,
+            trace_id: Uuid::nil(),
+            user_id: user.into(),
+            wallet_address: wallet.into(),
+            extra: String::new(),
+            payload_faults: Default::default(),
+        };
+        let limits = limits();
+        let validated = signal.validate_with_args(&limits).is_ok();
+        prop_assert_eq!(rules::are_kept(&signal, &limits), validated);
+    }
+
     #[test]
     fn any_bytes_give_a_verdict(body in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = Signal::parse(&body, SUBJECT, &limits());

@@ -104,7 +104,10 @@ pub fn encode_tail(buffer: &mut Vec<u8>, signal: &Signal<'_>, origin: &RowOrigin
     string(buffer, &signal.user_id);
     string(buffer, &signal.wallet_address);
     string(buffer, &signal.extra);
-    string(buffer, &signal.payload_faults.to_string());
+    match signal.payload_faults.is_empty() {
+        true => string(buffer, ""),
+        false => string(buffer, &signal.payload_faults.to_string()),
+    }
     string(buffer, origin.subject);
     buffer.put_i64_le(origin.stream_created_ns);
     buffer.put_u64_le(origin.stream_seq);

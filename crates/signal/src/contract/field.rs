@@ -8,7 +8,8 @@ use std::marker::PhantomData;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+
+use super::token::AS_WRITTEN;
 
 /// Largest integer that every JSON reader keeps exactly: 2^53 - 1.
 pub(super) const COUNT_MAX: u64 = (1 << 53) - 1;
@@ -22,9 +23,24 @@ const REASONS_MAX: usize = 64;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Amount<'a>(PhantomData<&'a str>);
 
+/// Takes a value as it is written.
+struct AsWritten;
+
+impl<'de> Visitor<'de> for AsWritten {
+    type Value = &'de str;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value as it is written")
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<&'de str, E> {
+        Ok(text)
+    }
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for Amount<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = <&'de RawValue>::deserialize(deserializer)?.get();
+        let raw = deserializer.deserialize_newtype_struct(AS_WRITTEN, AsWritten)?;
         let quoted = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"'));
         let text = quoted.unwrap_or(raw);
         let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());

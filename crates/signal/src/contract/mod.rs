@@ -11,12 +11,14 @@ mod field;
 mod mode;
 mod payload;
 mod schema;
+mod token;
 pub mod typescript;
 
 pub use fault::{PayloadFault, PayloadFaults};
 pub use mode::{Mode, Modes};
 pub use schema::Contract;
 
+use crate::scan::Members;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -102,7 +104,11 @@ impl<'a> Contracts<'a> {
     ///
     /// # Errors
     /// Returns the faults if the mode is [`Mode::Enforce`].
-    pub fn check(self, event_type: &str, payload: &str) -> Result<PayloadFaults, PayloadFaults> {
+    pub(crate) fn check(
+        self,
+        event_type: &str,
+        members: &Members<'_>,
+    ) -> Result<PayloadFaults, PayloadFaults> {
         let mode = self.modes.get(event_type);
         if mode == Mode::Off {
             return Ok(PayloadFaults::default());
@@ -110,7 +116,7 @@ impl<'a> Contracts<'a> {
         let Some(at) = self.schemas.find(event_type) else {
             return Ok(PayloadFaults::default());
         };
-        let faults = self.schemas.0[at].faults(payload);
+        let faults = self.schemas.0[at].faults(members);
         match mode {
             Mode::Enforce if !faults.is_empty() => Err(faults),
             _ => Ok(faults),

@@ -12,6 +12,8 @@ use validator::{Validate, ValidationError};
 
 use super::chain::{self, Chain, Family, Names};
 use super::field::{Amount, Balances, Count, Name, Reasons, not_null};
+use super::token::Payload;
+use crate::scan::Members;
 
 /// `transaction`: a transfer or a call on a chain. Some fields have two names, since indexers
 /// differ; either of a pair may be given.
@@ -190,8 +192,8 @@ pub(super) struct WalletSnapshot<'a> {
 }
 
 /// Reports whether a payload surely satisfies the contract of `T`.
-pub(super) fn surely_keeps<'a, T: Deserialize<'a> + Validate>(payload: &'a str) -> bool {
-    serde_json::from_str::<T>(payload).is_ok_and(|payload| payload.validate().is_ok())
+pub(super) fn surely_keeps<'a, T: Deserialize<'a> + Validate>(members: &Members<'a>) -> bool {
+    T::deserialize(Payload(members)).is_ok_and(|payload| payload.validate().is_ok())
 }
 
 /// Turns a verdict into validator's form. The schema explains the fault, so the error has no text.

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::budget::{self, VALUES_MAX};
 use super::fault::{PayloadFault, PayloadFaults};
 use super::payload::{RiskEvent, Transaction, WalletSnapshot, surely_keeps};
+use crate::scan::Members;
 
 /// Most faults reported of one payload.
 const FAULTS_MAX: usize = 16;
@@ -34,14 +35,14 @@ pub struct Contract {
     pub is_built_in: bool,
     /// Fast check that a payload satisfies the contract. Its only error is to decline one that
     /// does; then the schema decides.
-    pub(super) surely_keeps: fn(&str) -> bool,
+    pub(super) surely_keeps: fn(&Members<'_>) -> bool,
     validator: Validator,
     /// Names of fields in the schema: logs and pages quote no other names.
     names: BTreeSet<String>,
 }
 
 impl Contract {
-    fn built_in<T>(event_type: &str, surely_keeps: fn(&str) -> bool) -> Result<Self, String>
+    fn built_in<T>(event_type: &str, surely_keeps: fn(&Members<'_>) -> bool) -> Result<Self, String>
     where
         T: JsonSchema,
     {
@@ -77,10 +78,11 @@ impl Contract {
 
     /// Finds the faults of a payload, a JSON object. A payload of more than `VALUES_MAX` values
     /// that the fast check declines is not searched, which is its one fault.
-    pub fn faults(&self, payload: &str) -> PayloadFaults {
-        if (self.surely_keeps)(payload) {
+    pub(super) fn faults(&self, members: &Members<'_>) -> PayloadFaults {
+        if (self.surely_keeps)(members) {
             return PayloadFaults::default();
         }
+        let payload = members.text();
         if budget::exceeds(payload) {
             let rule = format!("has more than {VALUES_MAX} values, and is not searched");
             return PayloadFaults(vec![PayloadFault::whole_payload(rule)]);
@@ -254,14 +256,14 @@ fn alternatives(context: &[Vec<ValidationError<'_>>]) -> Option<String> {
 /// Returns the built-in contracts.
 pub(super) fn built_in() -> Result<Vec<Contract>, String> {
     Ok(vec![
-        Contract::built_in::<RiskEvent<'_>>("risk_event", |payload| {
-            surely_keeps::<RiskEvent<'_>>(payload)
+        Contract::built_in::<RiskEvent<'_>>("risk_event", |members| {
+            surely_keeps::<RiskEvent<'_>>(members)
         })?,
-        Contract::built_in::<Transaction<'_>>("transaction", |payload| {
-            surely_keeps::<Transaction<'_>>(payload)
+        Contract::built_in::<Transaction<'_>>("transaction", |members| {
+            surely_keeps::<Transaction<'_>>(members)
         })?,
-        Contract::built_in::<WalletSnapshot<'_>>("wallet_snapshot", |payload| {
-            surely_keeps::<WalletSnapshot<'_>>(payload)
+        Contract::built_in::<WalletSnapshot<'_>>("wallet_snapshot", |members| {
+            surely_keeps::<WalletSnapshot<'_>>(members)
         })?,
     ])
 }

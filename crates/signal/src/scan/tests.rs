@@ -6,7 +6,8 @@ use proptest::sample::{Index, select};
 use synthetic::{Generator, GeneratorOptions};
 
 use super::super::{Limits, Signal};
-use super::special;
+use super::Members;
+use super::scanner::special;
 
 const VALID: &str = r#" {"event_time":"2026-11-25T16:09:31.123Z","source_id":"risk-é","event_type":"risk_event",
     "payload":{"chain":"ethereum","score":-0.5e-3,"n":[1,[],{},{"a":null},true,false,"\u00e9\"\\"],"r":["x"]},
@@ -113,7 +114,7 @@ fn assert_same(body: &[u8]) {
 }
 
 fn taken(text: &str) -> bool {
-    super::signal(text, "signals.transaction").is_some()
+    super::signal(text, "signals.transaction", &mut Members::default()).is_some()
 }
 
 #[test]

@@ -1,0 +1,211 @@
+//! serde's view of a JSON value that is already known to be valid, without a copy of it.
+
+use std::fmt;
+
+use serde::de::value::BorrowedStrDeserializer;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::forward_to_deserialize_any;
+
+use crate::scan::{Member, Members, Scanner};
+
+/// Name by which a type asks for its value as it is written: a borrowed text.
+pub(super) const AS_WRITTEN: &str = "$risksignal::AsWritten";
+
+/// A value that the fast check does not read; the schema decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Declined;
+
+impl fmt::Display for Declined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("left to the schema")
+    }
+}
+
+impl std::error::Error for Declined {}
+
+impl Error for Declined {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self
+    }
+}
+
+/// A payload whose members may be known already.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Payload<'m, 'a>(pub &'m Members<'a>);
+
+impl<'de> Deserializer<'de> for Payload<'_, 'de> {
+    type Error = Declined;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Declined> {
+        match self.0.known() {
+            Some(members) => visitor.visit_map(Known {
+                rest: members.iter(),
+                value: "",
+            }),
+            None => Token(self.0.text()).deserialize_any(visitor),
+        }
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier
+        ignored_any
+    }
+}
+
+/// Members that are known.
+struct Known<'m, 'de> {
+    rest: std::slice::Iter<'m, (&'de str, &'de str)>,
+    value: &'de str,
+}
+
+impl<'de> MapAccess<'de> for Known<'_, 'de> {
+    type Error = Declined;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Declined> {
+        let Some((name, value)) = self.rest.next() else {
+            return Ok(None);
+        };
+        self.value = value;
+        key(name, seed).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Declined> {
+        seed.deserialize(Token(self.value))
+    }
+}
+
+/// Reads a name. One with an escape may be any, so it is declined.
+fn key<'de, K: DeserializeSeed<'de>>(name: &'de str, seed: K) -> Result<K::Value, Declined> {
+    if name.contains('\\') {
+        return Err(Declined);
+    }
+    seed.deserialize(BorrowedStrDeserializer::new(name))
+}
+
+/// One value as it is written: valid JSON.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Token<'a>(pub &'a str);
+
+impl<'de> Deserializer<'de> for Token<'de> {
+    type Error = Declined;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Declined> {
+        let text = self.0;
+        match text.as_bytes().first() {
+            Some(b'"') => match text.get(1..text.len() - 1) {
+                Some(inner) if !inner.contains('\\') => visitor.visit_borrowed_str(inner),
+                _ => Err(Declined),
+            },
+            Some(b'{') => visitor.visit_map(Entries::new(text)),
+            Some(b'[') => visitor.visit_seq(Items::new(text)),
+            Some(b't') => visitor.visit_bool(true),
+            Some(b'f') => visitor.visit_bool(false),
+            Some(b'n') => visitor.visit_unit(),
+            // As serde_json does: an integer that fits, or else a double.
+            _ => match text.parse::<u64>() {
+                Ok(number) => visitor.visit_u64(number),
+                Err(_) => visitor.visit_f64(text.parse().map_err(|_| Declined)?),
+            },
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Declined> {
+        match self.0 {
+            "null" => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Declined> {
+        match name {
+            AS_WRITTEN => visitor.visit_borrowed_str(self.0),
+            _ => visitor.visit_newtype_struct(self),
+        }
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Declined> {
+        visitor.visit_unit()
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct seq tuple tuple_struct map struct enum identifier
+    }
+}
+
+/// Members of an object, read one by one.
+struct Entries<'de> {
+    scanner: Scanner<'de>,
+    is_first: bool,
+    value: &'de str,
+}
+
+impl<'de> Entries<'de> {
+    fn new(object: &'de str) -> Self {
+        Self {
+            scanner: Scanner::new(&object[1..]),
+            is_first: true,
+            value: "",
+        }
+    }
+}
+
+impl<'de> MapAccess<'de> for Entries<'de> {
+    type Error = Declined;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Declined> {
+        let is_first = std::mem::replace(&mut self.is_first, false);
+        match self.scanner.member(is_first).ok_or(Declined)? {
+            Member::End => Ok(None),
+            Member::Next(name, value) => {
+                self.value = value;
+                key(name, seed).map(Some)
+            }
+        }
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Declined> {
+        seed.deserialize(Token(self.value))
+    }
+}
+
+/// Items of a list, read one by one.
+struct Items<'de> {
+    scanner: Scanner<'de>,
+    is_first: bool,
+}
+
+impl<'de> Items<'de> {
+    fn new(list: &'de str) -> Self {
+        Self {
+            scanner: Scanner::new(&list[1..]),
+            is_first: true,
+        }
+    }
+}
+
+impl<'de> SeqAccess<'de> for Items<'de> {
+    type Error = Declined;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Declined> {
+        let is_first = std::mem::replace(&mut self.is_first, false);
+        match self.scanner.item(is_first).ok_or(Declined)? {
+            Some(value) => seed.deserialize(Token(value)).map(Some),
+            None => Ok(None),
+        }
+    }
+}
