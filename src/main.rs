@@ -19,11 +19,11 @@ use telemetry::log::{self, Logger};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-/// Each message needs half a dozen allocations, which cost a fifth of the CPU in glibc's malloc.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 fn main() -> ExitCode {
+    allocator::configure();
     let cli = Cli::from_arguments();
     cli.color.apply();
     if let Some(done) = without_settings(&cli.command) {

@@ -163,7 +163,7 @@ async fn reader_pull(address: String, consumer: String, count: usize) {
                     wanted -= chunk.len();
                     left = left.saturating_sub(chunk.len());
                     let replies = chunk.iter().filter_map(Message::shared_reply);
-                    let replies: Vec<_> = replies.map(text).collect();
+                    let replies: Vec<_> = replies.collect();
                     let parts: Vec<_> = chunk.drain(..).map(Message::into_parts).collect();
                     assert!(parts.iter().all(|one| one.body.len() == BODY));
                     reader.send(replies, b"+ACK", None).await.unwrap();
@@ -175,10 +175,6 @@ async fn reader_pull(address: String, consumer: String, count: usize) {
         pulled.unwrap();
     }
     reader.flush().await.unwrap();
-}
-
-fn text(bytes: Bytes) -> async_nats::Subject {
-    async_nats::Subject::from_utf8(bytes).unwrap()
 }
 
 async fn async_nats_pull(address: String, consumer: String, count: usize) {

@@ -147,7 +147,7 @@ impl Reader {
     /// Fails when that connection is lost, or, without a connection, there is no room.
     pub async fn send(
         &self,
-        subjects: impl IntoIterator<Item: AsRef<str>>,
+        subjects: impl IntoIterator<Item: AsRef<[u8]>>,
         body: &[u8],
         connects: Option<u64>,
     ) -> Result<(), NotConnected> {
@@ -163,7 +163,7 @@ impl Reader {
                 while outgoing.has_room()
                     && let Some(subject) = subjects.next()
                 {
-                    outgoing.publish(subject.as_ref().as_bytes(), None, body);
+                    outgoing.publish(subject.as_ref(), None, body);
                 }
                 has_room.then_some(Ok(()))
             });

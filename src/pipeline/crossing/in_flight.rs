@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_nats::Subject;
+use bytes::Bytes;
 use slab::Slab;
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::time::Instant;
@@ -27,7 +27,7 @@ pub struct InFlight {
 struct Inner {
     held: Slab<Held>,
     /// Replies to messages that are to be delivered again at once.
-    given_back: Vec<Subject>,
+    given_back: Vec<Bytes>,
     free_messages: usize,
     free_bytes: usize,
     held_bytes: usize,
@@ -119,14 +119,14 @@ impl InFlight {
         let held = inner.held.iter().map(|(_, held)| &held.reply);
         let is_of = |source: SignalSource| source.stream_created_ns == stream_created_ns;
         held.filter(|reply| reply.source.is_some_and(is_of))
-            .filter_map(|reply| AckSubject::parse(reply.subject.as_bytes()))
+            .filter_map(|reply| AckSubject::parse(&reply.subject))
             .map(|ack| ack.stream_seq)
             .filter(|seq| range.contains(seq))
             .collect()
     }
 
     /// Replies of all that is held for so long without a sign. From now on they have had one.
-    pub fn due(&self, age: Duration) -> Vec<Subject> {
+    pub fn due(&self, age: Duration) -> Vec<Bytes> {
         let now = Instant::now();
         let mut inner = self.lock();
         let due = inner.held.iter_mut().map(|(_, held)| held);
@@ -152,7 +152,7 @@ impl InFlight {
     }
 
     /// Waits for messages that are given back, and takes their replies.
-    pub async fn given_back(&self) -> Vec<Subject> {
+    pub async fn given_back(&self) -> Vec<Bytes> {
         loop {
             let given_back = std::mem::take(&mut self.lock().given_back);
             if !given_back.is_empty() {
@@ -164,7 +164,7 @@ impl InFlight {
 
     /// Takes the replies of all messages that are given back or still held, before the process
     /// ends.
-    pub fn give_back_all(&self) -> Vec<Subject> {
+    pub fn give_back_all(&self) -> Vec<Bytes> {
         let mut inner = self.lock();
         let mut replies = std::mem::take(&mut inner.given_back);
         let held = inner.held.iter().map(|(_, held)| &held.reply);
@@ -248,7 +248,7 @@ impl Reservation {
     pub fn leases(
         &mut self,
         source: SignalSource,
-        messages: impl Iterator<Item = (Subject, usize)>,
+        messages: impl Iterator<Item = (Bytes, usize)>,
     ) -> Vec<Lease> {
         let in_flight = Arc::clone(&self.in_flight);
         let mut inner = in_flight.lock();
@@ -261,7 +261,7 @@ impl Reservation {
     }
 
     /// Moves the share of one advisory from the room to a lease.
-    pub fn advisory(&mut self, subject: Subject, bytes: usize) -> Lease {
+    pub fn advisory(&mut self, subject: Bytes, bytes: usize) -> Lease {
         let in_flight = Arc::clone(&self.in_flight);
         let (mut inner, reply) = (in_flight.lock(), Reply::unchecked(subject));
         self.lease(&mut inner, reply, bytes, Instant::now())
@@ -305,7 +305,7 @@ pub struct Lease {
 #[derive(Debug)]
 struct ExhaustedMessage {
     /// Address of the ack, if the message needs one.
-    ack: Option<Subject>,
+    ack: Option<Bytes>,
     /// Until this is dropped, no other such message is tried.
     turn: Option<OwnedMutexGuard<()>>,
 }
@@ -331,7 +331,7 @@ impl Lease {
     pub fn detach(&self) {
         let mut inner = self.in_flight.lock();
         if let Some(held) = self.slot.and_then(|slot| inner.held.get_mut(slot)) {
-            held.reply.subject = held.reply.subject.as_str().into();
+            held.reply.subject = Bytes::copy_from_slice(&held.reply.subject);
         }
     }
 
@@ -357,7 +357,7 @@ impl Lease {
 
     /// Has this lease on an advisory stand for the message too: that is acked with it, at
     /// `ack`, and its turn lasts as long as the lease.
-    pub fn with_exhausted(mut self, ack: Option<Subject>, turn: OwnedMutexGuard<()>) -> Self {
+    pub fn with_exhausted(mut self, ack: Option<Bytes>, turn: OwnedMutexGuard<()>) -> Self {
         self.exhausted = Some(Box::new(ExhaustedMessage {
             ack,
             turn: Some(turn),

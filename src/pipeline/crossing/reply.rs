@@ -1,6 +1,6 @@
 //! The address of an ack.
 
-use async_nats::Subject;
+use bytes::Bytes;
 
 use crate::pipeline::crossing::source::SignalSource;
 
@@ -8,7 +8,7 @@ use crate::pipeline::crossing::source::SignalSource;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// The subject.
-    pub subject: Subject,
+    pub subject: Bytes,
     /// The source of a signal; an advisory has none, and is not given back: each of its deliveries
     /// is a try.
     pub source: Option<SignalSource>,
@@ -16,7 +16,7 @@ pub struct Reply {
 
 impl Reply {
     /// A reply that is acked no matter which source is there.
-    pub fn unchecked(subject: Subject) -> Self {
+    pub fn unchecked(subject: Bytes) -> Self {
         Self {
             subject,
             source: None,

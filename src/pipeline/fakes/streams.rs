@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use async_nats::Subject;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -80,9 +79,11 @@ impl Connection for Arc<FakeConnection> {
 }
 
 impl Replies for Arc<FakeConnection> {
-    async fn send(&self, replies: Vec<Subject>, payload: &'static [u8], connects: Option<u64>) {
+    async fn send(&self, replies: Vec<Bytes>, payload: &'static [u8], connects: Option<u64>) {
         if connects.is_none_or(|connects| connects == self.connects()) {
-            let replies = replies.iter().map(|reply| (reply.to_string(), payload));
+            let replies = replies
+                .iter()
+                .map(|reply| (String::from_utf8(reply.to_vec()).unwrap(), payload));
             self.sent.lock().unwrap().extend(replies);
         }
     }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Subject;
+use bytes::Bytes;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::debug;
 
@@ -61,14 +61,14 @@ impl<C: Connection + Replies> KeepAlive<C> {
 }
 
 /// Has messages delivered again, here or to another instance.
-pub async fn give_back(to: &impl Replies, replies: Vec<Subject>) {
+pub async fn give_back(to: &impl Replies, replies: Vec<Bytes>) {
     if !replies.is_empty() {
         to.send(replies, NAK, None).await;
     }
 }
 
 /// Gives messages back before the process ends, and waits for the server.
-pub async fn give_back_last(to: &impl Replies, replies: Vec<Subject>) {
+pub async fn give_back_last(to: &impl Replies, replies: Vec<Bytes>) {
     let count = replies.len();
     if count == 0 {
         return;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use async_nats::Client;
 use async_nats::connection::State;
 use async_nats::jetstream::Context;
-use async_nats::{Client, Subject};
 use bytes::Bytes;
 use jetstream::topology::TopologyError;
 use jetstream::{Inbox, NotConnected, PulledMessage, Reader};
@@ -121,7 +121,7 @@ impl Connection for JetStreamPulls {
 }
 
 impl Replies for JetStreamPulls {
-    async fn send(&self, replies: Vec<Subject>, payload: &'static [u8], connects: Option<u64>) {
+    async fn send(&self, replies: Vec<Bytes>, payload: &'static [u8], connects: Option<u64>) {
         // After a connect of the client this is another number than that of the reader.
         let of_reader = connects.map(|all| all.saturating_sub(self.client_connects()));
         if let Err(error) = self.reader.send(replies, payload, of_reader).await {

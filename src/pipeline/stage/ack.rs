@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Subject;
+use bytes::Bytes;
 use fault_point::{FaultPoints, Point};
 use jetstream::AckPolicy;
 use tokio::sync::mpsc::Receiver;
@@ -166,7 +166,7 @@ impl<R: Replies> Ack<R> {
                     acks.push(reply.subject)
                 }
                 Some(_) => {
-                    if let Some(ack) = AckSubject::parse(reply.subject.as_bytes()) {
+                    if let Some(ack) = AckSubject::parse(&reply.subject) {
                         self.held.replies.hold(ack.stream_seq, &reply.subject);
                     }
                 }
@@ -202,7 +202,7 @@ impl<R: Replies> Ack<R> {
     }
 
     /// Sends acks, those of a source over no other connection than its own.
-    async fn send_acks(&self, replies: Vec<Subject>, source: Option<SignalSource>) {
+    async fn send_acks(&self, replies: Vec<Bytes>, source: Option<SignalSource>) {
         if replies.is_empty() {
             return;
         }

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use async_nats::Subject;
+use bytes::Bytes;
 
 /// Replies to messages that the log says are done, until an ack covers them.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ pub struct HeldReplies {
 #[derive(Debug)]
 struct Run {
     first: u64,
-    reply: Subject,
+    reply: Bytes,
 }
 
 impl HeldReplies {
@@ -35,19 +35,19 @@ impl HeldReplies {
 
     /// Holds the reply to the message at `stream_seq`. Of two for one message the second counts,
     /// which has the higher consumer sequence.
-    pub fn hold(&mut self, stream_seq: u64, reply: &str) {
+    pub fn hold(&mut self, stream_seq: u64, reply: &[u8]) {
         if let Some((&last, run)) = self.runs.range_mut(stream_seq..).next()
             && run.first <= stream_seq
         {
             if last == stream_seq {
-                run.reply = reply.into();
+                run.reply = Bytes::copy_from_slice(reply);
             }
             return;
         }
         let mut run = Run {
             first: stream_seq,
             // A copy: the reply is a part of the buffer that its message came in.
-            reply: reply.into(),
+            reply: Bytes::copy_from_slice(reply),
         };
         let mut last = stream_seq;
         if let Some(before) = stream_seq
@@ -68,7 +68,7 @@ impl HeldReplies {
     }
 
     /// Takes the reply to ack now that all up to `floor` is done, with all that it covers.
-    pub fn due(&mut self, floor: u64) -> Option<Subject> {
+    pub fn due(&mut self, floor: u64) -> Option<Bytes> {
         let above = match floor.checked_add(1) {
             Some(above) => self.runs.split_off(&above),
             None => BTreeMap::new(),
@@ -82,7 +82,7 @@ impl HeldReplies {
     }
 
     /// Takes all replies, to have their messages delivered again.
-    pub fn take(&mut self) -> Vec<Subject> {
+    pub fn take(&mut self) -> Vec<Bytes> {
         let runs = std::mem::take(&mut self.runs);
         runs.into_values().map(|run| run.reply).collect()
     }
@@ -99,7 +99,7 @@ mod tests {
     fn held(sequences: &[u64]) -> HeldReplies {
         let mut held = HeldReplies::default();
         for seq in sequences {
-            held.hold(*seq, &seq.to_string());
+            held.hold(*seq, seq.to_string().as_bytes());
         }
         held
     }
@@ -117,14 +117,14 @@ mod tests {
     #[test]
     fn the_newer_of_two_replies_counts() {
         let mut held = held(&[1, 2]);
-        held.hold(2, "again");
+        held.hold(2, b"again");
         assert_eq!(held.due(2), Some("again".into()));
     }
 
     #[test]
     fn the_last_of_each_run_is_given_back() {
         let mut held = held(&[8, 1, 3, 2, 9]);
-        assert_eq!(held.take(), ["3".into(), "9".into()]);
+        assert_eq!(held.take(), ["3", "9"]);
         assert!(held.is_empty());
     }
 
@@ -141,13 +141,13 @@ mod tests {
                 done.insert(seq);
                 if is_mine && seq > acked {
                     mine.insert(seq);
-                    held.hold(seq, &seq.to_string());
+                    held.hold(seq, seq.to_string().as_bytes());
                 }
                 if !looks {
                     continue;
                 }
                 let floor = (1..).take_while(|seq| done.contains(seq)).last().unwrap_or(0);
-                let due: Option<u64> = held.due(floor).map(|reply| reply.parse().unwrap());
+                let due: Option<u64> = held.due(floor).map(|reply| str::from_utf8(&reply).unwrap().parse().unwrap());
                 prop_assert_eq!(due, mine.range(..=floor).next_back().copied());
                 mine = mine.split_off(&(floor + 1));
                 acked = acked.max(due.unwrap_or(0));

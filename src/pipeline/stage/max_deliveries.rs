@@ -10,7 +10,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Message, Subject};
+use async_nats::Message;
+use bytes::Bytes;
 use claims::{Instance, Standing};
 use jetstream::AckPolicy;
 use jetstream::advisories::{Advisory, LOST_REMEDY};
@@ -139,7 +140,8 @@ impl<A: Advisories> MaxDeliveries<A> {
         let Some(reply) = message.reply.clone() else {
             return Ok(());
         };
-        let Some(delivered) = AckSubject::parse(reply.as_bytes()).map(|ack| ack.delivered) else {
+        let reply = Bytes::from(reply.into_string());
+        let Some(delivered) = AckSubject::parse(&reply).map(|ack| ack.delivered) else {
             return Ok(());
         };
         let lease = room.advisory(reply, self.room());
@@ -249,7 +251,7 @@ impl<A: Advisories> MaxDeliveries<A> {
     /// until it gets one. The subject is made up, as the message's own is not known, and the
     /// server looks at nothing but the sequence in the stream. Where an ack covers all before
     /// it, that is not so, and the floor's acks cover the message too.
-    fn ack_of(&self, sequence: u64) -> Option<Subject> {
+    fn ack_of(&self, sequence: u64) -> Option<Bytes> {
         let is_explicit = self.source.ack_policy() == AckPolicy::Explicit;
         let Settings {
             stream, consumer, ..

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::pipeline::crossing::ack_subject::AckSubject;
+use crate::pipeline::crossing::ack_subject::{AckNames, AckSubject};
 use crate::pipeline::crossing::delivery::{Delivery, DeliveryChunk};
 use crate::pipeline::crossing::halt::Halt;
 use crate::pipeline::crossing::in_flight::{InFlight, Lease, Reservation};
@@ -65,6 +65,7 @@ struct Session<S> {
     messages: S,
     source: SignalSource,
     last_consumer_seq: u64,
+    ack_names: AckNames,
     /// Time of the last message.
     heard_at: Option<Instant>,
 }
@@ -107,13 +108,14 @@ impl<P: Pulls> Pull<P> {
             messages: self.pulls.subscribe()?,
             source,
             last_consumer_seq: 0,
+            ack_names: AckNames::default(),
             heard_at: None,
         };
         let pulled = self.pull(&mut session, backoff).await;
         if pulled.is_err() {
             let received = session.messages.take_received();
             let replies = received.iter().filter_map(PulledMessage::shared_reply);
-            give_back(&self.pulls, replies.map(subject).collect()).await;
+            give_back(&self.pulls, replies.collect()).await;
         }
         pulled
     }
@@ -279,14 +281,13 @@ impl<P: Pulls> Pull<P> {
                 end = ending(&status).or(end.take());
                 return false;
             }
-            let ack = ack_subject(message);
+            let ack = ack_subject(message, &mut session.ack_names);
             acks.extend(ack);
             ack.is_some()
         });
-        let replies = chunk.iter().filter_map(|message| {
-            let reply = subject(message.shared_reply()?);
-            Some((reply, message.length()))
-        });
+        let replies = chunk
+            .iter()
+            .filter_map(|message| Some((message.shared_reply()?, message.length())));
         let leases = room.leases(session.source, replies);
         if let Err(error) = self.check(session, &acks) {
             // What they are messages of has to be found first. The leases give them back.
@@ -366,13 +367,16 @@ fn deliveries(
 
 /// Makes a subject of its bytes. JetStream's own API shows one that is no UTF-8 in the same way.
 fn subject(bytes: Bytes) -> Subject {
-    let is_text = Subject::from_utf8(bytes.clone());
-    is_text.unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into())
+    match str::from_utf8(&bytes) {
+        // Cannot fail, and keeps the block instead of a copy.
+        Ok(_) => Subject::from_utf8(bytes).unwrap_or_else(|_| Subject::from_static("")),
+        Err(_) => String::from_utf8_lossy(&bytes).into_owned().into(),
+    }
 }
 
 /// Position of a delivery, by its reply; `None` for a message that did not come from JetStream.
-fn ack_subject(message: &PulledMessage) -> Option<AckSubject> {
-    let ack = AckSubject::parse(message.reply()?);
+fn ack_subject(message: &PulledMessage, names: &mut AckNames) -> Option<AckSubject> {
+    let ack = names.parse(message.reply()?);
     if ack.is_none() {
         let subject = String::from_utf8_lossy(message.subject());
         warn!(%subject, "Message from outside JetStream on the pull's inbox; it is ignored");

@@ -40,9 +40,9 @@ impl<'de> Deserializer<'de> for Payload<'_, 'de> {
         match self.0.known() {
             Some(members) => visitor.visit_map(Known {
                 rest: members.iter(),
-                value: "",
+                value: Token::new("", self.0.is_plain()),
             }),
-            None => Token(self.0.text()).deserialize_any(visitor),
+            None => Token::new(self.0.text(), self.0.is_plain()).deserialize_any(visitor),
         }
     }
 
@@ -56,7 +56,7 @@ impl<'de> Deserializer<'de> for Payload<'_, 'de> {
 /// Members that are known.
 struct Known<'m, 'de> {
     rest: std::slice::Iter<'m, (&'de str, &'de str)>,
-    value: &'de str,
+    value: Token<'de>,
 }
 
 impl<'de> MapAccess<'de> for Known<'_, 'de> {
@@ -69,39 +69,54 @@ impl<'de> MapAccess<'de> for Known<'_, 'de> {
         let Some((name, value)) = self.rest.next() else {
             return Ok(None);
         };
-        self.value = value;
-        key(name, seed).map(Some)
+        self.value.text = value;
+        self.value.key(name, seed).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Declined> {
-        seed.deserialize(Token(self.value))
+        seed.deserialize(self.value)
     }
-}
-
-/// Reads a name. One with an escape may be any, so it is declined.
-fn key<'de, K: DeserializeSeed<'de>>(name: &'de str, seed: K) -> Result<K::Value, Declined> {
-    if name.contains('\\') {
-        return Err(Declined);
-    }
-    seed.deserialize(BorrowedStrDeserializer::new(name))
 }
 
 /// One value as it is written: valid JSON.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Token<'a>(pub &'a str);
+struct Token<'a> {
+    text: &'a str,
+    /// Neither it nor its neighbors have an escape.
+    is_plain: bool,
+}
+
+impl<'a> Token<'a> {
+    fn new(text: &'a str, is_plain: bool) -> Self {
+        Self { text, is_plain }
+    }
+
+    /// Returns the text between two quotes. One with an escape may be any, so it is declined.
+    fn unescaped(self, inner: &'a str) -> Result<&'a str, Declined> {
+        match self.is_plain || !inner.contains('\\') {
+            true => Ok(inner),
+            false => Err(Declined),
+        }
+    }
+
+    /// Reads a name beside this value.
+    fn key<K: DeserializeSeed<'a>>(self, name: &'a str, seed: K) -> Result<K::Value, Declined> {
+        seed.deserialize(BorrowedStrDeserializer::new(self.unescaped(name)?))
+    }
+}
 
 impl<'de> Deserializer<'de> for Token<'de> {
     type Error = Declined;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Declined> {
-        let text = self.0;
+        let text = self.text;
         match text.as_bytes().first() {
             Some(b'"') => match text.get(1..text.len() - 1) {
-                Some(inner) if !inner.contains('\\') => visitor.visit_borrowed_str(inner),
-                _ => Err(Declined),
+                Some(inner) => visitor.visit_borrowed_str(self.unescaped(inner)?),
+                None => Err(Declined),
             },
-            Some(b'{') => visitor.visit_map(Entries::new(text)),
-            Some(b'[') => visitor.visit_seq(Items::new(text)),
+            Some(b'{') => visitor.visit_map(Entries::new(self)),
+            Some(b'[') => visitor.visit_seq(Items::new(self)),
             Some(b't') => visitor.visit_bool(true),
             Some(b'f') => visitor.visit_bool(false),
             Some(b'n') => visitor.visit_unit(),
@@ -114,7 +129,7 @@ impl<'de> Deserializer<'de> for Token<'de> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Declined> {
-        match self.0 {
+        match self.text {
             "null" => visitor.visit_none(),
             _ => visitor.visit_some(self),
         }
@@ -126,7 +141,7 @@ impl<'de> Deserializer<'de> for Token<'de> {
         visitor: V,
     ) -> Result<V::Value, Declined> {
         match name {
-            AS_WRITTEN => visitor.visit_borrowed_str(self.0),
+            AS_WRITTEN => visitor.visit_borrowed_str(self.text),
             _ => visitor.visit_newtype_struct(self),
         }
     }
@@ -145,15 +160,15 @@ impl<'de> Deserializer<'de> for Token<'de> {
 struct Entries<'de> {
     scanner: Scanner<'de>,
     is_first: bool,
-    value: &'de str,
+    value: Token<'de>,
 }
 
 impl<'de> Entries<'de> {
-    fn new(object: &'de str) -> Self {
+    fn new(object: Token<'de>) -> Self {
         Self {
-            scanner: Scanner::new(&object[1..]),
+            scanner: Scanner::new(&object.text[1..]),
             is_first: true,
-            value: "",
+            value: object,
         }
     }
 }
@@ -169,14 +184,14 @@ impl<'de> MapAccess<'de> for Entries<'de> {
         match self.scanner.member(is_first).ok_or(Declined)? {
             Member::End => Ok(None),
             Member::Next(name, value) => {
-                self.value = value;
-                key(name, seed).map(Some)
+                self.value.text = value;
+                self.value.key(name, seed).map(Some)
             }
         }
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Declined> {
-        seed.deserialize(Token(self.value))
+        seed.deserialize(self.value)
     }
 }
 
@@ -184,13 +199,15 @@ impl<'de> MapAccess<'de> for Entries<'de> {
 struct Items<'de> {
     scanner: Scanner<'de>,
     is_first: bool,
+    is_plain: bool,
 }
 
 impl<'de> Items<'de> {
-    fn new(list: &'de str) -> Self {
+    fn new(list: Token<'de>) -> Self {
         Self {
-            scanner: Scanner::new(&list[1..]),
+            scanner: Scanner::new(&list.text[1..]),
             is_first: true,
+            is_plain: list.is_plain,
         }
     }
 }
@@ -204,7 +221,7 @@ impl<'de> SeqAccess<'de> for Items<'de> {
     ) -> Result<Option<T::Value>, Declined> {
         let is_first = std::mem::replace(&mut self.is_first, false);
         match self.scanner.item(is_first).ok_or(Declined)? {
-            Some(value) => seed.deserialize(Token(value)).map(Some),
+            Some(value) => seed.deserialize(Token::new(value, self.is_plain)).map(Some),
             None => Ok(None),
         }
     }

@@ -15,6 +15,8 @@ pub(crate) struct Members<'a> {
     found: ArrayVec<(&'a str, &'a str), MEMBERS_MAX>,
     /// All members are in `found`.
     are_all: bool,
+    /// No text in it has an escape, by what is known.
+    is_plain: bool,
 }
 
 impl<'a> Members<'a> {
@@ -36,6 +38,8 @@ impl<'a> Members<'a> {
             is_first = false;
             self.are_all &= self.found.try_push((name, value)).is_ok();
         }
+        // Of what comes before the payload, a text with an escape is declined.
+        self.is_plain = !scanner.has_escape();
         self.text = scanner.since(start)?;
         Some(self.text)
     }
@@ -43,6 +47,11 @@ impl<'a> Members<'a> {
     /// Returns the payload as it is written.
     pub fn text(&self) -> &'a str {
         self.text
+    }
+
+    /// Reports whether surely no text in it has an escape.
+    pub fn is_plain(&self) -> bool {
+        self.is_plain
     }
 
     /// Returns the name and the value of each member as they are written, the names without their

@@ -16,12 +16,17 @@ pub(crate) enum Member<'a> {
 pub(crate) struct Scanner<'a> {
     text: &'a str,
     at: usize,
+    has_escape: bool,
 }
 
 impl<'a> Scanner<'a> {
     /// Begins at the start of a text.
     pub fn new(text: &'a str) -> Self {
-        Self { text, at: 0 }
+        Self {
+            text,
+            at: 0,
+            has_escape: false,
+        }
     }
 
     #[inline]
@@ -161,6 +166,11 @@ impl<'a> Scanner<'a> {
         self.text.get(start..self.at)
     }
 
+    /// Reports whether a text that was skipped had an escape.
+    pub fn has_escape(&self) -> bool {
+        self.has_escape
+    }
+
     /// Returns the position in the text, in bytes.
     pub fn position(&self) -> usize {
         self.at
@@ -255,6 +265,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn escape(&mut self) -> Option<()> {
+        self.has_escape = true;
         self.at += 1;
         match self.next()? {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}

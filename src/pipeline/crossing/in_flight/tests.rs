@@ -38,7 +38,7 @@ async fn room_and_messages_are_given_back_however_a_lease_ends() {
     drop(dropped);
     assert_eq!(free(&in_flight), (10, 1000));
     assert_eq!(in_flight.messages(), 0);
-    assert_eq!(in_flight.given_back().await, ["b".into()]);
+    assert_eq!(in_flight.given_back().await, ["b"]);
     assert!(in_flight.give_back_all().is_empty());
 }
 
@@ -51,7 +51,7 @@ async fn an_advisory_is_never_given_back() {
     let _signal = lease(&mut pull, "signal", 1);
     drop(lease(&mut pull, "dropped signal", 1));
     let all = in_flight.give_back_all();
-    assert_eq!(all, ["dropped signal".into(), "signal".into()]);
+    assert_eq!(all, ["dropped signal", "signal"]);
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn an_exhausted_message_has_its_turn_until_its_lease_ends() {
     let turns = Arc::new(tokio::sync::Mutex::new(()));
     let in_flight = InFlight::new(2, 2);
     let mut pull = in_flight.reserve(2, 2).await;
-    let ack = Some(Subject::from("message"));
+    let ack = Some(Bytes::from("message"));
     let turn = Arc::clone(&turns).lock_owned().await;
     let dropped = pull.advisory("advisory".into(), 1);
     let dropped = dropped.with_exhausted(ack.clone(), turn);
@@ -99,10 +99,10 @@ async fn a_message_that_is_held_long_is_due_again_and_again() {
     let age = Duration::from_secs(15);
     assert!(in_flight.due(age).is_empty());
     tokio::time::advance(Duration::from_secs(5)).await;
-    assert_eq!(in_flight.due(age), ["old".into()]);
+    assert_eq!(in_flight.due(age), ["old"]);
     assert!(in_flight.due(age).is_empty());
     tokio::time::advance(Duration::from_secs(10)).await;
-    assert_eq!(in_flight.due(age), ["young".into()]);
+    assert_eq!(in_flight.due(age), ["young"]);
     tokio::time::advance(Duration::from_secs(5)).await;
-    assert_eq!(in_flight.due(age), ["old".into()]);
+    assert_eq!(in_flight.due(age), ["old"]);
 }

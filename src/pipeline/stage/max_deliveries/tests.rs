@@ -133,7 +133,12 @@ impl Watched {
             panic!("{settled:?}");
         };
         let replies = self.scene.in_flight.settle(vec![one.into_lease()]);
-        Some(replies.iter().map(|one| one.subject.to_string()).collect())
+        Some(
+            replies
+                .iter()
+                .map(|one| String::from_utf8(one.subject.to_vec()).unwrap())
+                .collect(),
+        )
     }
 }
 
@@ -159,7 +164,7 @@ async fn messages_are_tried_alone_one_after_the_other() {
     // Its lease acks the message with the advisory.
     let replies = watched.scene.in_flight.settle(vec![first.lease]);
     assert_eq!(replies.len(), 2);
-    assert!(replies[0].subject.contains(".1.1.0.0.0"), "{replies:?}");
+    assert!(replies[0].subject.ends_with(b".1.1.0.0.0"), "{replies:?}");
     assert_eq!(watched.next().await.unwrap().position.stream_seq, 2);
 }
 

@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering;
 
 use crate::pipeline::fakes::channel;
 use crate::pipeline::fakes::watched;
-use async_nats::Subject;
 use bytes::{BufMut, Bytes};
 use jetstream::topology::TopologyError;
 use jetstream::{AckPolicy, Incoming, NotConnected, Status};
@@ -77,7 +76,7 @@ impl Connection for FakePulls {
 }
 
 impl Replies for FakePulls {
-    async fn send(&self, replies: Vec<Subject>, payload: &'static [u8], connects: Option<u64>) {
+    async fn send(&self, replies: Vec<Bytes>, payload: &'static [u8], connects: Option<u64>) {
         self.connection.send(replies, payload, connects).await;
     }
 
@@ -266,7 +265,7 @@ async fn a_consumer_that_counts_from_the_start_again_is_looked_up_first() {
     pulling.pulls.send_all([message(3)]);
     assert!(pulling.next().await.is_none());
     let given_back = timeout(Duration::from_secs(1), pulling.in_flight.given_back());
-    assert_eq!(given_back.await.unwrap(), [reply(3).into()]);
+    assert_eq!(given_back.await.unwrap(), [reply(3)]);
     assert!(pulling.log.is_rechecked());
     sleep(Duration::from_secs(6)).await;
     assert_eq!(*pulling.pulls.inner.subscriptions.lock().unwrap(), 2);
@@ -282,7 +281,7 @@ async fn messages_that_came_before_a_reconnect_are_given_back() {
     pulling.pulls.send_all([message(1)]);
     assert!(pulling.next().await.is_none());
     let given_back = timeout(Duration::from_secs(1), pulling.in_flight.given_back());
-    assert_eq!(given_back.await.unwrap(), [reply(1).into()]);
+    assert_eq!(given_back.await.unwrap(), [reply(1)]);
     assert!(
         !pulling.log.is_rechecked(),
         "a connect is checked in any case"
