@@ -9,7 +9,7 @@
 use std::ffi::{c_int, c_long};
 
 /// Time for which freed memory waits to be used again, in milliseconds.
-pub const PURGE_DELAY_MS: c_long = 100;
+pub const PURGE_DELAY_MS: c_long = 50;
 
 /// `mi_option_purge_delay` of mimalloc.h; the crate does not name it.
 const MI_OPTION_PURGE_DELAY: c_int = 15;

@@ -42,12 +42,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Amount<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = deserializer.deserialize_newtype_struct(AS_WRITTEN, AsWritten)?;
         let quoted = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"'));
-        let text = quoted.unwrap_or(raw);
-        let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        let is_amount = match text.split_once('.') {
-            Some((whole, part)) => quoted.is_some() && is_digits(whole) && is_digits(part),
-            None => is_digits(text),
-        };
+        let text = quoted.unwrap_or(raw).as_bytes();
+        let is_digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+        // Amounts are short: a search for the point would cost more than it finds.
+        let is_amount = is_digits(text)
+            || quoted.is_some()
+                && text.split(|byte| *byte == b'.').count() == 2
+                && text.split(|byte| *byte == b'.').all(is_digits);
         is_amount
             .then_some(Self(PhantomData))
             .ok_or_else(|| D::Error::custom("is not an amount"))
