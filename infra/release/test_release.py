@@ -63,11 +63,24 @@ class Tarball(unittest.TestCase):
     def install(self, root: Path, *arguments: str):
         with tarfile.open(self.tarball) as packed:
             packed.extractall(root / "unpacked", filter="data")
+        self.install_from(root / "unpacked" / NAME, root, *arguments)
+
+    def install_from(self, tree: Path, root: Path, *arguments: str):
         subprocess.run(
-            [root / "unpacked" / NAME / "install.sh", *arguments], check=True,
+            [tree / "install.sh", *arguments], check=True,
             env={"PATH": os.environ["PATH"], "DESTDIR": str(root / "to"), "PREFIX": "/opt/one"},
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
+
+    def test_the_folder_installs_as_it_is(self):
+        """`make install` and docs/install-source.md run the installer there, without a tarball."""
+        root = folder_of(self)
+        before = os.umask(0o077)
+        self.addCleanup(os.umask, before)
+        tree.made(root / NAME, Path("/bin/true"))
+        self.assertTrue(os.access(root / NAME / "bin/risksignal", os.X_OK))
+        self.install_from(root / NAME, root)
+        subprocess.run([root / "to/opt/one/bin/risksignal"], check=True)
 
     def test_it_installs_and_keeps_the_configuration(self):
         root = folder_of(self)

@@ -56,6 +56,14 @@ def made(tree: Path, binary: Path) -> None:
         _put(page, tree / "share/man/man1" / page.name)
     for shell, place in COMPLETIONS.items():
         _put(PAGES / f"risksignal.{shell}", tree / "share" / place)
+    for path in tree.rglob("*"):
+        path.chmod(_mode(tree, path))
+
+
+def _mode(tree: Path, path: Path) -> int:
+    """Returns the mode of a path in the tree, which depends on no umask."""
+    is_program = path.is_dir() or path.relative_to(tree).as_posix() in PROGRAMS
+    return 0o755 if is_program else 0o644
 
 
 def write_pages(binary: Path) -> None:
@@ -75,8 +83,7 @@ def packed(tree: Path, tarball: Path, epoch: int) -> None:
         for path in [tree, *sorted(tree.rglob("*"))]:
             name = path.relative_to(tree.parent).as_posix()
             entry = archive.gettarinfo(path, name)
-            is_program = path.is_dir() or path.relative_to(tree).as_posix() in PROGRAMS
-            entry.mode = 0o755 if is_program else 0o644
+            entry.mode = _mode(tree, path)
             entry.uid = entry.gid = 0
             entry.uname = entry.gname = "root"
             entry.mtime = epoch
