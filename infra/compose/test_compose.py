@@ -13,6 +13,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import shutil
 import struct
 import subprocess
@@ -147,13 +148,28 @@ class Compose(unittest.TestCase):
         self.assertEqual(wallet["last_signals"][0]["source_id"], "web-app")
         (dead_letters,) = (output for line, output in outputs.items() if "dead-letters" in line)
         self.assertNotIn("signals.", dead_letters)
-        # Prometheus has reached the daemon, and Surveyor reaches the system account.
-        up = "query=max_over_time(up{job=\"risksignal\"}[5m]) == 1"
-        ask = f"curl --fail -sS 127.0.0.1:9090/api/v1/query --data-urlencode '{up}'"
-        until(lambda: json.loads(self.sh(ask))["data"]["result"])
+        # Surveyor reaches the system account.
         self.assertIn("nats_core", self.sh("curl --fail -sS 127.0.0.1:7777/metrics"))
+        self.prometheus_follows_the_instances()
         self.follow([stop])
         self.assertEqual(self.sh("docker ps --all --quiet; docker volume ls --quiet"), "")
+
+    def prometheus_follows_the_instances(self):
+        for count in (3, 1):
+            self.sh(f"docker compose up --detach --wait --scale ingest={count}")
+            up = f'sum(up{{job="risksignal"}}) == {count} == count(up{{job="risksignal"}})'
+            until(lambda: self.prometheus(up))
+            self.step(f"Prometheus reaches {count}")
+        # The alert waits a minute before it fires.
+        self.sh("docker compose stop ingest")
+        until(lambda: self.prometheus('ALERTS{alertname="RiskSignalDown"}'))
+        self.step("Prometheus misses the last one")
+
+    def prometheus(self, query: str) -> list:
+        """Returns the series of a query."""
+        ask = "curl --fail -sS 127.0.0.1:9090/api/v1/query --data-urlencode"
+        answer = json.loads(self.sh(f"{ask} {shlex.quote(f'query={query}')}"))
+        return answer["data"]["result"]
 
     def test_nothing_is_lost_or_twice_whatever_is_restarted_or_killed(self):
         # Taken ports stop nothing: one that is not published, and one that moves.

@@ -150,7 +150,10 @@ class File(unittest.TestCase):
         config = yaml.safe_load((INFRA / "prometheus" / "prometheus.yml").read_text())
         daemon, clickhouse = config["scrape_configs"]
         port = ingest["environment"]["RISKSIGNAL__OPS__LISTEN"].rpartition(":")[2]
-        self.assertEqual(daemon["static_configs"], [{"targets": [f"ingest:{port}"]}])
+        # The name has an address for each instance.
+        (discovery,) = daemon["dns_sd_configs"]
+        self.assertEqual((discovery["names"], discovery["type"]), (["ingest"], "A"))
+        self.assertEqual(discovery["port"], int(port))
         token = ingest["environment"]["RISKSIGNAL__OPS__TOKEN"]
         self.assertEqual(daemon["authorization"]["credentials"], token)
         self.assertEqual(clickhouse["static_configs"], [{"targets": ["clickhouse:8123"]}])

@@ -18,6 +18,12 @@ use testkit::signals::signal;
 use testkit::{Daemon, Stack, eventually, repository, setting};
 
 const DASHBOARDS: [&str; 2] = ["pipeline.json", "storage.json"];
+/// The instances of docker-compose.yml in `prometheus.yml`.
+const DISCOVERY: &str = "dns_sd_configs:
+      - names: [ingest]
+        type: A
+        port: 9464
+        refresh_interval: 5s";
 /// Every alert, as the run below has them fire.
 const ALERTS: [&str; 17] = [
     "RiskSignalCacheStale",
@@ -85,10 +91,11 @@ fn each_alert_fires_and_resolves_by_its_unit_tests() {
 async fn start_prometheus(stack: &Stack, daemon: &str) -> Prometheus {
     let dir = stack.work_dir();
     let clickhouse = format!("127.0.0.1:{}", stack.clickhouse.port());
+    let targets = format!("static_configs:\n      - targets: [\"{daemon}\"]");
     let config = with(
         &text("prometheus/prometheus.yml"),
         &[
-            ("ingest:9464", daemon),
+            (DISCOVERY, &targets),
             ("clickhouse:8123", &clickhouse),
             ("scrape_interval: 15s", "scrape_interval: 2s"),
             ("evaluation_interval: 15s", "evaluation_interval: 2s"),
