@@ -60,7 +60,7 @@ class Package(unittest.TestCase):
             "systemd-analyze verify /usr/lib/systemd/system/risksignal-ingest.service 2>&1\n"
             "risksignal --version\n"
         )
-        self.assertRegex(told, r"^risksignal \d+\.\d+\.\d+ \(.+-linux-.+\)\n$")
+        self.assertRegex(told, r"^risksignal \d+\.\d+\.\d+(-dev)? \(.+-linux-.+\)\n$")
 
     def test_the_shipped_configuration_has_no_faults_and_the_user_can_read_it(self):
         """Without servers `check` reports them; faulty settings would end it with status 78."""
