@@ -39,7 +39,7 @@ replace-with = "vendored"
 directory = "/usr/local/cargo/vendor"
 """
 TOOLCHAIN = ("/usr/bin", "/usr/lib", "/usr/include", "/lib")
-APPLETS = ("cat", "httpd", "mkdir", "nc", "sh", "touch", "wget")
+APPLETS = ("cat", "gunzip", "gzip", "httpd", "mkdir", "nc", "rm", "sh", "tar", "touch", "wget")
 
 
 class Files:

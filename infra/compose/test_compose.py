@@ -38,13 +38,17 @@ OBSTACLE = engine.obstacle()
 
 def lines(document: str, heading: str = "") -> list[str]:
     """Returns the lines of the document's blocks of `sh`, below the heading."""
+    found = [line for block in blocks(document, "sh", heading) for line in block.splitlines()]
+    assert len(found) > 5, f"{document} has no lines to run"
+    return found
+
+
+def blocks(document: str, language: str, heading: str = "") -> list[str]:
+    """Returns the document's blocks of code in a language, below the heading."""
     text = (REPOSITORY / document).read_text()
     if heading:
         text = re.split(r"^## ", text.split(heading)[1], maxsplit=1, flags=re.M)[0]
-    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)
-    found = [line for block in blocks for line in block.splitlines()]
-    assert len(found) > 5, f"{document} has no lines to run"
-    return found
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
 
 
 @unittest.skipIf(OBSTACLE, OBSTACLE)
@@ -139,6 +143,8 @@ class Compose(unittest.TestCase):
     def test_every_line_of_the_documents_works(self):
         self.follow(lines("README.md", "\n## Docker\n"))
         start, *rest, stop = lines("docs/docker.md")
+        (settings,) = blocks("docs/docker.md", "yaml")
+        (self.project / "docker-compose.override.yml").write_text(settings)
         self.follow([start])
         # The volumes outlived `down`.
         self.assert_rows(10_000)
@@ -146,6 +152,8 @@ class Compose(unittest.TestCase):
         self.assert_rows(20_002)
         (wallet,) = (json.loads(output) for line, output in outputs.items() if "/v1/wallets/" in line)
         self.assertEqual(wallet["last_signals"][0]["source_id"], "web-app")
+        (changed,) = (output for line, output in outputs.items() if "config show" in line)
+        self.assertRegex(changed, r"\bbatch\.max_wait +100ms\b")
         (dead_letters,) = (output for line, output in outputs.items() if "dead-letters" in line)
         self.assertNotIn("signals.", dead_letters)
         # Surveyor reaches the system account.

@@ -129,7 +129,7 @@ fn the_book_lists_every_page() {
 }
 
 /// Errors of servers and clients that the table of log lines quotes.
-const OF_OTHERS: [&str; 8] = [
+const OF_OTHERS: [&str; 10] = [
     "authorization violation",
     "certificate has expired",
     "client error (Connect)",
@@ -138,6 +138,8 @@ const OF_OTHERS: [&str; 8] = [
     "maximum bytes exceeded",
     "Connection refused",
     "Permissions Violation",
+    "up --wait",
+    "'name' does not match any of the regexes: '^x-'",
 ];
 
 /// The text of all source files of a folder, with string literals on one line.

@@ -5,6 +5,7 @@
 import argparse
 import base64
 import os
+import re
 import shutil
 import signal
 import sys
@@ -63,7 +64,8 @@ def client() -> None:
     parser.add_argument("--query")
     arguments = parser.parse_args()
     login = base64.b64encode(f"{arguments.user}:{arguments.password}".encode()).decode()
-    for query in [arguments.query] if arguments.query else sys.stdin:
+    script = re.sub(r"^--.*\n", "", arguments.query or sys.stdin.read(), flags=re.M)
+    for query in filter(str.strip, script.split(";")):
         request = urllib.request.Request("http://127.0.0.1:8123/", query.encode())
         request.add_header("Authorization", f"Basic {login}")
         with urllib.request.urlopen(request) as answer:
