@@ -328,20 +328,34 @@ class Nextjs(unittest.TestCase):
         run("npm", "run", "build", folder=CONTRACTS)
         install(NEXTJS)
         run("npm", "run", "build", folder=NEXTJS)
+        cls.url = cls.serve("nextjs", **servers.tokens)
+
+    @staticmethod
+    def serve(name: str, ingest: str, read: str) -> str:
         (port,) = free_ports(1)
-        cls.url = f"http://{HOST}:{port}"
         servers.start(
-            "nextjs",
+            name,
             *["node", NEXTJS / "node_modules" / "next" / "dist" / "bin" / "next"],
             *["start", "--hostname", HOST, "--port", port],
             folder=NEXTJS,
             NEXT_TELEMETRY_DISABLED="1",
             NATS_URL=f"nats://{HOST}:{servers.nats}",
             RISKSIGNAL_URL=servers.url,
-            RISKSIGNAL_INGEST_TOKEN=servers.tokens["ingest"],
-            RISKSIGNAL_READ_TOKEN=servers.tokens["read"],
+            RISKSIGNAL_INGEST_TOKEN=ingest,
+            RISKSIGNAL_READ_TOKEN=read,
         )
-        until(lambda: "Ready in" in servers.log("nextjs"))
+        until(lambda: "Ready in" in servers.log(name))
+        return f"http://{HOST}:{port}"
+
+    def test_a_token_that_is_not_set_is_named(self):
+        """As in a copy of .env.example."""
+        url = self.serve("nextjs-without-tokens", ingest="", read="")
+        status, told = post(f"{url}/api/ingest-http", signal("{}", event_type="note"))
+        self.assertEqual(status, 500)
+        self.assertIn("RISKSIGNAL_INGEST_TOKEN is not set", told["errors"][0]["detail"])
+        with self.assertRaisesRegex(urllib.error.HTTPError, "500"):
+            urllib.request.urlopen(f"{url}/wallets/{WALLET}", timeout=30)
+        self.assertIn("RISKSIGNAL_READ_TOKEN is not set", servers.log("nextjs-without-tokens"))
 
     def test_both_routes_reach_clickhouse_unchanged(self):
         for number, route in enumerate(("ingest", "ingest-http")):

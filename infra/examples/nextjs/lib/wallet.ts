@@ -23,9 +23,11 @@ export type Wallet = {
 
 /** Returns the state of a wallet, or undefined. Server only, since the token is here. */
 export async function wallet(address: string): Promise<Wallet | undefined> {
+  const token = process.env.RISKSIGNAL_READ_TOKEN;
+  if (!token) throw new Error("RISKSIGNAL_READ_TOKEN is not set; .env.example says which token it is");
   const url = `${process.env.RISKSIGNAL_URL}/v1/wallets/${encodeURIComponent(address)}`;
   const answer = await fetch(url, {
-    headers: { authorization: `Bearer ${process.env.RISKSIGNAL_READ_TOKEN}` },
+    headers: { authorization: `Bearer ${token}` },
     cache: "no-store",
     signal: AbortSignal.timeout(10_000),
   });
