@@ -94,7 +94,7 @@ pub enum Command {
         after_help = "Changes nothing. Tries the daemon's operations with the daemon's settings, so run it with those.\nThe exit status is 0 without a fault, 1 with one, and 78 for a faulty configuration. A fault (WRONG)\nkeeps the daemon from inserting or publishers from publishing, or is a server that is too old. A\nwarning (WARN) needs action but stops nothing now, and leaves the status at 0; \"overall\" of --json\ndistinguishes them."
     )]
     Check(CheckArgs),
-    /// Show the settings in force, check them without servers, or print their schema
+    /// Show the settings and their origins, check them without servers, or print their schema
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Show the state of a running daemon

@@ -12,7 +12,7 @@ use crate::settings::{Settings, TABLE};
 /// Subcommands of `risksignal config`.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Show every setting in force with its origin; secrets are ***
+    /// Show every setting that a command would run with here, and its origin; secrets are ***
     Show {
         /// Print one JSON object: by each key its value, and its origin with kind and source
         #[arg(long)]
@@ -48,7 +48,7 @@ enum OriginKind {
     InForce,
 }
 
-/// A setting in force, for programs.
+/// A setting with its origin, for programs.
 #[derive(Debug, Serialize)]
 struct Setting {
     value: String,
@@ -76,7 +76,7 @@ impl Setting {
     }
 }
 
-/// Prints the settings in force with their origins, all or only those that are not the default.
+/// Prints the settings with their origins, all or only those that are not the default.
 ///
 /// # Errors
 /// Fails when the output cannot be written.

@@ -41,7 +41,8 @@ pub struct Selection {
     #[arg(long, value_name = "SEQS", value_delimiter = ',', value_parser = sequences)]
     pub seq: Vec<RangeInclusive<u64>>,
 
-    /// Reason, such as not_json; separate several with commas
+    /// Reason, such as not_json; separate several with commas. Any is accepted: other releases have
+    /// further ones
     #[arg(long, value_name = "REASON", value_delimiter = ',')]
     pub reason: Vec<String>,
 
