@@ -19,7 +19,7 @@ LOCAL = Path(__file__).resolve().parents[1] / "local"
 sys.path.insert(0, str(LOCAL))
 
 import fetch  # noqa: E402
-from testing import DEADLINE_S, until  # noqa: E402
+from testing import DEADLINE_S, until, until_up  # noqa: E402
 
 TOOLS = ("runc", "iptables", "ip", "unshare", "nsenter", "setpriv")
 CGROUPS = Path("/sys/fs/cgroup")
@@ -89,11 +89,7 @@ class Engine:
         )  # fmt: skip
         # Also after Ctrl-C.
         atexit.register(self.stop)
-        try:
-            until(self._is_up)
-        except BaseException:
-            self.stop()
-            raise
+        until_up(self._is_up, self.stop)
 
     def _is_up(self) -> bool:
         if self._process.poll() is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "local"))
 
-from testing import DEADLINE_S, until  # noqa: E402
+from testing import DEADLINE_S, until_up  # noqa: E402
 
 # An overlay cannot be on another one, but on a tmpfs.
 OVERLAY = """
@@ -116,11 +116,7 @@ class Machine:
              "sh", "-c", BOOT, "sh", self._folder.name, packages, INIT],
             stdin=subprocess.DEVNULL, stdout=self._output, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        try:
-            until(self._is_up)
-        except BaseException:
-            self.stop()
-            raise
+        until_up(self._is_up, self.stop)
 
     def _is_up(self) -> bool:
         if self._process.poll() is not None:

@@ -45,6 +45,15 @@ def until(condition, seconds: float = DEADLINE_S):
     return found
 
 
+def until_up(is_up, stop) -> None:
+    """Waits until a process that was started is up; stops one that does not come up."""
+    try:
+        until(is_up)
+    except BaseException:
+        stop()
+        raise
+
+
 def answers(http_port: int) -> bool:
     try:
         return query(http_port, "SELECT 1") == "1"
