@@ -31,7 +31,7 @@ async fn hold(stack: &Stack, link: &SlowLink, more: &[(&str, &str)], clock: &Clo
     let environment = [stack.environment(&more), clock.to_vec()].concat();
     let holder = Daemon::spawn(&["run"], &environment, &stack.work_dir());
     holder.logged(STARTING).await;
-    // 45 kB would take 90 s, and a sixth of it 15 s, where a busy machine makes several batches.
+    // 45 kB would take 90 s, and a sixth 15 s, where a busy machine makes several batches.
     link.slow(500);
     stack.produce(&["--count=90", "--seed=1"]).await;
     eventually("all are delivered", async || {

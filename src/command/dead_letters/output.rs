@@ -10,8 +10,8 @@ pub(super) use crate::command::output::{
     StandardOutput, columns, note, print, print_json, standard,
 };
 
-/// Reports whether a character is invisible or reorders the text around it: the categories Cf, Zl and
-/// Zp of Unicode, as its bidirectional overrides.
+/// Reports whether a character is invisible or reorders the text around it: the categories Cf, Zl
+/// and Zp of Unicode, as its bidirectional overrides.
 const fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{180e}'
