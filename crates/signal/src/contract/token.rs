@@ -1,4 +1,4 @@
-//! serde's view of a JSON value that is already known to be valid, without a copy of it.
+//! JSON values that are known to be valid, as serde reads them, without a copy.
 
 use std::fmt;
 
