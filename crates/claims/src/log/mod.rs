@@ -2,9 +2,11 @@
 
 pub(crate) mod claim;
 mod error;
+mod open_claims;
 mod queries;
 mod reading;
 mod rebuild;
+mod sequence_set;
 pub(crate) mod stream;
 
 pub use claim::{Claim, StoredEntry};
@@ -252,9 +254,14 @@ impl Log {
         if let Some(last) = entries.last() {
             stream.claimed(last.stream_seq, last.published_ns);
         }
+        if last_wins {
+            stream.disown(entries.iter().map(|entry| entry.stream_seq));
+        }
         let block = ClaimBlock {
+            stream_created_ns: block.stream_created_ns,
+            fence: block.fence,
+            table: block.table,
             entries,
-            ..block.clone()
         };
         self.insert(record.id, record.publisher, block);
     }
@@ -321,12 +328,13 @@ impl Log {
             return;
         };
         let keeps_open = self.flaws.has(Flaw::ReopensDoneAlone);
-        self.claims.retain(|_, Claim { block, .. }| {
+        self.claims.retain(|id, Claim { block, .. }| {
             let mut sequences = block.entries.iter().map(|entry| entry.stream_seq);
             let is_before = block.stream_created_ns == stream_created_ns && block.fence <= over;
             let is_kept = keeps_open || !is_before || !sequences.any(|seq| range.contains(&seq));
             if !is_kept {
-                stream.free(block.entries.iter().map(|entry| entry.stream_seq));
+                let last = block.entries.last().map_or(0, |entry| entry.stream_seq);
+                stream.free(*id, last);
             }
             is_kept
         });
@@ -348,7 +356,7 @@ impl Log {
         let sequences: BTreeSet<u64> = parts.iter().flat_map(Part::sequences).collect();
         let all = claim.block.entries.iter().map(|entry| entry.stream_seq);
         let done = all.filter(|seq| !sequences.contains(seq));
-        self.stream(stream_created_ns).finish(done);
+        self.stream(stream_created_ns).finish(id, done);
         for part in parts {
             let block = ClaimBlock {
                 stream_created_ns,

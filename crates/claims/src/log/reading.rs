@@ -2,8 +2,6 @@
 
 use std::collections::VecDeque;
 
-use rangemap::{RangeInclusiveMap, RangeInclusiveSet};
-
 use super::{Log, LogReadError, StreamSequences};
 use crate::flaw::Flaw;
 use crate::id::{LogPosition, Nonce};
@@ -30,7 +28,7 @@ impl Log {
         let mut streams = self.streams.clone();
         if self.flaws.has(Flaw::SnapshotWithoutDone) {
             for stream in streams.values_mut() {
-                stream.done = RangeInclusiveSet::new();
+                stream.done = Default::default();
             }
         }
         let spare = streams.len().saturating_sub(STREAMS_MAX);
@@ -40,7 +38,7 @@ impl Log {
             streams.remove(&created);
         }
         for stream in streams.values_mut() {
-            stream.open = RangeInclusiveMap::new();
+            stream.open = Default::default();
         }
         Snapshot {
             covers: self.tip,

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use rangemap::{RangeInclusiveMap, RangeInclusiveSet};
+use rangemap::RangeInclusiveSet;
 use serde::{Deserialize, Serialize};
 
+use super::open_claims::OpenClaims;
+use super::sequence_set::SequenceSet;
 use crate::id::Nonce;
 
 /// Sequences of one stream. Done ones keep no publish time: the newest claimed message reveals a
@@ -15,9 +17,9 @@ pub struct StreamSequences {
     /// Sequence up to which all are done.
     pub floor: u64,
     /// Done sequences above the floor.
-    pub done: RangeInclusiveSet<u64>,
+    pub done: SequenceSet,
     /// Sequences above the floor in open claims.
-    pub open: RangeInclusiveMap<u64, Nonce>,
+    pub open: OpenClaims,
     /// Sequence and publish time of the newest claimed message; several after a rebuild.
     pub witnesses: BTreeSet<(u64, i64)>,
     /// Sequence up to which free ones may be stored, and are looked up before they are claimed.
@@ -31,8 +33,8 @@ impl StreamSequences {
     pub fn new(floor: u64) -> Self {
         Self {
             floor,
-            done: RangeInclusiveSet::new(),
-            open: RangeInclusiveMap::new(),
+            done: SequenceSet::default(),
+            open: OpenClaims::default(),
             witnesses: BTreeSet::new(),
             doubt: 0,
             rewound: 0,
@@ -48,10 +50,9 @@ impl StreamSequences {
 
     /// Returns the last sequence that was ever done or claimed.
     pub fn last(&self) -> u64 {
-        let done = self.done.last().map_or(0, |range| *range.end());
+        let done = self.done.last().unwrap_or(0);
         let claimed = self.witnesses.last().map_or(0, |(seq, _)| *seq);
-        let open = self.open.last_range_value();
-        let open = open.map_or(0, |(range, _)| *range.end());
+        let open = self.open.last().unwrap_or(0);
         let all = [self.floor, self.doubt, done, claimed, open];
         all.into_iter().fold(0, u64::max)
     }
@@ -60,12 +61,7 @@ impl StreamSequences {
     /// doubt.
     pub fn stuck_sequences(&self) -> Option<RangeInclusive<u64>> {
         let free = self.floor.checked_add(1)?;
-        let done = self.done.first().map(|range| *range.start());
-        let open = self
-            .open
-            .first_range_value()
-            .map(|(range, _)| *range.start());
-        let end = match (done, open) {
+        let end = match (self.done.first(), self.open.first()) {
             (Some(done), Some(open)) => done.min(open) - 1,
             (Some(done), None) => done - 1,
             (None, Some(open)) => self.doubt.min(open - 1),
@@ -78,9 +74,9 @@ impl StreamSequences {
     pub fn to_explain(&self) -> Vec<RangeInclusive<u64>> {
         let mut all = RangeInclusiveSet::new();
         if let Some(above) = self.floor.max(self.doubt).checked_add(1) {
-            all.extend(self.done.gaps(&(above..=u64::MAX)));
+            all.extend(self.done.ranges().gaps(&(above..=u64::MAX)));
         }
-        all.extend(self.open.iter().map(|(range, _)| range.clone()));
+        all.extend(self.open.ranges());
         all.into_iter().collect()
     }
 
@@ -90,7 +86,7 @@ impl StreamSequences {
         let Some(above) = to.checked_add(1) else {
             return;
         };
-        if self.open.overlaps(&(above..=u64::MAX)) {
+        if self.open.last().is_some_and(|last| last >= above) {
             return;
         }
         self.doubt = self.doubt.max(self.last());
@@ -105,27 +101,29 @@ impl StreamSequences {
 
     /// Reports whether a sequence is done.
     pub fn is_done(&self, stream_seq: u64) -> bool {
-        stream_seq <= self.floor || self.done.contains(&stream_seq)
+        stream_seq <= self.floor || self.done.contains(stream_seq)
     }
 
     /// Returns the open claim of a sequence.
     pub fn claim(&self, stream_seq: u64) -> Option<Nonce> {
-        self.open.get(&stream_seq).copied()
+        self.open.claim(stream_seq)
     }
 
-    /// Puts sequences into an open claim.
+    /// Puts sequences into an open claim. None of them is in another one, unless
+    /// [`Self::disown`] took it from there.
     pub fn open(&mut self, sequences: impl Iterator<Item = u64>, claim: Nonce) {
-        for range in ranges(sequences) {
-            self.open.insert(range, claim);
-        }
+        self.open.insert(claim, ranges(sequences));
     }
 
-    /// Counts sequences as done.
-    pub fn finish(&mut self, sequences: impl Iterator<Item = u64>) {
-        for range in ranges(sequences) {
-            self.open.remove(range.clone());
-            self.done.insert(range);
-        }
+    /// Takes sequences from the claims that they are in.
+    pub fn disown(&mut self, sequences: impl Iterator<Item = u64>) {
+        ranges(sequences).for_each(|range| self.open.remove(&range));
+    }
+
+    /// Closes a claim, of whose sequences these are done.
+    pub fn finish(&mut self, claim: Nonce, done: impl Iterator<Item = u64>) {
+        self.open.close(claim);
+        ranges(done).for_each(|range| self.done.insert(range));
         self.raise();
     }
 
@@ -137,17 +135,17 @@ impl StreamSequences {
         self.doubt = self.last().max(known.last());
         if self.rewound != known.rewound {
             self.floor = self.floor.min(known.floor);
-            self.done.clear();
+            self.done = SequenceSet::default();
         }
         // If two witnesses differ, the stream has at most one of them, and went back.
         self.witnesses.extend(&known.witnesses);
-        self.open.clear();
+        self.open = OpenClaims::default();
         self.raise();
     }
 
     /// Counts free sequences of a range as done.
     pub fn finish_free(&mut self, range: RangeInclusive<u64>) {
-        let free: Vec<_> = self.open.gaps(&range).collect();
+        let free: Vec<_> = self.open.ranges().gaps(&range).collect();
         for range in free {
             self.done.insert(range);
         }
@@ -172,23 +170,19 @@ impl StreamSequences {
         self.doubt = self.doubt.max(last);
     }
 
-    /// Counts the sequences of an open claim as free and in doubt.
-    pub fn free(&mut self, sequences: impl Iterator<Item = u64>) {
-        for range in ranges(sequences) {
-            self.doubt = self.doubt.max(*range.end());
-            self.open.remove(range);
-        }
+    /// Closes a claim with this last sequence, and counts its sequences as free and in doubt.
+    pub fn free(&mut self, claim: Nonce, last: u64) {
+        self.doubt = self.doubt.max(last);
+        self.open.close(claim);
     }
 
     /// Raises the floor over the done sequences right above it.
     fn raise(&mut self) {
-        while let Some(first) = self.done.first().cloned() {
-            if *first.start() > self.floor.saturating_add(1) {
-                return;
-            }
-            self.floor = self.floor.max(*first.end());
-            self.done.remove(first);
+        let above = self.floor.checked_add(1);
+        if let Some(end) = above.and_then(|above| self.done.run(above)) {
+            self.floor = end;
         }
+        self.done.remove(0..=self.floor);
     }
 }
 
@@ -212,11 +206,12 @@ mod tests {
     #[test]
     fn the_floor_rises_over_what_is_done_right_above_it() {
         let mut stream = StreamSequences::new(4);
-        stream.open([5, 6, 9].into_iter(), Nonce(1));
-        stream.finish([9].into_iter());
+        stream.open([5, 6].into_iter(), Nonce(1));
+        stream.open([9].into_iter(), Nonce(2));
+        stream.finish(Nonce(2), [9].into_iter());
         assert_eq!((stream.floor, stream.is_done(9)), (4, true));
         assert_eq!(stream.claim(6), Some(Nonce(1)));
-        stream.finish([5, 6].into_iter());
+        stream.finish(Nonce(1), [5, 6].into_iter());
         assert_eq!(stream.floor, 6);
         stream.finish_free(7..=8);
         assert_eq!(stream.floor, 9);
@@ -228,13 +223,14 @@ mod tests {
         let mut stream = StreamSequences::new(4);
         stream.doubt = 7;
         assert_eq!(stream.stuck_sequences(), Some(5..=7));
-        stream.open([6, 12, 13].into_iter(), Nonce(1));
+        stream.open([6].into_iter(), Nonce(1));
+        stream.open([12, 13].into_iter(), Nonce(3));
         assert_eq!(stream.stuck_sequences(), Some(5..=5));
         stream.open([9, 10].into_iter(), Nonce(2));
-        stream.finish([9, 10].into_iter());
+        stream.finish(Nonce(2), [9, 10].into_iter());
         assert_eq!(stream.to_explain(), [6..=6, 8..=8, 11..=u64::MAX]);
         stream.finish_free(5..=5);
-        stream.finish([6].into_iter());
+        stream.finish(Nonce(1), [6].into_iter());
         assert_eq!(stream.stuck_sequences(), Some(7..=8));
         stream.finish_free(7..=8);
         // No sequence above it is done, and it is not in doubt.
@@ -244,8 +240,9 @@ mod tests {
     #[test]
     fn a_reopened_range_is_in_doubt_and_the_rest_stays_done() {
         let mut stream = StreamSequences::new(9);
-        stream.open([11, 12].into_iter(), Nonce(1));
-        stream.finish([12].into_iter());
+        stream.open([11].into_iter(), Nonce(1));
+        stream.open([12].into_iter(), Nonce(2));
+        stream.finish(Nonce(2), [12].into_iter());
         stream.reopen(&(4..=6));
         assert_eq!(
             (stream.floor, stream.doubt, stream.stuck_sequences()),
@@ -259,7 +256,7 @@ mod tests {
         assert_eq!((stream.floor, stream.doubt), (0, 12));
         assert_eq!(stream.claim(11), Some(Nonce(1)));
         assert_eq!(stream.stuck_sequences(), Some(1..=10));
-        stream.finish([11].into_iter());
+        stream.finish(Nonce(1), [11].into_iter());
         assert!(stream.is_done(11) && !stream.is_done(12));
     }
 
@@ -267,7 +264,7 @@ mod tests {
     fn sequences_done_only_in_lost_records_are_in_doubt() {
         let mut remaining = StreamSequences::new(4);
         let mut known = remaining.clone();
-        known.finish([5, 6].into_iter());
+        known.finish(Nonce(1), [5, 6].into_iter());
         remaining.merge(&known);
         assert_eq!((remaining.floor, remaining.doubt), (4, 6));
         assert_eq!(remaining.stuck_sequences(), Some(5..=6));
@@ -292,17 +289,18 @@ mod tests {
     #[test]
     fn sequences_above_the_rewound_message_are_free() {
         let mut stream = StreamSequences::new(4);
-        stream.open([5, 6].into_iter(), Nonce(1));
+        stream.open([5].into_iter(), Nonce(1));
+        stream.open([6].into_iter(), Nonce(2));
         stream.claimed(6, 60);
         stream.rewind(3, 30, 9);
         // A claim above it is open.
         assert_eq!((stream.floor, stream.rewound), (4, 0));
-        stream.finish([6].into_iter());
+        stream.finish(Nonce(2), [6].into_iter());
         stream.rewind(5, 50, 9);
         assert_eq!((stream.floor, stream.rewound), (4, 9));
         assert!(!stream.is_done(6) && stream.claim(5).is_some());
         assert_eq!(stream.witnesses, BTreeSet::from([(5, 50)]));
-        stream.finish([5].into_iter());
+        stream.finish(Nonce(1), [5].into_iter());
         stream.rewind(0, 0, 10);
         assert_eq!((stream.floor, stream.rewound), (0, 10));
         assert!(stream.witnesses.is_empty());

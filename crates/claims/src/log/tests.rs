@@ -118,9 +118,9 @@ proptest! {
     fn with_any_records_no_sequence_is_claimed_forever(records in records()) {
         let (log, _) = read(&records);
         for stream in log.streams.values() {
-            for (sequences, id) in stream.open.iter() {
-                let block = log.claim(*id).map(|claim| &claim.block);
-                for seq in sequences.clone() {
+            for (id, sequences) in stream.open.iter() {
+                let block = log.claim(id).map(|claim| &claim.block);
+                for seq in sequences.ranges().into_iter().flatten() {
                     prop_assert!(block.is_some_and(|block| block.entry(seq).is_some()));
                 }
             }
