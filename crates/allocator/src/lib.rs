@@ -1,10 +1,7 @@
 //! The allocator of the process: mimalloc, which returns memory later than by default.
 //!
-//! Each message needs a few allocations, which cost a fifth of the CPU in glibc's malloc. A batch
-//! is freed some ten times a second and as much is needed again at once. By default mimalloc
-//! returns freed memory after 10 ms, and the kernel clears each page before it gives it again: a
-//! fifth of the daemon's CPU at full rate, and with [`PURGE_DELAY_MS`] a twentieth
-//! (`make bench ARGS="--only throughput"`).
+//! Each message needs a few allocations, which cost a fifth of the CPU in glibc's malloc.
+//! docs/internals/decisions/0021-freed-memory-waits.md has the figures for the delay.
 
 use std::ffi::{c_int, c_long};
 
