@@ -39,7 +39,7 @@ async fn no_value_of_a_signal_leaves_through_a_page_or_the_log() {
     // Beside a good one, each becomes a dead letter, which has ClickHouse's words.
     publish_refused(&stack, 0..2).await;
     stack.produce(&["--count=20", "--seed=1"]).await;
-    stack.settled().await;
+    stack.settled_beside_others().await;
     let letters = stack.nats.messages(DEAD_LETTERS).await;
     assert_eq!(letters.len(), 2);
     for letter in &letters {

@@ -1,6 +1,7 @@
 //! A NATS and a ClickHouse for one test.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use risksignal::command::log_lines::STARTING;
 use tempfile::TempDir;
@@ -175,6 +176,24 @@ impl Stack {
     /// Waits until the stream holds nothing that is not settled.
     pub async fn settled(&self) {
         self.settled_by(nats::CONSUMER).await;
+    }
+
+    /// Like [`Self::settled`], while a good signal comes now and then: a refused row is tried again,
+    /// and blamed, once ClickHouse has taken another one.
+    pub async fn settled_beside_others(&self) {
+        let others = async {
+            for seed in 1_000_000.. {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                self.produce(&["--count=1", &format!("--seed={seed}")])
+                    .await;
+            }
+        };
+        tokio::select! {
+            () = self.settled() => {}
+            () = others => {}
+        }
+        // The last one of them.
+        self.settled().await;
     }
 
     /// Like [`Self::settled`], by the consumer of this name.
