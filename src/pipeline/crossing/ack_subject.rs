@@ -23,12 +23,15 @@ impl AckSubject {
     }
 
     fn read(mut numbers: &[u8]) -> Option<Self> {
-        Some(Self {
+        let ack = Self {
             delivered: next_number(&mut numbers)?,
             stream_seq: next_number(&mut numbers)?,
             consumer_seq: next_number(&mut numbers)?,
             published_ns: next_number(&mut numbers)?.try_into().ok()?,
-        })
+        };
+        // What is pending.
+        next_number(&mut numbers)?;
+        Some(ack)
     }
 }
 
@@ -123,6 +126,9 @@ mod tests {
             "$JS.ACK.SIGNALS.c.x.77.5.1.2",
         ] {
             assert_eq!(AckSubject::parse(subject.as_bytes()), None, "{subject}");
+            let mut names = AckNames::default();
+            assert!(names.parse(b"$JS.ACK.SIGNALS.c.1.2.3.4.5").is_some());
+            assert_eq!(names.parse(subject.as_bytes()), None, "{subject}");
         }
     }
 }

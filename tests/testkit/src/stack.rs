@@ -178,8 +178,8 @@ impl Stack {
         self.settled_by(nats::CONSUMER).await;
     }
 
-    /// Like [`Self::settled`], while a good signal comes now and then: a refused row is tried again,
-    /// and blamed, once ClickHouse has taken another one.
+    /// Like [`Self::settled`], while a good signal comes now and then: a refused row is blamed once
+    /// ClickHouse has taken another one since.
     pub async fn settled_beside_others(&self) {
         let others = async {
             for seed in 1_000_000.. {

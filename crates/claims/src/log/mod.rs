@@ -333,8 +333,9 @@ impl Log {
             let is_before = block.stream_created_ns == stream_created_ns && block.fence <= over;
             let is_kept = keeps_open || !is_before || !sequences.any(|seq| range.contains(&seq));
             if !is_kept {
-                let last = block.entries.last().map_or(0, |entry| entry.stream_seq);
-                stream.free(*id, last);
+                let sequences = block.entries.iter().map(|entry| entry.stream_seq);
+                // Parts of a foreign record may be in any order.
+                stream.free(*id, sequences.max().unwrap_or(0));
             }
             is_kept
         });

@@ -1,4 +1,4 @@
-//! Sequences in open claims, by claim. There are few at a time, so each is asked.
+//! Sequences in open claims, by claim.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -11,38 +11,50 @@ use crate::id::Nonce;
 
 /// The open claims of one stream, none of them empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct OpenClaims(BTreeMap<Nonce, SequenceSet>);
+pub struct OpenClaims {
+    claims: BTreeMap<Nonce, SequenceSet>,
+    /// The sequences of all: most questions are about one that no claim has.
+    all: SequenceSet,
+}
 
 impl OpenClaims {
     /// Reports whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.claims.is_empty()
     }
 
     /// Returns the claim of a sequence.
     #[inline]
     pub fn claim(&self, seq: u64) -> Option<Nonce> {
-        let mut claims = self.0.iter();
+        if !self.all.contains(seq) {
+            return None;
+        }
+        let mut claims = self.claims.iter();
         claims.find_map(|(claim, set)| set.contains(seq).then_some(*claim))
     }
 
     /// Adds ranges to a claim; none of them is in another one.
     pub fn insert(&mut self, claim: Nonce, ranges: impl Iterator<Item = RangeInclusive<u64>>) {
-        let mut set = self.0.remove(&claim).unwrap_or_default();
-        ranges.for_each(|range| set.insert(range));
+        let mut set = self.claims.remove(&claim).unwrap_or_default();
+        for range in ranges {
+            self.all.insert(range.clone());
+            set.insert(range);
+        }
         if !set.is_empty() {
-            self.0.insert(claim, set);
+            self.claims.insert(claim, set);
         }
     }
 
     /// Removes a claim.
     pub fn close(&mut self, claim: Nonce) {
-        self.0.remove(&claim);
+        let set = self.claims.remove(&claim).unwrap_or_default();
+        set.runs().for_each(|range| self.all.remove(range));
     }
 
     /// Removes a range from all claims.
     pub fn remove(&mut self, range: &RangeInclusive<u64>) {
-        self.0.retain(|_, set| {
+        self.all.remove(range.clone());
+        self.claims.retain(|_, set| {
             set.remove(range.clone());
             !set.is_empty()
         });
@@ -50,23 +62,27 @@ impl OpenClaims {
 
     /// Returns the first sequence.
     pub fn first(&self) -> Option<u64> {
-        self.0.values().filter_map(SequenceSet::first).min()
+        self.all.first()
     }
 
     /// Returns the last sequence.
     pub fn last(&self) -> Option<u64> {
-        self.0.values().filter_map(SequenceSet::last).max()
+        self.all.last()
     }
 
     /// Iterates over the claims with their sequences.
     pub fn iter(&self) -> impl Iterator<Item = (Nonce, &SequenceSet)> {
-        self.0.iter().map(|(claim, set)| (*claim, set))
+        self.claims.iter().map(|(claim, set)| (*claim, set))
     }
 
     /// Returns the sequences of all claims as ranges with a gap between any two.
     pub fn ranges(&self) -> RangeInclusiveSet<u64> {
-        let each = self.0.values().map(SequenceSet::ranges);
-        each.flatten().collect()
+        self.all.ranges()
+    }
+
+    /// Returns the ranges of `range` that are in no claim.
+    pub fn gaps(&self, range: &RangeInclusive<u64>) -> Vec<RangeInclusive<u64>> {
+        self.all.gaps(range)
     }
 }
 
@@ -86,8 +102,13 @@ impl Serialize for OpenClaims {
 impl<'de> Deserialize<'de> for OpenClaims {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut open = Self::default();
-        for (range, claim) in RangeInclusiveMap::<u64, Nonce>::deserialize(deserializer)? {
-            open.insert(claim, std::iter::once(range));
+        for ((first, last), claim) in Vec::<((u64, u64), Nonce)>::deserialize(deserializer)? {
+            if first > last {
+                return Err(serde::de::Error::custom(
+                    "a range that ends before it begins",
+                ));
+            }
+            open.insert(claim, std::iter::once(first..=last));
         }
         Ok(open)
     }

@@ -15,9 +15,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 const WORD: u64 = u64::BITS as u64;
 /// Words of the window, at most: 128 KiB for a million sequences.
 const WORDS_MAX: usize = 16 * 1024;
-/// Words by which the window grows at once, at most: sequences further off are ranges, so that few
-/// of them take no large window.
-const GROWTH_MAX: usize = 1024;
+/// Words that any window may have.
+const WORDS_MIN: usize = 16;
+/// Words that the window may have besides for each range that was added: as much as the node of a
+/// tree. So a few sequences far from each other take no large window, whoever publishes them.
+const WORDS_A_RANGE: usize = 8;
 
 /// Sequences in any order, each once.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +30,8 @@ pub struct SequenceSet {
     window: VecDeque<u64>,
     /// All others; some may be within the window too, where it has grown over them.
     far: RangeInclusiveSet<u64>,
+    /// Ranges that were added since the window was empty.
+    added: usize,
 }
 
 impl SequenceSet {
@@ -53,8 +57,11 @@ impl SequenceSet {
         }
         if self.window.is_empty() {
             self.base = first - first % WORD;
+            self.added = 0;
         }
-        let words_max = WORDS_MAX.min(self.window.len() + GROWTH_MAX);
+        self.added = self.added.saturating_add(1);
+        let earned = WORDS_A_RANGE.saturating_mul(self.added) + WORDS_MIN;
+        let words_max = WORDS_MAX.min(earned).max(self.window.len());
         let words = self.word_of(last).map(|index| index + 1);
         let Some(words) = words.filter(|words| first >= self.base && *words <= words_max) else {
             self.far.insert(range);
@@ -132,22 +139,54 @@ impl SequenceSet {
     /// Returns the sequences as ranges with a gap between any two.
     pub fn ranges(&self) -> RangeInclusiveSet<u64> {
         let mut all = self.far.clone();
-        let mut next = self.base;
-        let end = self.last_word_end();
-        while end.is_some_and(|end| next <= end) {
-            match self.run_in_window(next) {
-                Some(last) => {
-                    all.insert(next..=last);
-                    next = last;
-                }
-                None => next = self.next_in_window(next).map_or(u64::MAX, |seq| seq - 1),
-            }
-            match next.checked_add(1) {
-                Some(above) => next = above,
-                None => break,
-            }
-        }
+        all.extend(self.in_window());
         all
+    }
+
+    /// Iterates over ranges that have all sequences, in any order; some may be adjacent.
+    pub fn runs(&self) -> impl Iterator<Item = RangeInclusive<u64>> {
+        self.in_window().chain(self.far.iter().cloned())
+    }
+
+    /// Returns the ranges of `range` that it lacks.
+    pub fn gaps(&self, range: &RangeInclusive<u64>) -> Vec<RangeInclusive<u64>> {
+        let (mut next, last) = (*range.start(), *range.end());
+        let mut gaps = Vec::new();
+        while next <= last {
+            let end = self.run(next).unwrap_or_else(|| {
+                let end = match self.next(next, last) {
+                    Some(found) => found - 1,
+                    None => last,
+                };
+                gaps.push(next..=end);
+                end
+            });
+            let Some(above) = end.checked_add(1) else {
+                break;
+            };
+            next = above;
+        }
+        gaps
+    }
+
+    /// Returns the first sequence from `first`, which it lacks, to `last`.
+    fn next(&self, first: u64, last: u64) -> Option<u64> {
+        let in_window = self.next_in_window(first.max(self.base));
+        let in_far = self.far.overlapping(first..=last).next();
+        let in_far = in_far.map(|range| *range.start());
+        let found = [in_window, in_far].into_iter().flatten().min()?;
+        (found <= last).then_some(found)
+    }
+
+    /// Iterates over the runs in the window.
+    fn in_window(&self) -> impl Iterator<Item = RangeInclusive<u64>> {
+        let mut next = Some(self.base);
+        std::iter::from_fn(move || {
+            let first = self.next_in_window(next?)?;
+            let last = self.run_in_window(first)?;
+            next = last.checked_add(1);
+            Some(first..=last)
+        })
     }
 
     /// Returns the word of a sequence; `None` below the window.
@@ -244,8 +283,13 @@ impl Serialize for SequenceSet {
 impl<'de> Deserialize<'de> for SequenceSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut set = Self::default();
-        for range in RangeInclusiveSet::deserialize(deserializer)? {
-            set.insert(range);
+        for (first, last) in Vec::<(u64, u64)>::deserialize(deserializer)? {
+            if first > last {
+                return Err(serde::de::Error::custom(
+                    "a range that ends before it begins",
+                ));
+            }
+            set.insert(first..=last);
         }
         Ok(set)
     }
@@ -260,7 +304,7 @@ mod tests {
     /// Sequences near each other, near the ends of the window, and near those of all numbers.
     fn seq() -> impl Strategy<Value = u64> {
         let end = WORDS_MAX as u64 * WORD;
-        let growth = GROWTH_MAX as u64 * WORD;
+        let growth = (WORDS_MIN + 2 * WORDS_A_RANGE) as u64 * WORD;
         prop_oneof![
             0..200u64,
             growth - 130..growth + 200,
@@ -274,6 +318,26 @@ mod tests {
         let short = (seq(), 0..70u64).prop_map(|(first, more)| first..=first.saturating_add(more));
         let long = (seq(), seq()).prop_map(|(one, two)| one.min(two)..=one.max(two));
         prop_oneof![8 => short, 1 => long]
+    }
+
+    #[test]
+    fn a_few_sequences_far_from_each_other_take_no_large_window() {
+        let mut set = SequenceSet::default();
+        for number in 0..17 {
+            set.insert(number * 65_472..=number * 65_472);
+        }
+        assert!(set.window.len() <= WORDS_MIN + 17 * WORDS_A_RANGE);
+        assert_eq!(set.runs().count(), 17);
+        // Every fourth of a million, in order.
+        let mut set = SequenceSet::default();
+        (0..250_000).for_each(|number| set.insert(number * 4..=number * 4));
+        assert!(set.far.is_empty());
+    }
+
+    #[test]
+    fn a_range_that_ends_before_it_begins_is_an_error() {
+        let bytes = postcard::to_stdvec(&vec![(5u64, 3u64)]).unwrap();
+        assert!(postcard::from_bytes::<SequenceSet>(&bytes).is_err());
     }
 
     proptest! {
@@ -297,6 +361,12 @@ mod tests {
                 prop_assert_eq!(set.is_empty(), model.is_empty());
                 prop_assert_eq!(set.first(), model.first().map(|range| *range.start()));
                 prop_assert_eq!(set.last(), model.last().map(|range| *range.end()));
+                let around = asked.saturating_sub(150)..=asked.saturating_add(300);
+                let gaps: Vec<_> = model.gaps(&around).collect();
+                prop_assert_eq!(set.gaps(&around), gaps);
+                let mut runs = RangeInclusiveSet::new();
+                runs.extend(set.runs());
+                prop_assert_eq!(&runs, &model);
                 for seq in [asked, asked.saturating_add(1), asked.saturating_sub(64)] {
                     prop_assert_eq!(set.contains(seq), model.contains(&seq));
                     prop_assert_eq!(set.run(seq), model.get(&seq).map(|range| *range.end()));

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use serde::de::value::BorrowedStrDeserializer;
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+};
 use serde::forward_to_deserialize_any;
 
 use crate::scan::{Member, Members, Scanner};
@@ -101,7 +103,15 @@ impl<'a> Token<'a> {
 
     /// Reads a name beside this value.
     fn key<K: DeserializeSeed<'a>>(self, name: &'a str, seed: K) -> Result<K::Value, Declined> {
-        seed.deserialize(BorrowedStrDeserializer::new(self.unescaped(name)?))
+        match self.unescaped(name) {
+            Ok(name) => seed.deserialize(BorrowedStrDeserializer::new(name)),
+            // The contract may name it, or not look at it.
+            Err(Declined) => {
+                let quoted = format!("\"{name}\"");
+                let name: String = serde_json::from_str(&quoted).map_err(|_| Declined)?;
+                seed.deserialize(name.into_deserializer())
+            }
+        }
     }
 }
 

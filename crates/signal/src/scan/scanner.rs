@@ -1,5 +1,7 @@
 //! A reader of JSON that builds no value: one pass without allocation.
 
+use serde_json::value::RawValue;
+
 /// Nested objects and arrays inside a value: one bit each in [`Scanner::value`]'s stack.
 pub(super) const DEPTH_MAX: u32 = u64::BITS;
 
@@ -157,8 +159,25 @@ impl<'a> Scanner<'a> {
     #[inline]
     fn raw(&mut self) -> Option<&'a str> {
         let start = self.at;
-        self.value()?;
-        self.text.get(start..self.at)
+        match self.value() {
+            Some(()) => self.text.get(start..self.at),
+            None => self.deep(start),
+        }
+    }
+
+    /// Reads an object or a list with more than [`DEPTH_MAX`] levels, as `parse` does.
+    #[cold]
+    fn deep(&mut self, start: usize) -> Option<&'a str> {
+        let rest = self.text.get(start..)?;
+        if !rest.starts_with(['{', '[']) {
+            return None;
+        }
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<&RawValue>();
+        let value = values.next()?.ok()?.get();
+        self.at = start + values.byte_offset();
+        // It may have one.
+        self.has_escape = true;
+        Some(value)
     }
 
     /// Returns what was read since `start`.
