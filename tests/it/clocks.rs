@@ -31,9 +31,12 @@ async fn hold(stack: &Stack, link: &SlowLink, more: &[(&str, &str)], clock: &Clo
     let environment = [stack.environment(&more), clock.to_vec()].concat();
     let holder = Daemon::spawn(&["run"], &environment, &stack.work_dir());
     holder.logged(STARTING).await;
-    // 45 kB would take 90 s, and a sixth 15 s, where a busy machine makes several batches.
+    // 45 kB would take 90 s.
     link.slow(500);
+    // One batch, also where a busy machine publishes slowly: a small one would land too early.
+    holder.signal("STOP");
     stack.produce(&["--count=90", "--seed=1"]).await;
+    holder.signal("CONT");
     eventually("all are delivered", async || {
         let consumer = stack.nats.consumer().await?;
         (consumer.num_pending == 0 && consumer.num_ack_pending == 90).then_some(())
