@@ -7,6 +7,7 @@ The same commit gives the same bytes in every folder, by the same toolchain.
 
 import argparse
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -144,13 +145,16 @@ def image(made: Source, triple: str, folder: Path) -> str | None:
         return f"image: {engine.stderr.strip().splitlines()[0]}"
     architecture = ARCHITECTURES[triple.split("-")[0]]
     name = f"{NAME}:{made.version}"
+    build = {"context": ".", "dockerfile": IMAGE_FILE, "platforms": [f"linux/{architecture}"]}
+    # Compose has BuildKit, which the file needs; Debian's `docker build` has not.
     subprocess.run(
-        ["docker", "build", "--platform", f"linux/{architecture}", "--tag", name,
-         "--file", IMAGE_FILE, "."],
-        cwd=REPOSITORY, env=os.environ | {"SOURCE_DATE_EPOCH": str(made.epoch)}, check=True,
+        ["docker", "compose", "--file", "-", "--project-directory", REPOSITORY, "build"],
+        input=json.dumps({"services": {"release": {"image": name, "build": build}}}), text=True,
+        env=os.environ | {"SOURCE_DATE_EPOCH": str(made.epoch)}, check=True,
     )  # fmt: skip
     archive = folder / f"{NAME}-{made.version}-image-{architecture}.tar"
     subprocess.run(["docker", "save", "--output", archive, name], check=True)
+    archive.chmod(0o644)
     return None
 
 
