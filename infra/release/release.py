@@ -140,17 +140,24 @@ def image(made: Source, triple: str, folder: Path) -> str | None:
     """Writes the image as an archive for `docker load`; returns why not, where no engine runs."""
     if not shutil.which("docker"):
         return "image: there is no docker"
-    engine = subprocess.run(["docker", "version"], capture_output=True, text=True)
-    if engine.returncode != 0:
-        return f"image: {engine.stderr.strip().splitlines()[0]}"
+    for needed in (["docker", "version"], ["docker", "compose", "version"]):
+        done = subprocess.run(needed, capture_output=True, text=True)
+        if done.returncode != 0:
+            return f"image: {done.stderr.strip().splitlines()[0]}"
     architecture = ARCHITECTURES[triple.split("-")[0]]
     name = f"{NAME}:{made.version}"
-    build = {"context": ".", "dockerfile": IMAGE_FILE, "platforms": [f"linux/{architecture}"]}
+    stamp = {"RISKSIGNAL_COMMIT": made.commit, "SOURCE_DATE_EPOCH": str(made.epoch)}
+    build = {
+        "context": ".",
+        "dockerfile": IMAGE_FILE,
+        "platforms": [f"linux/{architecture}"],
+        "args": stamp,
+    }
     # Compose has BuildKit, which the file needs; Debian's `docker build` has not.
     subprocess.run(
         ["docker", "compose", "--file", "-", "--project-directory", REPOSITORY, "build"],
         input=json.dumps({"services": {"release": {"image": name, "build": build}}}), text=True,
-        env=os.environ | {"SOURCE_DATE_EPOCH": str(made.epoch)}, check=True,
+        check=True,
     )  # fmt: skip
     archive = folder / f"{NAME}-{made.version}-image-{architecture}.tar"
     subprocess.run(["docker", "save", "--output", archive, name], check=True)
