@@ -8,7 +8,7 @@ mod members;
 mod scanner;
 
 pub(crate) use members::Members;
-pub(crate) use scanner::{Member, Scanner};
+pub(crate) use scanner::Scanner;
 
 use std::borrow::Cow;
 

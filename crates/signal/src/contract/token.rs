@@ -8,7 +8,7 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
-use crate::scan::{Member, Members, Scanner};
+use crate::scan::{Members, Scanner};
 
 /// Name by which a type asks for its value as it is written: a borrowed text.
 pub(super) const AS_WRITTEN: &str = "$risksignal::AsWritten";
@@ -39,12 +39,13 @@ impl<'de> Deserializer<'de> for Payload<'_, 'de> {
     type Error = Declined;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Declined> {
+        let payload = Token::new(self.0.text(), self.0.is_plain());
         match self.0.known() {
-            Some(members) => visitor.visit_map(Known {
-                rest: members.iter(),
-                value: Token::new("", self.0.is_plain()),
+            Some(members) => visitor.visit_map(Entries {
+                rest: members.iter().map(|member| Some(*member)),
+                value: payload,
             }),
-            None => Token::new(self.0.text(), self.0.is_plain()).deserialize_any(visitor),
+            None => payload.deserialize_any(visitor),
         }
     }
 
@@ -52,31 +53,6 @@ impl<'de> Deserializer<'de> for Payload<'_, 'de> {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
         unit unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier
         ignored_any
-    }
-}
-
-/// Members that are known.
-struct Known<'m, 'de> {
-    rest: std::slice::Iter<'m, (&'de str, &'de str)>,
-    value: Token<'de>,
-}
-
-impl<'de> MapAccess<'de> for Known<'_, 'de> {
-    type Error = Declined;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, Declined> {
-        let Some((name, value)) = self.rest.next() else {
-            return Ok(None);
-        };
-        self.value.text = value;
-        self.value.key(name, seed).map(Some)
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Declined> {
-        seed.deserialize(self.value)
     }
 }
 
@@ -125,8 +101,14 @@ impl<'de> Deserializer<'de> for Token<'de> {
                 Some(inner) => visitor.visit_borrowed_str(self.unescaped(inner)?),
                 None => Err(Declined),
             },
-            Some(b'{') => visitor.visit_map(Entries::new(self)),
-            Some(b'[') => visitor.visit_seq(Items::new(self)),
+            Some(b'{') => visitor.visit_map(Entries {
+                rest: parts(text, Scanner::member),
+                value: self,
+            }),
+            Some(b'[') => visitor.visit_seq(Items {
+                rest: parts(text, Scanner::item),
+                is_plain: self.is_plain,
+            }),
             Some(b't') => visitor.visit_bool(true),
             Some(b'f') => visitor.visit_bool(false),
             Some(b'n') => visitor.visit_unit(),
@@ -166,38 +148,44 @@ impl<'de> Deserializer<'de> for Token<'de> {
     }
 }
 
-/// Members of an object, read one by one.
-struct Entries<'de> {
-    scanner: Scanner<'de>,
-    is_first: bool,
+/// Reads the parts of a container one by one; `None` for one that the scanner declines.
+fn parts<'de, T>(
+    container: &'de str,
+    read: impl Fn(&mut Scanner<'de>, bool) -> Option<Option<T>>,
+) -> impl Iterator<Item = Option<T>> {
+    let mut scanner = Scanner::new(&container[1..]);
+    let mut is_first = true;
+    std::iter::from_fn(
+        move || match read(&mut scanner, std::mem::take(&mut is_first)) {
+            Some(part) => part.map(Some),
+            None => Some(None),
+        },
+    )
+}
+
+/// Members of an object.
+struct Entries<'de, I> {
+    rest: I,
+    /// The last one's value.
     value: Token<'de>,
 }
 
-impl<'de> Entries<'de> {
-    fn new(object: Token<'de>) -> Self {
-        Self {
-            scanner: Scanner::new(&object.text[1..]),
-            is_first: true,
-            value: object,
-        }
-    }
-}
-
-impl<'de> MapAccess<'de> for Entries<'de> {
+impl<'de, I> MapAccess<'de> for Entries<'de, I>
+where
+    I: Iterator<Item = Option<(&'de str, &'de str)>>,
+{
     type Error = Declined;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, Declined> {
-        let is_first = std::mem::replace(&mut self.is_first, false);
-        match self.scanner.member(is_first).ok_or(Declined)? {
-            Member::End => Ok(None),
-            Member::Next(name, value) => {
-                self.value.text = value;
-                self.value.key(name, seed).map(Some)
-            }
-        }
+        let Some(member) = self.rest.next() else {
+            return Ok(None);
+        };
+        let (name, value) = member.ok_or(Declined)?;
+        self.value.text = value;
+        self.value.key(name, seed).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Declined> {
@@ -205,35 +193,24 @@ impl<'de> MapAccess<'de> for Entries<'de> {
     }
 }
 
-/// Items of a list, read one by one.
-struct Items<'de> {
-    scanner: Scanner<'de>,
-    is_first: bool,
+/// Items of a list.
+struct Items<I> {
+    rest: I,
     is_plain: bool,
 }
 
-impl<'de> Items<'de> {
-    fn new(list: Token<'de>) -> Self {
-        Self {
-            scanner: Scanner::new(&list.text[1..]),
-            is_first: true,
-            is_plain: list.is_plain,
-        }
-    }
-}
-
-impl<'de> SeqAccess<'de> for Items<'de> {
+impl<'de, I: Iterator<Item = Option<&'de str>>> SeqAccess<'de> for Items<I> {
     type Error = Declined;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, Declined> {
-        let is_first = std::mem::replace(&mut self.is_first, false);
-        match self.scanner.item(is_first).ok_or(Declined)? {
-            Some(value) => seed.deserialize(Token::new(value, self.is_plain)).map(Some),
-            None => Ok(None),
-        }
+        let Some(item) = self.rest.next() else {
+            return Ok(None);
+        };
+        let item = Token::new(item.ok_or(Declined)?, self.is_plain);
+        seed.deserialize(item).map(Some)
     }
 }
 

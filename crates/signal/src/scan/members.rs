@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::scanner::{Member, Scanner};
+use super::scanner::Scanner;
 
 /// Members that are kept. The largest built-in contract names 17; a payload with more than these is
 /// read again.
@@ -15,7 +15,7 @@ pub(crate) struct Members<'a> {
     found: ArrayVec<(&'a str, &'a str), MEMBERS_MAX>,
     /// All members are in `found`.
     are_all: bool,
-    /// No text in it has an escape, by what is known.
+    /// Surely no text in it has an escape.
     is_plain: bool,
 }
 
@@ -34,9 +34,9 @@ impl<'a> Members<'a> {
         scanner.take(b'{')?;
         let mut is_first = true;
         self.are_all = true;
-        while let Member::Next(name, value) = scanner.member(is_first)? {
+        while let Some(member) = scanner.member(is_first)? {
             is_first = false;
-            self.are_all &= self.found.try_push((name, value)).is_ok();
+            self.are_all &= self.found.try_push(member).is_ok();
         }
         // Of what comes before the payload, a text with an escape is declined.
         self.is_plain = !scanner.has_escape();

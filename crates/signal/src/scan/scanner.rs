@@ -5,14 +5,6 @@ use serde_json::value::RawValue;
 /// Nested objects and arrays inside a value: one bit each in [`Scanner::value`]'s stack.
 pub(super) const DEPTH_MAX: u32 = u64::BITS;
 
-/// The next thing in an object.
-pub(crate) enum Member<'a> {
-    /// A name as it is written, between its quotes, and the value as it is written.
-    Next(&'a str, &'a str),
-    /// The closing brace.
-    End,
-}
-
 /// A position in the text. Each method reads on from it and returns `None` unless it finds what its
 /// name says; the position is then invalid.
 pub(crate) struct Scanner<'a> {
@@ -119,40 +111,43 @@ impl<'a> Scanner<'a> {
         self.text.get(start..self.at)?.parse().ok()
     }
 
-    /// Reads the next member of an object whose opening brace is read, or its closing brace. The
-    /// first member follows no comma.
+    /// Reads the name and the value of the next member as they are written, in an object whose
+    /// opening brace is read; `None` within for its closing brace. The first member has no comma
+    /// before it.
     #[inline]
-    pub fn member(&mut self, is_first: bool) -> Option<Member<'a>> {
-        self.space();
-        if self.peek()? == b'}' {
-            self.at += 1;
-            return Some(Member::End);
-        }
-        if !is_first {
-            self.take(b',')?;
-            self.space();
+    pub fn member(&mut self, is_first: bool) -> Option<Option<(&'a str, &'a str)>> {
+        if self.closes(b'}', is_first)? {
+            return Some(None);
         }
         self.take(b'"')?;
         let start = self.at;
         self.string()?;
         let name = self.text.get(start..self.at - 1)?;
         self.colon()?;
-        Some(Member::Next(name, self.raw()?))
+        Some(Some((name, self.raw()?)))
     }
 
-    /// Reads the next item of a list whose opening bracket is read; `None` within for its closing
-    /// bracket. The first item follows no comma.
+    /// Reads the next item of a list as [`Self::member`] reads a member.
     pub fn item(&mut self, is_first: bool) -> Option<Option<&'a str>> {
+        match self.closes(b']', is_first)? {
+            true => Some(None),
+            false => self.raw().map(Some),
+        }
+    }
+
+    /// Reads the closing bracket of a container, or the comma before its next part.
+    #[inline]
+    fn closes(&mut self, bracket: u8, is_first: bool) -> Option<bool> {
         self.space();
-        if self.peek()? == b']' {
+        if self.peek()? == bracket {
             self.at += 1;
-            return Some(None);
+            return Some(true);
         }
         if !is_first {
             self.take(b',')?;
             self.space();
         }
-        self.raw().map(Some)
+        Some(false)
     }
 
     /// Reads any value as it is written.
