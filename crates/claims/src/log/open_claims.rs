@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use rangemap::{RangeInclusiveMap, RangeInclusiveSet};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::sequence_set::SequenceSet;
+use super::sequence_set::{SequenceSet, checked};
 use crate::id::Nonce;
 
 /// The open claims of one stream, none of them empty.
@@ -102,13 +102,8 @@ impl Serialize for OpenClaims {
 impl<'de> Deserialize<'de> for OpenClaims {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut open = Self::default();
-        for ((first, last), claim) in Vec::<((u64, u64), Nonce)>::deserialize(deserializer)? {
-            if first > last {
-                return Err(serde::de::Error::custom(
-                    "a range that ends before it begins",
-                ));
-            }
-            open.insert(claim, std::iter::once(first..=last));
+        for ((first, last), claim) in Vec::deserialize(deserializer)? {
+            open.insert(claim, std::iter::once(checked(first, last)?));
         }
         Ok(open)
     }

@@ -9,6 +9,7 @@ use std::hash::{Hash, Hasher};
 use std::ops::RangeInclusive;
 
 use rangemap::RangeInclusiveSet;
+use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Sequences of a word.
@@ -28,7 +29,7 @@ pub struct SequenceSet {
     base: u64,
     /// A bit for each sequence from `base` on, the lowest first. The last word is not zero.
     window: VecDeque<u64>,
-    /// All others; some may be within the window too, where it has grown over them.
+    /// Sequences that were outside the window when they were added.
     far: RangeInclusiveSet<u64>,
     /// Ranges that were added since the window was empty.
     added: usize,
@@ -91,7 +92,7 @@ impl SequenceSet {
         }
         while self.window.pop_back_if(|word| *word == 0).is_some() {}
         while self.window.pop_front_if(|word| *word == 0).is_some() {
-            // Irrelevant without a word, and then it may be the last there is.
+            // Overflows only for the last word of all numbers, and then the window is empty.
             self.base = self.base.saturating_add(WORD);
         }
     }
@@ -283,15 +284,18 @@ impl Serialize for SequenceSet {
 impl<'de> Deserialize<'de> for SequenceSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut set = Self::default();
-        for (first, last) in Vec::<(u64, u64)>::deserialize(deserializer)? {
-            if first > last {
-                return Err(serde::de::Error::custom(
-                    "a range that ends before it begins",
-                ));
-            }
-            set.insert(first..=last);
+        for (first, last) in Vec::deserialize(deserializer)? {
+            set.insert(checked(first, last)?);
         }
         Ok(set)
+    }
+}
+
+/// Returns a range that was read; rangemap panics at one that ends before it begins.
+pub fn checked<E: Error>(first: u64, last: u64) -> Result<RangeInclusive<u64>, E> {
+    match first <= last {
+        true => Ok(first..=last),
+        false => Err(E::custom("a range that ends before it begins")),
     }
 }
 

@@ -74,7 +74,7 @@ impl StreamSequences {
     pub fn to_explain(&self) -> Vec<RangeInclusive<u64>> {
         let mut all = RangeInclusiveSet::new();
         if let Some(above) = self.floor.max(self.doubt).checked_add(1) {
-            all.extend(self.done.ranges().gaps(&(above..=u64::MAX)));
+            all.extend(self.done.gaps(&(above..=u64::MAX)));
         }
         all.extend(self.open.ranges());
         all.into_iter().collect()
@@ -109,8 +109,7 @@ impl StreamSequences {
         self.open.claim(stream_seq)
     }
 
-    /// Puts sequences into an open claim. None of them is in another one, unless
-    /// [`Self::disown`] took it from there.
+    /// Puts sequences into an open claim. No other claim contains them: see [`Self::disown`].
     pub fn open(&mut self, sequences: impl Iterator<Item = u64>, claim: Nonce) {
         self.open.insert(claim, ranges(sequences));
     }
