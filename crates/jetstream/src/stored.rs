@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use claims_log::{PublicAnswer, PublicError};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -114,14 +115,7 @@ async fn get(
     sequence: u64,
     request: Value,
 ) -> Result<Option<StoredMessage>, StoredError> {
-    let answer: Response<Answer> = context
-        .request(format!("STREAM.MSG.GET.{stream}"), &request)
-        .await
-        .map_err(|source| StoredError::Request {
-            stream: stream.to_owned(),
-            sequence,
-            source,
-        })?;
+    let answer: Response<Answer> = ask(context, "GET", stream, sequence, &request).await?;
     match answer {
         Response::Ok(answer) => {
             decode(answer.message)
@@ -140,6 +134,22 @@ async fn get(
             answer: error,
         }),
     }
+}
+
+/// Sends a request about one message, and reads JetStream's answer.
+async fn ask<T: DeserializeOwned>(
+    context: &Context,
+    action: &str,
+    stream: &str,
+    sequence: u64,
+    request: &Value,
+) -> Result<Response<T>, StoredError> {
+    let answer = context.request(format!("STREAM.MSG.{action}.{stream}"), request);
+    answer.await.map_err(|source| StoredError::Request {
+        stream: stream.to_owned(),
+        sequence,
+        source,
+    })
 }
 
 fn decode(message: Encoded) -> Result<StoredMessage, String> {
@@ -167,14 +177,7 @@ pub async fn remove(context: &Context, stream: &str, sequence: u64) -> Result<bo
     }
     // Overwriting the bytes on disk would take long, and a removal does not need it.
     let request = json!({ "seq": sequence, "no_erase": true });
-    let answer: Response<Removed> = context
-        .request(format!("STREAM.MSG.DELETE.{stream}"), &request)
-        .await
-        .map_err(|source| StoredError::Request {
-            stream: stream.to_owned(),
-            sequence,
-            source,
-        })?;
+    let answer: Response<Removed> = ask(context, "DELETE", stream, sequence, &request).await?;
     match answer {
         Response::Ok(removed) => Ok(removed.success),
         // The sequence is unknown, or its message was removed before.
