@@ -35,8 +35,8 @@ impl AckSubject {
     }
 }
 
-/// Names of the consumer that acks go to, which are alike in all of its subjects: reading them
-/// again for each message was a twentieth of the daemon's CPU.
+/// Names of stream and consumer, with which all ack subjects of one consumer begin. Parsing them
+/// for each message took a twentieth of the daemon's CPU.
 #[derive(Debug, Default)]
 pub struct AckNames(Vec<u8>);
 

@@ -96,8 +96,8 @@ pub fn reply(stream_seq: u64) -> String {
 }
 
 /// Sequence of the message that a reply is to.
-pub fn sequence_of(reply: &str) -> u64 {
-    AckSubject::parse(reply.as_bytes()).unwrap().stream_seq
+pub fn sequence_of(reply: &[u8]) -> u64 {
+    AckSubject::parse(reply).unwrap().stream_seq
 }
 
 /// Gives messages leases.

@@ -178,9 +178,7 @@ impl Scene {
                 Settled::NoLetterNeeded(one) => (vec![one.into_lease()], &mut acked.advisories),
             };
             let replies = self.in_flight.settle(leases).into_iter();
-            to.extend(
-                replies.map(|reply| super::sequence_of(str::from_utf8(&reply.subject).unwrap())),
-            );
+            to.extend(replies.map(|reply| super::sequence_of(&reply.subject)));
         }
         acked.committed.sort_unstable();
         acked.letters.sort_unstable();

@@ -26,7 +26,7 @@ pub struct FakeConnection {
     pub connects: AtomicU64,
     /// Questions for a confirmation of what was sent.
     pub confirmed: AtomicU64,
-    sent: Mutex<Vec<(String, &'static [u8])>>,
+    sent: Mutex<Vec<(Bytes, &'static [u8])>>,
 }
 
 impl FakeConnection {
@@ -52,8 +52,8 @@ impl FakeConnection {
             .into_iter()
             .partition(|(_, one)| *one == payload);
         *sent = left;
-        let taken: Vec<(String, &[u8])> = taken;
-        let sequence = |(reply, _): &(String, &[u8])| super::sequence_of(reply);
+        let taken: Vec<(Bytes, &[u8])> = taken;
+        let sequence = |(reply, _): &(Bytes, &[u8])| super::sequence_of(reply);
         taken.iter().map(sequence).collect()
     }
 }
@@ -81,9 +81,7 @@ impl Connection for Arc<FakeConnection> {
 impl Replies for Arc<FakeConnection> {
     async fn send(&self, replies: Vec<Bytes>, payload: &'static [u8], connects: Option<u64>) {
         if connects.is_none_or(|connects| connects == self.connects()) {
-            let replies = replies
-                .iter()
-                .map(|reply| (String::from_utf8(reply.to_vec()).unwrap(), payload));
+            let replies = replies.into_iter().map(|reply| (reply, payload));
             self.sent.lock().unwrap().extend(replies);
         }
     }

@@ -367,11 +367,8 @@ fn deliveries(
 
 /// Makes a subject of its bytes. JetStream's own API shows one that is no UTF-8 in the same way.
 fn subject(bytes: Bytes) -> Subject {
-    match str::from_utf8(&bytes) {
-        // Cannot fail, and keeps the block instead of a copy.
-        Ok(_) => Subject::from_utf8(bytes).unwrap_or_else(|_| Subject::from_static("")),
-        Err(_) => String::from_utf8_lossy(&bytes).into_owned().into(),
-    }
+    let is_text = Subject::from_utf8(bytes.clone());
+    is_text.unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into())
 }
 
 /// Position of a delivery, by its reply; `None` for a message that did not come from JetStream.
