@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use risksignal::command::log_lines::STARTING;
 use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
 
 use crate::binary::{Daemon, risksignal};
 use crate::clickhouse::{self, ClickHouse};
 use crate::nats::{self, Nats};
 use crate::small_disk::SmallDisk;
 use crate::variable;
-use crate::wait::eventually;
+use crate::wait::{DEADLINE, eventually};
 
 /// A private NATS and ClickHouse.
 pub struct Stack {
@@ -178,30 +179,32 @@ impl Stack {
         self.settled_by(nats::CONSUMER).await;
     }
 
-    /// Like [`Self::settled`], while a good signal comes now and then: a refused row is blamed once
-    /// ClickHouse has taken another one since.
-    pub async fn settled_beside_others(&self) {
-        let others = async {
-            for seed in 1_000_000.. {
-                tokio::time::sleep(Duration::from_millis(500)).await;
-                self.produce(&["--count=1", &format!("--seed={seed}")])
-                    .await;
-            }
-        };
-        tokio::select! {
-            () = self.settled() => {}
-            () = others => {}
+    /// Like [`Self::settled`], while good signals come, and returns how many: a refused row is
+    /// blamed once ClickHouse has taken another one since.
+    pub async fn settled_beside_others(&self) -> u64 {
+        let end = Instant::now() + DEADLINE;
+        let mut others = 0;
+        while !self.is_settled(nats::CONSUMER).await {
+            assert!(Instant::now() < end, "something stays pending");
+            let seed = format!("--seed={}", 1_000_000 + others);
+            self.produce(&["--count=1", &seed]).await;
+            others += 1;
+            sleep(Duration::from_millis(500)).await;
         }
-        // The last one of them.
-        self.settled().await;
+        others
     }
 
     /// Like [`Self::settled`], by the consumer of this name.
     pub async fn settled_by(&self, consumer: &str) {
         eventually("nothing is pending", async || {
-            let consumer = self.nats.consumer_named(consumer).await?;
-            (consumer.num_pending == 0 && consumer.num_ack_pending == 0).then_some(())
+            self.is_settled(consumer).await.then_some(())
         })
         .await;
+    }
+
+    /// Reports whether a consumer has delivered all messages and got all acks.
+    async fn is_settled(&self, consumer: &str) -> bool {
+        let consumer = self.nats.consumer_named(consumer).await;
+        consumer.is_some_and(|one| one.num_pending == 0 && one.num_ack_pending == 0)
     }
 }
