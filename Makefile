@@ -117,7 +117,7 @@ licenses: ## the license texts of the program's parts, in target
 	infra/sbom/licenses.py target/THIRD-PARTY-LICENSES.txt
 
 # Needs `cargo install cargo-fuzz --locked`, and a C++ compiler for libFuzzer. RUSTC_BOOTSTRAP makes
-# the stable compiler accept cargo-fuzz's options; the code has no `unsafe`, so no sanitizer is
+# the stable compiler accept cargo-fuzz's options; the fuzzed code has no `unsafe`, so no sanitizer is
 # needed. New inputs go to fuzz/target, not into the corpus.
 SECONDS ?= 60
 fuzz: ## fuzz the decoder, the row encoder and the reader's parser, SECONDS=60 for each
