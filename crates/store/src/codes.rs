@@ -85,7 +85,7 @@ const DISK: &str = "make room on ClickHouse's disk";
 /// is at fault, the daemon's check finds that before it leaves out a row. Every other code, known
 /// or not, waits.
 #[rustfmt::skip]
-const CODES: [Code; 49] = [
+const CODES: [Code; 50] = [
     code(10, "NOT_FOUND_COLUMN_IN_BLOCK", Remedy::Halt, COLUMNS),
     code(16, "NO_SUCH_COLUMN_IN_TABLE", Remedy::Halt, COLUMNS),
     code(36, "BAD_ARGUMENTS", Remedy::Halt, ""),
@@ -129,6 +129,7 @@ const CODES: [Code; 49] = [
     code(202, "TOO_MANY_SIMULTANEOUS_QUERIES", Remedy::Wait, "ClickHouse is overloaded"),
     code(209, "SOCKET_TIMEOUT", Remedy::Wait, ""),
     code(210, "NETWORK_ERROR", Remedy::Wait, ""),
+    code(216, "QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING", Remedy::Wait, "a proxy sends a request again while ClickHouse still runs it: switch off its retries of inserts"),
     code(242, "TABLE_IS_READ_ONLY", Remedy::Wait, "the replica has no connection to Keeper"),
     code(243, "NOT_ENOUGH_SPACE", Remedy::Wait, DISK),
     code(252, "TOO_MANY_PARTS", Remedy::Wait, "merges do not keep up: lower batch.max_inserts_per_second"),

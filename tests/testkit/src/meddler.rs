@@ -2,15 +2,20 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
+use axum::http::response::Parts;
 use axum::http::{HeaderMap, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, ResponseFuture};
 use hyper_util::rt::TokioExecutor;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+/// How ClickHouse refuses a query with the name of one that runs.
+const STILL_RUNNING: &[u8] = b"Code: 216.";
 
 /// A harm that the proxy does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +24,7 @@ pub enum Meddling {
     DropSettings,
     /// Keeps the answer to a look-up, and gives it to any client that sends the same text.
     KeepAnswers,
-    /// Sends each insert twice, and passes on the second answer, as if the first was lost.
+    /// Sends each insert again once ClickHouse has forgotten the first, whose answer it drops.
     RepeatInserts,
 }
 
@@ -91,8 +96,8 @@ impl Proxy {
         };
         match self.meddling {
             Meddling::RepeatInserts if is_insert => {
-                let lost = request(body.clone()).await.unwrap();
-                to_bytes(Body::new(lost), usize::MAX).await.unwrap();
+                drop(whole(request(body.clone())).await);
+                return self.repeated(request, body).await;
             }
             Meddling::KeepAnswers if is_look_up(&body) => {
                 return self.kept(body.clone(), request(body)).await;
@@ -100,6 +105,21 @@ impl Proxy {
             _ => {}
         }
         request(body).await.unwrap().map(Body::new)
+    }
+
+    /// Sends until ClickHouse has forgotten the query of the same name, a moment after its answer.
+    async fn repeated(
+        &self,
+        request: impl Fn(Bytes) -> ResponseFuture,
+        body: Bytes,
+    ) -> Response<Body> {
+        loop {
+            let (parts, answer) = whole(request(body.clone())).await;
+            if !answer.starts_with(STILL_RUNNING) {
+                return Response::from_parts(parts, answer.into());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     fn parameters(&self, query: &str) -> String {
@@ -122,11 +142,7 @@ impl Proxy {
         let (headers, body) = match kept {
             Some(kept) => kept,
             None => {
-                let (mut parts, body) = answer.await.unwrap().into_parts();
-                for of_the_connection in ["connection", "keep-alive", "transfer-encoding"] {
-                    parts.headers.remove(of_the_connection);
-                }
-                let body = to_bytes(Body::new(body), usize::MAX).await.unwrap();
+                let (parts, body) = whole(answer).await;
                 if parts.status != StatusCode::OK {
                     return Response::from_parts(parts, body.into());
                 }
@@ -139,6 +155,15 @@ impl Proxy {
         *response.headers_mut() = headers;
         response
     }
+}
+
+/// Reads an answer to its end, without the headers that belong to its connection.
+async fn whole(answer: ResponseFuture) -> (Parts, Bytes) {
+    let (mut parts, body) = answer.await.unwrap().into_parts();
+    for of_the_connection in ["connection", "keep-alive", "transfer-encoding"] {
+        parts.headers.remove(of_the_connection);
+    }
+    (parts, to_bytes(Body::new(body), usize::MAX).await.unwrap())
 }
 
 fn is_look_up(text: &[u8]) -> bool {
