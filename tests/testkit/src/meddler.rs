@@ -14,7 +14,7 @@ use hyper_util::rt::TokioExecutor;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// How ClickHouse refuses a query with the name of one that runs.
+/// Beginning of the refusal of a query with the id of one that runs.
 const STILL_RUNNING: &[u8] = b"Code: 216.";
 
 /// A harm that the proxy does.
