@@ -99,7 +99,7 @@ pub async fn run(
         KeepAlive {
             client: context.pulls.clone(),
             ack_wait: settings.consumer.ack_wait,
-            in_flight: Arc::clone(&in_flight),
+            in_flight,
             heartbeat: heartbeats.add("keep alive"),
         }
         .run(),
@@ -108,14 +108,14 @@ pub async fn run(
         LivenessPoller {
             context: context.clone(),
             settings: Arc::clone(&settings),
-            in_flight: Arc::clone(&in_flight),
+            in_flight,
         }
         .run(),
     );
     let poller = tokio::spawn(poller.run());
     let reading = context.reading.clone();
     let (links, health) = (context.pulls.clone(), Arc::clone(&context.ops.health));
-    let (stages, halt) = spawn(context, &in_force, &in_flight, &shutdown, &mut heartbeats);
+    let (stages, halt) = spawn(context, &in_force, in_flight, &shutdown, &mut heartbeats);
     let pulls = stages.pulls.clone();
     service_manager::ready().await;
     let watchdog = Watchdog {
@@ -126,7 +126,7 @@ pub async fn run(
         step_max: watchdog::step_max(&settings),
     };
     let watchdog = tokio::spawn(watchdog.run());
-    let reported = tokio::spawn(report_stop(shutdown.clone(), Arc::clone(&in_flight)));
+    let reported = tokio::spawn(report_stop(shutdown.clone(), in_flight));
     let result = tokio::select! {
         totals = finished(stages) => totals.map_err(PipelineError::from),
         grace = over(&shutdown, &in_force) => Err(PipelineError::GraceOver {
@@ -182,7 +182,7 @@ async fn finished(stages: Stages) -> Result<Totals, JoinError> {
 }
 
 /// Reports the stop to the service manager, however fast that is.
-async fn report_stop(shutdown: CancellationToken, in_flight: Arc<InFlight>) {
+async fn report_stop(shutdown: CancellationToken, in_flight: &'static InFlight) {
     shutdown.cancelled().await;
     let held = in_flight.messages();
     service_manager::stopping(&format!("Committing what is held: {held} messages")).await;

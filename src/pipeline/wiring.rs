@@ -60,7 +60,7 @@ struct Wiring<'a> {
     in_force: &'a SettingsHandle,
     settings: Arc<Settings>,
     source: CurrentSource,
-    in_flight: Arc<InFlight>,
+    in_flight: &'static InFlight,
     shutdown: CancellationToken,
     backoff: Backoff,
     heartbeats: &'a mut Heartbeats,
@@ -70,7 +70,7 @@ struct Wiring<'a> {
 pub fn spawn(
     context: PipelineContext,
     in_force: &SettingsHandle,
-    in_flight: &Arc<InFlight>,
+    in_flight: &'static InFlight,
     shutdown: &CancellationToken,
     heartbeats: &mut Heartbeats,
 ) -> (Stages, watch::Receiver<Halt>) {
@@ -133,7 +133,7 @@ impl<'a> Wiring<'a> {
     fn new(
         context: PipelineContext,
         in_force: &'a SettingsHandle,
-        in_flight: &Arc<InFlight>,
+        in_flight: &'static InFlight,
         shutdown: &CancellationToken,
         heartbeats: &'a mut Heartbeats,
     ) -> Self {
@@ -145,7 +145,7 @@ impl<'a> Wiring<'a> {
             servers: Arc::new(Servers::new(jetstream, store, &settings)),
             context,
             in_force,
-            in_flight: Arc::clone(in_flight),
+            in_flight,
             shutdown: shutdown.clone(),
             backoff: Backoff::new(settings.clickhouse.retry_min, settings.clickhouse.retry_max),
             settings,
@@ -159,7 +159,7 @@ impl<'a> Wiring<'a> {
             pulls: self.context.pulls.clone(),
             settings: Arc::clone(&self.settings),
             source: self.source.clone(),
-            in_flight: Arc::clone(&self.in_flight),
+            in_flight: self.in_flight,
             deliveries: channels.deliveries.0.clone(),
             halt: channels.halt.1.clone(),
             metrics: self.context.ops.metrics.pipeline.clone(),
@@ -204,7 +204,7 @@ impl<'a> Wiring<'a> {
             process: Arc::clone(&self.process),
             settings: Arc::clone(&self.settings),
             source: self.source.clone(),
-            in_flight: Arc::clone(&self.in_flight),
+            in_flight: self.in_flight,
             deliveries,
             settled,
             backoff: self.backoff.clone(),
@@ -221,7 +221,7 @@ impl<'a> Wiring<'a> {
             signals: self.servers.clone(),
             settings: Arc::clone(&self.settings),
             in_force: self.in_force.clone(),
-            in_flight: Arc::clone(&self.in_flight),
+            in_flight: self.in_flight,
             reading: Arc::default(),
         }
     }
@@ -235,7 +235,7 @@ impl<'a> Wiring<'a> {
             signals: self.servers.clone(),
             settings: Arc::clone(&self.settings),
             in_force: self.in_force.clone(),
-            in_flight: Arc::clone(&self.in_flight),
+            in_flight: self.in_flight,
         }
     }
 

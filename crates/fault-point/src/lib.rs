@@ -43,11 +43,11 @@ pub struct FaultPoints {
 impl FaultPoints {
     /// Ends the process, as a crash would, or hangs, if `point` is the armed one.
     pub async fn reached(&self, point: Point) {
-        self.reached_by(point, "").await;
+        self.reached_by(point, b"").await;
     }
 
     /// Like [`FaultPoints::reached`], for a message with this subject.
-    pub async fn reached_by(&self, point: Point, subject: &str) {
+    pub async fn reached_by(&self, point: Point, subject: &[u8]) {
         #[cfg(feature = "fault-points")]
         if let Some(armed) = &self.armed {
             armed.reached(point, subject).await;
@@ -92,8 +92,11 @@ mod armed {
     }
 
     impl Armed {
-        pub(super) async fn reached(&self, point: Point, subject: &str) {
-            let is_meant = self.subject.as_ref().is_none_or(|only| only == subject);
+        pub(super) async fn reached(&self, point: Point, subject: &[u8]) {
+            let is_meant = self
+                .subject
+                .as_ref()
+                .is_none_or(|only| only.as_bytes() == subject);
             let is_here = point == self.point && is_meant;
             if is_here && self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
                 match self.end {

@@ -25,7 +25,9 @@ pub use header_block::HeaderBlock;
 pub use metrics::ConnectionMetrics;
 #[cfg(feature = "testing")]
 pub use nats_reader::Incoming;
-pub use nats_reader::{BLOCK_BYTES, Inbox, Message as PulledMessage, NotConnected, Reader, Status};
+pub use nats_reader::{
+    BLOCK_BYTES, Inbox, Message as PulledMessage, NotConnected, Reader, Status, Subjects,
+};
 pub use options::{
     AckPolicy, ConsumerOptions, DeadLettersOptions, Keep, KeepBounds, NatsOptions, Plan, Storage,
     StreamOptions, Tls,

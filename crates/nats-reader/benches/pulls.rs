@@ -15,7 +15,7 @@ use async_nats::jetstream::{self, stream};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use procfs::process::Process;
-use risksignal_nats_reader::{Login, Message, Reader};
+use risksignal_nats_reader::{Login, Message, Reader, Subjects};
 use tokio::task::JoinSet;
 
 use support::{Log, Nats, options};
@@ -162,11 +162,9 @@ async fn reader_pull(address: String, consumer: String, count: usize) {
                     chunk.retain(|message: &Message| message.status().is_none());
                     wanted -= chunk.len();
                     left = left.saturating_sub(chunk.len());
-                    let replies = chunk.iter().filter_map(Message::shared_reply);
-                    let replies: Vec<_> = replies.collect();
-                    let parts: Vec<_> = chunk.drain(..).map(Message::into_parts).collect();
-                    assert!(parts.iter().all(|one| one.body.len() == BODY));
-                    reader.send(replies, b"+ACK", None).await.unwrap();
+                    let replies: Subjects = chunk.iter().filter_map(Message::reply).collect();
+                    assert!(chunk.drain(..).all(|one| one.body().len() == BODY));
+                    reader.send(replies.iter(), b"+ACK", None).await.unwrap();
                 }
             }
         });

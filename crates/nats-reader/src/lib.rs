@@ -23,11 +23,13 @@ mod serve;
 mod server;
 mod shared;
 mod stream;
+mod subjects;
 
 pub use error::{DialError, Ended, NotConnected, ServerError, ServerErrorKind};
 pub use incoming::{BLOCK_BYTES, Control, Incoming};
 pub use login::{CredentialsError, Login};
-pub use message::{Message, Parts, Status};
+pub use message::{Message, Status};
 pub use options::{FailedAttempt, Options, Reports, Tls, TlsConfigError};
 pub use reader::{ConnectError, Inbox, Reader};
 pub use server::{Address, AddressError};
+pub use subjects::Subjects;

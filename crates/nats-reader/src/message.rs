@@ -1,6 +1,6 @@
 //! A message as a part of the block that it was read into.
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use crate::parse::Frame;
 
@@ -13,17 +13,6 @@ const VERSION: &[u8] = b"NATS/1.0";
 pub struct Message {
     block: Bytes,
     frame: Frame,
-}
-
-/// Parts of a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parts {
-    /// Subject that it was published on.
-    pub subject: Bytes,
-    /// Header block as it came.
-    pub headers: Option<Bytes>,
-    /// The body.
-    pub body: Bytes,
 }
 
 /// Status of a pull, sent by JetStream instead of a message.
@@ -42,6 +31,19 @@ impl Message {
         Self { block, frame }
     }
 
+    /// Creates a message by itself, without a reply subject, as a copy of its parts.
+    pub fn of_parts(subject: &[u8], headers: Option<&[u8]>, body: &[u8]) -> Self {
+        let head = headers.unwrap_or_default();
+        let frame = Frame::of_parts(subject.len(), headers.map(<[u8]>::len), body.len());
+        Self::new([subject, head, body].concat().into(), frame)
+    }
+
+    /// Returns a copy without the reply subject and by itself, for one that outlives its
+    /// neighbors in the block: a small message would keep the room of a hundred.
+    pub fn detached(&self) -> Self {
+        Self::of_parts(self.subject(), self.headers(), self.body())
+    }
+
     /// Returns the subject.
     pub fn subject(&self) -> &[u8] {
         &self.block[self.frame.subject()]
@@ -52,19 +54,24 @@ impl Message {
         self.frame.reply().map(|at| &self.block[at])
     }
 
-    /// Returns the reply subject, as a part of the block.
-    pub fn shared_reply(&self) -> Option<Bytes> {
-        self.frame.reply().map(|at| self.block.slice(at))
-    }
-
     /// Returns the header block.
     pub fn headers(&self) -> Option<&[u8]> {
         self.frame.headers().map(|at| &self.block[at])
     }
 
+    /// Returns the header block, as a part of the block.
+    pub fn shared_headers(&self) -> Option<Bytes> {
+        self.frame.headers().map(|at| self.block.slice(at))
+    }
+
     /// Returns the body.
     pub fn body(&self) -> &[u8] {
         &self.block[self.frame.body()]
+    }
+
+    /// Returns the block that all of its parts are in.
+    pub fn block(&self) -> &Bytes {
+        &self.block
     }
 
     /// Returns the bytes of subject, reply, headers and body.
@@ -88,20 +95,5 @@ impl Message {
             code: std::str::from_utf8(code).ok()?.parse().ok()?,
             description: String::from_utf8_lossy(description.trim_ascii()).into_owned(),
         })
-    }
-
-    /// Takes the message apart, without a copy and without its reply subject.
-    pub fn into_parts(self) -> Parts {
-        let Self { mut block, frame } = self;
-        let subject = block.slice(frame.subject());
-        let headers = frame.headers().map(|at| block.slice(at));
-        let body = frame.body();
-        block.truncate(body.end);
-        block.advance(body.start);
-        Parts {
-            subject,
-            headers,
-            body: block,
-        }
     }
 }

@@ -42,6 +42,22 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// Creates the frame of a message whose parts follow each other: a subject, headers and a body
+    /// of so many bytes, less than 2^32 in all.
+    pub(crate) fn of_parts(subject: usize, headers: Option<usize>, body: usize) -> Self {
+        let subject = subject as u32;
+        let at = subject + headers.unwrap_or_default() as u32;
+        Self {
+            sid: 0,
+            subject: (0, subject),
+            reply: (0, 0),
+            head: subject,
+            body: at,
+            end: at + body as u32,
+            has_headers: headers.is_some(),
+        }
+    }
+
     /// Returns the place of the subject.
     pub fn subject(&self) -> Range<usize> {
         self.subject.0 as usize..self.subject.1 as usize

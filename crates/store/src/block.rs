@@ -50,13 +50,13 @@ impl Rows {
         self.pieces.len() + self.payload_bytes + self.rows.len() * TRAILER_BYTES
     }
 
-    /// Adds the row of a signal parsed from `body`.
-    pub fn push(&mut self, signal: &Signal<'_>, body: &Bytes, origin: &RowOrigin<'_>) {
+    /// Adds the row of a signal parsed from a part of `block`.
+    pub fn push(&mut self, signal: &Signal<'_>, block: &Bytes, origin: &RowOrigin<'_>) {
         row::encode_head(&mut self.pieces, signal);
         let head_end = self.pieces.len();
         row::encode_tail(&mut self.pieces, signal, origin);
         // The payload of a signal is a slice of its body.
-        let payload = body.slice_ref(signal.payload.as_bytes());
+        let payload = block.slice_ref(signal.payload.as_bytes());
         self.add(head_end, payload);
     }
 

@@ -1,12 +1,12 @@
 //! One message as JetStream delivered it.
 
+use std::borrow::Cow;
 use std::time::SystemTime;
 
-use async_nats::Subject;
 use bytes::Bytes;
 use claims::Position;
-use jetstream::HeaderBlock;
 use jetstream::stored::StoredMessage;
+use jetstream::{HeaderBlock, PulledMessage};
 
 use crate::pipeline::crossing::in_flight::Lease;
 use crate::pipeline::crossing::reason::Reason;
@@ -42,12 +42,8 @@ impl DeliveryChunk {
 /// A message taken from the stream, not yet judged.
 #[derive(Debug)]
 pub struct Delivery {
-    /// Subject that it was published on.
-    pub subject: Subject,
-    /// Its body.
-    pub body: Bytes,
-    /// Its headers as published, not read yet. A row has none.
-    pub headers: Option<HeaderBlock>,
+    /// Its parts as published, not read yet.
+    pub message: PulledMessage,
     /// Its place in its stream.
     pub position: Position,
     /// Number of its deliveries, this one included.
@@ -67,10 +63,9 @@ impl Delivery {
         attempt: u64,
         lease: Lease,
     ) -> Self {
+        let headers = message.headers.as_ref().map(|one| one.bytes().as_ref());
         Self {
-            subject: message.subject.into(),
-            body: message.body,
-            headers: message.headers,
+            message: PulledMessage::of_parts(message.subject.as_bytes(), headers, &message.body),
             position: Position {
                 stream_created_ns,
                 stream_seq: message.sequence,
@@ -82,17 +77,33 @@ impl Delivery {
         }
     }
 
-    /// Copies its parts out of the block that it was read into, since it is held for longer than
-    /// its neighbors there: a small message would keep the room of a hundred. One of a quarter of
-    /// the block or more stays.
+    /// Subject that it was published on. JetStream's own API shows one that is no UTF-8 in the same
+    /// way.
+    pub fn subject(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.message.subject())
+    }
+
+    /// Its body.
+    pub fn body(&self) -> &[u8] {
+        self.message.body()
+    }
+
+    /// Its body, shared.
+    pub fn shared_body(&self) -> Bytes {
+        self.message.block().slice_ref(self.body())
+    }
+
+    /// Its headers. A row has none.
+    pub fn headers(&self) -> Option<HeaderBlock> {
+        self.message.shared_headers().map(HeaderBlock::new)
+    }
+
+    /// Copies it out of the block that it was read into, since it is held for longer than its
+    /// neighbors there. One of a quarter of the block or more stays.
     pub fn detach(&mut self) {
         self.lease.detach();
-        let headers = self.headers.as_ref().map_or(0, |one| one.bytes().len());
-        if self.body.len() + headers < DETACHED_MAX {
-            self.body = Bytes::copy_from_slice(&self.body);
-            self.subject = self.subject.as_str().into();
-            let headers = self.headers.take();
-            self.headers = headers.map(|one| HeaderBlock::new(Bytes::copy_from_slice(one.bytes())));
+        if self.message.length() < DETACHED_MAX {
+            self.message = self.message.detached();
         }
     }
 

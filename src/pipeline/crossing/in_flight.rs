@@ -1,20 +1,24 @@
 //! Messages that this instance holds: their bound, and every lease.
 
+mod held;
+
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use slab::Slab;
+use jetstream::Subjects;
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::time::Instant;
 
 use crate::pipeline::crossing::ack_subject::AckSubject;
-use crate::pipeline::crossing::reply::Reply;
+use crate::pipeline::crossing::reply::SettledReplies;
 use crate::pipeline::crossing::source::SignalSource;
 
-/// Every message between its pull and its ack, within a fixed number of messages and bytes.
+use held::{ACK_SUBJECT_BYTES, Held, HeldChunk, Slot};
+
+/// Every message between its pull and its ack, within a fixed number of messages and bytes. It
+/// lives as long as the process, so that a lease refers to it without counting.
 #[derive(Debug)]
 pub struct InFlight {
     inner: Mutex<Inner>,
@@ -25,53 +29,34 @@ pub struct InFlight {
 
 #[derive(Debug)]
 struct Inner {
-    held: Slab<Held>,
+    held: Held,
     /// Replies to messages that are to be delivered again at once.
-    given_back: Vec<Bytes>,
-    free_messages: usize,
-    free_bytes: usize,
-    held_bytes: usize,
-    /// The bound, which the free room never exceeds.
-    max: (usize, usize),
-}
-
-#[derive(Debug)]
-struct Held {
-    reply: Reply,
-    /// Time at which the server got the last sign that it is held.
-    renewed_at: Instant,
-    bytes: usize,
-    /// Its room was given back, although it is held.
-    is_spared: bool,
+    given_back: Subjects,
 }
 
 impl InFlight {
-    /// Room for so many messages and bytes.
-    pub fn new(max_messages: usize, max_bytes: usize) -> Arc<Self> {
-        Arc::new(Self {
+    /// Room for so many messages and bytes, until the process ends.
+    pub fn new(max_messages: usize, max_bytes: usize) -> &'static Self {
+        Box::leak(Box::new(Self {
             inner: Mutex::new(Inner {
-                held: Slab::new(),
-                given_back: Vec::new(),
-                free_messages: max_messages,
-                free_bytes: max_bytes,
-                held_bytes: 0,
-                max: (max_messages, max_bytes),
+                held: Held::new(max_messages, max_bytes),
+                given_back: Subjects::default(),
             }),
             room: Notify::new(),
             given_back: Notify::new(),
-        })
+        }))
     }
 
     /// Waits until a whole pull has room, and takes that room.
-    pub async fn reserve(self: &Arc<Self>, messages: usize, bytes: usize) -> Reservation {
+    pub async fn reserve(&'static self, messages: usize, bytes: usize) -> Reservation {
         loop {
             let room = self.room.notified();
             tokio::pin!(room);
             // Before the look, so that what is freed after it is not missed.
             room.as_mut().enable();
-            if self.lock().take(messages, bytes) {
+            if self.lock().held.take(messages, bytes) {
                 return Reservation {
-                    in_flight: Arc::clone(self),
+                    in_flight: self,
                     messages,
                     bytes,
                 };
@@ -82,31 +67,38 @@ impl InFlight {
 
     /// Messages held now.
     pub fn messages(&self) -> usize {
-        self.lock().held.len()
-    }
-
-    /// Gives back the room of leases, and returns where their acks go. Only the ack stage
-    /// calls this.
-    pub fn settle(&self, leases: Vec<Lease>) -> Vec<Reply> {
-        let mut inner = self.lock();
-        let mut replies = Vec::with_capacity(leases.len());
-        for mut lease in leases {
-            let message = lease.exhausted.take();
-            replies.extend(
-                message
-                    .and_then(|message| message.ack)
-                    .map(Reply::unchecked),
-            );
-            replies.extend(lease.slot.take().and_then(|slot| inner.release(slot)));
-        }
-        drop(inner);
-        self.room.notify_waiters();
-        replies
+        self.lock().held.messages()
     }
 
     /// Bytes of the messages held now.
     pub fn bytes(&self) -> usize {
-        self.lock().held_bytes
+        self.lock().held.bytes()
+    }
+
+    /// Gives back the room of leases, and returns where their acks go, in runs of one source. Only
+    /// the ack stage calls this.
+    pub fn settle(&self, leases: Vec<Lease>) -> Vec<SettledReplies> {
+        let (mut all, count) = (Vec::<SettledReplies>::new(), leases.len());
+        let mut add = |source, subject: &[u8]| match all.last_mut() {
+            Some(last) if last.source == source => last.subjects.push(subject),
+            _ => {
+                let mut subjects = Subjects::with_capacity(count, ACK_SUBJECT_BYTES);
+                subjects.push(subject);
+                all.push(SettledReplies { source, subjects });
+            }
+        };
+        let mut inner = self.lock();
+        for mut lease in leases {
+            if let Some(ack) = lease.exhausted.take().and_then(|message| message.ack) {
+                add(None, ack.as_bytes());
+            }
+            if let Some((_, slot)) = lease.held.take() {
+                inner.held.release(slot, &mut add);
+            }
+        }
+        drop(inner);
+        self.room.notify_waiters();
+        all
     }
 
     /// The sequences within a range of a stream whose messages are held.
@@ -116,26 +108,20 @@ impl InFlight {
         range: &RangeInclusive<u64>,
     ) -> BTreeSet<u64> {
         let inner = self.lock();
-        let held = inner.held.iter().map(|(_, held)| &held.reply);
         let is_of = |source: SignalSource| source.stream_created_ns == stream_created_ns;
-        held.filter(|reply| reply.source.is_some_and(is_of))
-            .filter_map(|reply| AckSubject::parse(&reply.subject))
+        let chunks = inner.held.chunks();
+        let of_stream = chunks.filter(|chunk| chunk.source.is_some_and(is_of));
+        let replies = of_stream.flat_map(HeldChunk::replies);
+        replies
+            .filter_map(AckSubject::parse)
             .map(|ack| ack.stream_seq)
             .filter(|seq| range.contains(seq))
             .collect()
     }
 
     /// Replies of all that is held for so long without a sign. From now on they have had one.
-    pub fn due(&self, age: Duration) -> Vec<Bytes> {
-        let now = Instant::now();
-        let mut inner = self.lock();
-        let due = inner.held.iter_mut().map(|(_, held)| held);
-        let due = due.filter(|held| now.saturating_duration_since(held.renewed_at) >= age);
-        due.map(|held| {
-            held.renewed_at = now;
-            held.reply.subject.clone()
-        })
-        .collect()
+    pub fn due(&self, age: Duration) -> Subjects {
+        self.lock().held.due(Instant::now(), age)
     }
 
     /// Returns true when no lease [is stale](Lease::is_stale); all are of one instance.
@@ -143,16 +129,16 @@ impl InFlight {
         leases: impl Iterator<Item = &'a Lease>,
         current: Option<SignalSource>,
     ) -> bool {
-        let mut leases = leases.peekable();
-        let Some(first) = leases.peek() else {
+        let mut slots = leases.filter_map(|lease| lease.held).peekable();
+        let Some(&(in_flight, _)) = slots.peek() else {
             return true;
         };
-        let inner = first.in_flight.lock();
-        leases.all(|lease| !lease.is_stale_in(&inner, current))
+        let inner = in_flight.lock();
+        slots.all(|(_, slot)| !is_stale(inner.held.source(slot), current))
     }
 
     /// Waits for messages that are given back, and takes their replies.
-    pub async fn given_back(&self) -> Vec<Bytes> {
+    pub async fn given_back(&self) -> Subjects {
         loop {
             let given_back = std::mem::take(&mut self.lock().given_back);
             if !given_back.is_empty() {
@@ -164,12 +150,11 @@ impl InFlight {
 
     /// Takes the replies of all messages that are given back or still held, before the process
     /// ends.
-    pub fn give_back_all(&self) -> Vec<Bytes> {
+    pub fn give_back_all(&self) -> Subjects {
         let mut inner = self.lock();
         let mut replies = std::mem::take(&mut inner.given_back);
-        let held = inner.held.iter().map(|(_, held)| &held.reply);
-        let of_signals = held.filter(|reply| reply.source.is_some());
-        replies.extend(of_signals.map(|reply| reply.subject.clone()));
+        let of_signals = inner.held.chunks().filter(|chunk| chunk.source.is_some());
+        replies.extend(of_signals.flat_map(HeldChunk::replies));
         replies
     }
 
@@ -179,60 +164,15 @@ impl InFlight {
     }
 }
 
-impl Inner {
-    fn take(&mut self, messages: usize, bytes: usize) -> bool {
-        let fits = self.free_messages >= messages && self.free_bytes >= bytes;
-        if fits {
-            self.free_messages -= messages;
-            self.free_bytes -= bytes;
-        }
-        fits
-    }
-
-    /// Gives room back.
-    fn give(&mut self, messages: usize, bytes: usize) {
-        self.free_messages += messages;
-        self.free_bytes += bytes;
-        debug_assert!(
-            self.free_messages <= self.max.0 && self.free_bytes <= self.max.1,
-            "room is given back once"
-        );
-    }
-
-    fn hold(&mut self, reply: Reply, bytes: usize, now: Instant) -> usize {
-        self.held_bytes += bytes;
-        self.held.insert(Held {
-            reply,
-            renewed_at: now,
-            bytes,
-            is_spared: false,
-        })
-    }
-
-    fn release(&mut self, slot: usize) -> Option<Reply> {
-        let held = self.held.try_remove(slot)?;
-        self.held_bytes -= held.bytes;
-        if !held.is_spared {
-            self.give(1, held.bytes);
-        }
-        Some(held.reply)
-    }
-
-    fn spare(&mut self, slot: usize) {
-        let Some(held) = self.held.get_mut(slot).filter(|held| !held.is_spared) else {
-            return;
-        };
-        held.is_spared = true;
-        let bytes = held.bytes;
-        self.give(1, bytes);
-    }
+fn is_stale(source: Option<SignalSource>, current: Option<SignalSource>) -> bool {
+    source.is_some() && source != current
 }
 
 /// Reservation for one pull; what the pull does not use returns when this is dropped.
 #[derive(Debug)]
 #[must_use = "dropping it gives the room back"]
 pub struct Reservation {
-    in_flight: Arc<InFlight>,
+    in_flight: &'static InFlight,
     messages: usize,
     bytes: usize,
 }
@@ -243,49 +183,62 @@ impl Reservation {
         self.messages
     }
 
-    /// Moves the shares of signals from the room to leases, each with where its ack goes and its
-    /// bytes.
-    pub fn leases(
-        &mut self,
-        source: SignalSource,
-        messages: impl Iterator<Item = (Bytes, usize)>,
-    ) -> Vec<Lease> {
-        let in_flight = Arc::clone(&self.in_flight);
-        let mut inner = in_flight.lock();
-        let source = Some(source);
-        // One reading of the clock for all: a reading for each was a tenth of the daemon's CPU.
-        let now = Instant::now();
-        messages
-            .map(|(subject, bytes)| self.lease(&mut inner, Reply { subject, source }, bytes, now))
-            .collect()
+    /// Holds messages that arrived together, about `count` of them. Until the result is dropped,
+    /// no other lease begins or ends.
+    pub fn holding(&mut self, source: Option<SignalSource>, count: usize) -> Holding<'_> {
+        Holding {
+            inner: self.in_flight.lock(),
+            chunk: Some(HeldChunk::now(source, count)),
+            reservation: self,
+        }
     }
 
     /// Moves the share of one advisory from the room to a lease.
-    pub fn advisory(&mut self, subject: Bytes, bytes: usize) -> Lease {
-        let in_flight = Arc::clone(&self.in_flight);
-        let (mut inner, reply) = (in_flight.lock(), Reply::unchecked(subject));
-        self.lease(&mut inner, reply, bytes, Instant::now())
-    }
-
-    fn lease(&mut self, inner: &mut Inner, reply: Reply, bytes: usize, now: Instant) -> Lease {
-        // The server holds a pull to its bounds, so that this never cuts anything off.
-        let bytes = bytes.min(self.bytes);
-        self.messages = self.messages.saturating_sub(1);
-        self.bytes -= bytes;
-        Lease {
-            slot: Some(inner.hold(reply, bytes, now)),
-            in_flight: Arc::clone(&self.in_flight),
-            exhausted: None,
-        }
+    pub fn advisory(&mut self, subject: &[u8], bytes: usize) -> Lease {
+        self.holding(None, 1).lease(subject, bytes)
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         let mut inner = self.in_flight.lock();
-        inner.give(self.messages, self.bytes);
+        inner.held.give(self.messages, self.bytes);
         drop(inner);
         self.in_flight.room.notify_waiters();
+    }
+}
+
+/// Messages that are taken into leases.
+#[derive(Debug)]
+pub struct Holding<'a> {
+    inner: MutexGuard<'static, Inner>,
+    /// `None` once it is dropped.
+    chunk: Option<HeldChunk>,
+    reservation: &'a mut Reservation,
+}
+
+impl Holding<'_> {
+    /// Moves the share of a message from the room to a lease: where its ack goes, and its bytes.
+    pub fn lease(&mut self, subject: &[u8], bytes: usize) -> Lease {
+        let room = &mut *self.reservation;
+        // The server holds a pull to its bounds, so that this never cuts anything off.
+        let bytes = bytes.min(room.bytes);
+        let chunk = self.chunk.as_mut();
+        let slot = chunk.map(|chunk| self.inner.held.add(chunk, subject, bytes));
+        room.messages = room.messages.saturating_sub(1);
+        room.bytes -= bytes;
+        Lease {
+            held: slot.map(|slot| (room.in_flight, slot)),
+            exhausted: None,
+        }
+    }
+}
+
+impl Drop for Holding<'_> {
+    fn drop(&mut self) {
+        if let Some(chunk) = self.chunk.take() {
+            self.inner.held.hold(chunk);
+        }
     }
 }
 
@@ -294,9 +247,8 @@ impl Drop for Reservation {
 #[derive(Debug)]
 #[must_use = "dropping a lease means that the message is delivered again"]
 pub struct Lease {
-    /// `None` once it has given its room back.
-    slot: Option<usize>,
-    in_flight: Arc<InFlight>,
+    /// `None` once it has given its room back, and for a message that was not delivered.
+    held: Option<(&'static InFlight, Slot)>,
     /// The message that an advisory is about, where this is the lease on an advisory.
     exhausted: Option<Box<ExhaustedMessage>>,
 }
@@ -305,59 +257,55 @@ pub struct Lease {
 #[derive(Debug)]
 struct ExhaustedMessage {
     /// Address of the ack, if the message needs one.
-    ack: Option<Bytes>,
+    ack: Option<String>,
     /// Until this is dropped, no other such message is tried.
     turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl Lease {
     /// None: of a message that was read and not delivered.
-    pub fn none(in_flight: &Arc<InFlight>) -> Self {
+    pub fn none() -> Self {
         Self {
-            slot: None,
-            in_flight: Arc::clone(in_flight),
+            held: None,
             exhausted: None,
         }
     }
 
     /// Gives its room back and goes on holding the message: of the few that wait for others.
     pub fn spare(&self) {
-        let Some(slot) = self.slot else { return };
-        self.in_flight.lock().spare(slot);
-        self.in_flight.room.notify_waiters();
+        if let Some((in_flight, slot)) = self.held {
+            in_flight.lock().held.spare(slot);
+            in_flight.room.notify_waiters();
+        }
     }
 
-    /// Copies the address of its ack out of the block that its message was read into.
-    pub fn detach(&self) {
-        let mut inner = self.in_flight.lock();
-        if let Some(held) = self.slot.and_then(|slot| inner.held.get_mut(slot)) {
-            held.reply.subject = Bytes::copy_from_slice(&held.reply.subject);
+    /// Keeps nothing of those that arrived with it, since it is held for longer.
+    pub fn detach(&mut self) {
+        if let Some((in_flight, slot)) = &mut self.held {
+            *slot = in_flight.lock().held.detach(*slot);
         }
     }
 
     /// Returns true for the lease on an advisory, which has no source.
     pub fn is_of_advisory(&self) -> bool {
-        let inner = self.in_flight.lock();
-        let held = self.slot.and_then(|slot| inner.held.get(slot));
-        held.is_some_and(|held| held.reply.source.is_none())
+        self.held.is_some() && self.source().is_none()
     }
 
     /// Reports whether its message may have come from another source than the one that is there:
     /// another message may have its sequence there. Advisories and messages that were read have
     /// none.
     pub fn is_stale(&self, current: Option<SignalSource>) -> bool {
-        self.is_stale_in(&self.in_flight.lock(), current)
+        is_stale(self.source(), current)
     }
 
-    fn is_stale_in(&self, inner: &Inner, current: Option<SignalSource>) -> bool {
-        let held = self.slot.and_then(|slot| inner.held.get(slot));
-        let source = held.and_then(|held| held.reply.source);
-        source.is_some() && source != current
+    fn source(&self) -> Option<SignalSource> {
+        let (in_flight, slot) = self.held?;
+        in_flight.lock().held.source(slot)
     }
 
     /// Has this lease on an advisory stand for the message too: that is acked with it, at
     /// `ack`, and its turn lasts as long as the lease.
-    pub fn with_exhausted(mut self, ack: Option<Bytes>, turn: OwnedMutexGuard<()>) -> Self {
+    pub fn with_exhausted(mut self, ack: Option<String>, turn: OwnedMutexGuard<()>) -> Self {
         self.exhausted = Some(Box::new(ExhaustedMessage {
             ack,
             turn: Some(turn),
@@ -376,15 +324,19 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         // `None` once it is settled.
-        let Some(slot) = self.slot.take() else { return };
-        let mut inner = self.in_flight.lock();
-        let given_back = inner.release(slot).filter(|reply| reply.source.is_some());
-        inner
-            .given_back
-            .extend(given_back.map(|reply| reply.subject));
+        let Some((in_flight, slot)) = self.held.take() else {
+            return;
+        };
+        let mut inner = in_flight.lock();
+        let Inner { held, given_back } = &mut *inner;
+        held.release(slot, &mut |source, reply| {
+            if source.is_some() {
+                given_back.push(reply);
+            }
+        });
         drop(inner);
-        self.in_flight.given_back.notify_one();
-        self.in_flight.room.notify_waiters();
+        in_flight.given_back.notify_one();
+        in_flight.room.notify_waiters();
     }
 }
 

@@ -102,7 +102,7 @@ impl DeadLettered {
             event: happened::DeadLetteredEvent {
                 reason: reason.code(),
                 error: reason.public(),
-                subject: delivery.subject.to_string(),
+                subject: delivery.subject().into_owned(),
                 stream_seq: delivery.position.stream_seq,
                 dead_letter_seq: stored.sequence(),
             },

@@ -1,25 +1,14 @@
-//! The address of an ack.
+//! Addresses of acks.
 
-use bytes::Bytes;
+use jetstream::Subjects;
 
 use crate::pipeline::crossing::source::SignalSource;
 
-/// Address of a message's ack.
+/// Addresses of the acks of messages from one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
-    /// The subject.
-    pub subject: Bytes,
-    /// The source of a signal; an advisory has none, and is not given back: each of its deliveries
-    /// is a try.
+pub struct SettledReplies {
+    /// The source of signals. Without one they are acked no matter which source is there.
     pub source: Option<SignalSource>,
-}
-
-impl Reply {
-    /// A reply that is acked no matter which source is there.
-    pub fn unchecked(subject: Bytes) -> Self {
-        Self {
-            subject,
-            source: None,
-        }
-    }
+    /// The ack subjects.
+    pub subjects: Subjects,
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use claims::Position;
-use jetstream::AckPolicy;
+use jetstream::{AckPolicy, PulledMessage};
 use signal::Limits;
 use tokio::sync::{mpsc, watch};
 
@@ -64,13 +64,11 @@ pub fn invalid(stream_seq: u64) -> Delivery {
 /// A message with some body, and no lease.
 pub fn delivery_of(stream_seq: u64, body: Bytes) -> Delivery {
     Delivery {
-        subject: "signals.t".into(),
-        body,
-        headers: None,
+        message: PulledMessage::of_parts(b"signals.t", None, &body),
         position: position(stream_seq),
         attempt: 1,
         given_up: None,
-        lease: Lease::none(&InFlight::new(1, 1)),
+        lease: Lease::none(),
     }
 }
 
@@ -102,21 +100,19 @@ pub fn sequence_of(reply: &[u8]) -> u64 {
 
 /// Gives messages leases.
 pub async fn leased(
-    in_flight: &Arc<InFlight>,
+    in_flight: &'static InFlight,
     source: SignalSource,
     messages: Vec<Delivery>,
 ) -> Vec<Delivery> {
     let mut room = in_flight
         .reserve(messages.len(), messages.len() * 100)
         .await;
-    let replies = messages
-        .iter()
-        .map(|one| (reply(one.position.stream_seq).into(), 100));
-    let leases = room.leases(source, replies);
-    let leased = messages.into_iter().zip(leases);
-    leased
-        .map(|(one, lease)| Delivery { lease, ..one })
-        .collect()
+    let mut holding = room.holding(Some(source), messages.len());
+    let leased = messages.into_iter().map(|one| Delivery {
+        lease: holding.lease(reply(one.position.stream_seq).as_bytes(), 100),
+        ..one
+    });
+    leased.collect()
 }
 
 /// The closed batch of messages, as the stage before makes it.
@@ -128,7 +124,7 @@ pub fn batch(messages: Vec<Delivery>) -> ClosedBatch {
     let limits = Limits::default();
     for message in messages {
         open.push(message, |delivery, rows| {
-            encode(delivery, &limits, rows).map(drop)
+            encode(delivery, &limits, rows, |_| ())
         });
     }
     open.close(CloseReason::Drain).unwrap()

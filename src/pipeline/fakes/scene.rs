@@ -47,7 +47,7 @@ pub struct Scene {
     pub sink: Arc<FakeSink>,
     pub dead_letters: Arc<FakeDeadLetters>,
     pub connection: Arc<FakeConnection>,
-    pub in_flight: Arc<InFlight>,
+    pub in_flight: &'static InFlight,
     pub halt: watch::Receiver<Halt>,
     pub settings: Arc<Settings>,
     settled: Receiver<Settled>,
@@ -137,7 +137,7 @@ impl Scene {
 
     /// Messages with leases.
     pub async fn lease(&self, messages: Vec<Delivery>) -> Vec<Delivery> {
-        leased(&self.in_flight, source(AckPolicy::Explicit), messages).await
+        leased(self.in_flight, source(AckPolicy::Explicit), messages).await
     }
 
     /// The batch of messages with valid signals, and leases.
@@ -177,8 +177,9 @@ impl Scene {
                 Settled::Logged(logged) => (logged.into_leases(), &mut acked.logged),
                 Settled::NoLetterNeeded(one) => (vec![one.into_lease()], &mut acked.advisories),
             };
-            let replies = self.in_flight.settle(leases).into_iter();
-            to.extend(replies.map(|reply| super::sequence_of(&reply.subject)));
+            for replies in self.in_flight.settle(leases) {
+                to.extend(replies.subjects.iter().map(super::sequence_of));
+            }
         }
         acked.committed.sort_unstable();
         acked.letters.sort_unstable();

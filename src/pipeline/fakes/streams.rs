@@ -8,6 +8,7 @@ use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_trait::async_trait;
 use bytes::Bytes;
 use claims::Position;
+use jetstream::Subjects;
 use jetstream::dead_letter::{DeadLetter, DeadLetterStreamError, NotStored, StoredDeadLetter};
 use jetstream::stored::{StoredError, StoredMessage};
 use jetstream::topology::TopologyError;
@@ -79,9 +80,10 @@ impl Connection for Arc<FakeConnection> {
 }
 
 impl Replies for Arc<FakeConnection> {
-    async fn send(&self, replies: Vec<Bytes>, payload: &'static [u8], connects: Option<u64>) {
+    async fn send(&self, replies: Subjects, payload: &'static [u8], connects: Option<u64>) {
         if connects.is_none_or(|connects| connects == self.connects()) {
-            let replies = replies.into_iter().map(|reply| (reply, payload));
+            let replies = replies.iter();
+            let replies = replies.map(|reply| (Bytes::copy_from_slice(reply), payload));
             self.sent.lock().unwrap().extend(replies);
         }
     }

@@ -2,10 +2,9 @@
 //! held long, so that they are not delivered again, and NAKs for those that are given back, so that
 //! they are delivered at once. The log decides what is stored, however often a message comes.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use jetstream::Subjects;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::debug;
 
@@ -23,7 +22,7 @@ const FLUSH: Duration = Duration::from_secs(2);
 pub struct KeepAlive<C> {
     pub client: C,
     pub ack_wait: Duration,
-    pub in_flight: Arc<InFlight>,
+    pub in_flight: &'static InFlight,
     pub heartbeat: Heartbeat,
 }
 
@@ -61,14 +60,14 @@ impl<C: Connection + Replies> KeepAlive<C> {
 }
 
 /// Has messages delivered again, here or to another instance.
-pub async fn give_back(to: &impl Replies, replies: Vec<Bytes>) {
+pub async fn give_back(to: &impl Replies, replies: Subjects) {
     if !replies.is_empty() {
         to.send(replies, NAK, None).await;
     }
 }
 
 /// Gives messages back before the process ends, and waits for the server.
-pub async fn give_back_last(to: &impl Replies, replies: Vec<Bytes>) {
+pub async fn give_back_last(to: &impl Replies, replies: Subjects) {
     let count = replies.len();
     if count == 0 {
         return;
@@ -88,6 +87,7 @@ pub async fn give_back_last(to: &impl Replies, replies: Vec<Bytes>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::Ordering;
 
     use jetstream::AckPolicy;
@@ -99,12 +99,12 @@ mod tests {
 
     const ACK_WAIT: Duration = Duration::from_secs(8);
 
-    fn start() -> (Arc<FakeConnection>, Arc<InFlight>) {
+    fn start() -> (Arc<FakeConnection>, &'static InFlight) {
         let (connection, in_flight) = (FakeConnection::new(), InFlight::new(10, 1_000));
         let keep_alive = KeepAlive {
             client: Arc::clone(&connection),
             ack_wait: ACK_WAIT,
-            in_flight: Arc::clone(&in_flight),
+            in_flight,
             heartbeat: heartbeat(),
         };
         tokio::spawn(keep_alive.run());
@@ -115,7 +115,7 @@ mod tests {
     async fn more_time_is_asked_for_a_message_that_is_held_for_half_of_the_ack_wait() {
         let (connection, in_flight) = start();
         let policy = source(AckPolicy::Explicit);
-        let held = leased(&in_flight, policy, vec![delivery(1)]).await;
+        let held = leased(in_flight, policy, vec![delivery(1)]).await;
         sleep(ACK_WAIT * 3 / 8).await;
         assert!(connection.take(IN_PROGRESS).is_empty());
         sleep(ACK_WAIT).await;
@@ -128,7 +128,7 @@ mod tests {
     async fn a_message_that_is_dropped_is_given_back_at_once() {
         let (connection, in_flight) = start();
         let policy = source(AckPolicy::Explicit);
-        let mut held = leased(&in_flight, policy, vec![delivery(1), delivery(2)]).await;
+        let mut held = leased(in_flight, policy, vec![delivery(1), delivery(2)]).await;
         drop(held.pop());
         sleep(Duration::from_millis(1)).await;
         assert_eq!(connection.take(NAK), [2]);
@@ -138,7 +138,7 @@ mod tests {
     async fn without_a_connection_no_time_is_asked_for() {
         let (connection, in_flight) = start();
         let policy = source(AckPolicy::Explicit);
-        let _held = leased(&in_flight, policy, vec![delivery(1)]).await;
+        let _held = leased(in_flight, policy, vec![delivery(1)]).await;
         connection.is_connected.store(false, Ordering::Relaxed);
         sleep(ACK_WAIT * 2).await;
         assert!(connection.take(IN_PROGRESS).is_empty());

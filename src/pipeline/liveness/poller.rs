@@ -31,7 +31,7 @@ const PROBE_EVERY: u32 = 5;
 pub struct LivenessPoller {
     pub context: PipelineContext,
     pub settings: Arc<Settings>,
-    pub in_flight: Arc<InFlight>,
+    pub in_flight: &'static InFlight,
 }
 
 impl LivenessPoller {

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use bytes::Bytes;
+use jetstream::Subjects;
 
 /// State of the connections.
 pub trait Connection: Debug + Send + Sync {
@@ -29,7 +29,7 @@ pub trait Replies: Send + Sync {
     /// connects or not at all. A failure is logged: what a lost reply was about is delivered again.
     fn send(
         &self,
-        replies: Vec<Bytes>,
+        replies: Subjects,
         payload: &'static [u8],
         connects: Option<u64>,
     ) -> impl Future<Output = ()> + Send;

@@ -10,7 +10,7 @@ use async_nats::connection::State;
 use async_nats::jetstream::Context;
 use bytes::Bytes;
 use jetstream::topology::TopologyError;
-use jetstream::{Inbox, NotConnected, PulledMessage, Reader};
+use jetstream::{Inbox, NotConnected, PulledMessage, Reader, Subjects};
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -121,10 +121,10 @@ impl Connection for JetStreamPulls {
 }
 
 impl Replies for JetStreamPulls {
-    async fn send(&self, replies: Vec<Bytes>, payload: &'static [u8], connects: Option<u64>) {
+    async fn send(&self, replies: Subjects, payload: &'static [u8], connects: Option<u64>) {
         // After a connect of the client this is another number than that of the reader.
         let of_reader = connects.map(|all| all.saturating_sub(self.client_connects()));
-        if let Err(error) = self.reader.send(replies, payload, of_reader).await {
+        if let Err(error) = self.reader.send(replies.iter(), payload, of_reader).await {
             debug!(%error, "Replies not sent; their messages are delivered again");
         }
     }

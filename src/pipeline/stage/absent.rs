@@ -37,7 +37,7 @@ pub struct Absent {
     pub signals: Arc<dyn SignalStream>,
     pub settings: Arc<Settings>,
     pub in_force: SettingsHandle,
-    pub in_flight: Arc<InFlight>,
+    pub in_flight: &'static InFlight,
 }
 
 /// The last claimed message at a look. The consumer had delivered everything below by then, so that
@@ -230,12 +230,12 @@ impl Absent {
             };
             let headers = message.headers.as_ref().map_or(0, |one| one.bytes().len());
             bytes += message.body.len() + headers;
-            let lease = Lease::none(&self.in_flight);
+            let lease = Lease::none();
             let delivery = Delivery::of_stored(message, created, 1, lease);
             let limits = &settings.validation;
             // Not counted: they may have been before.
             batch.push(delivery, |delivery, rows| {
-                encode(delivery, limits, rows).map(drop)
+                encode(delivery, limits, rows, |_| ())
             });
             // Messages that are no signals have no row.
             if bytes >= BYTES || batch.full().is_some() {

@@ -8,9 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use fault_point::{FaultPoints, Point};
-use jetstream::AckPolicy;
+use jetstream::{AckPolicy, Subjects};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::warn;
@@ -18,6 +17,7 @@ use tracing::warn;
 use crate::pipeline::crossing::ack_subject::AckSubject;
 use crate::pipeline::crossing::committed::CommittedBatch;
 use crate::pipeline::crossing::in_flight::{InFlight, Lease};
+use crate::pipeline::crossing::reply::SettledReplies;
 use crate::pipeline::crossing::settled::Settled;
 use crate::pipeline::crossing::source::{CurrentSource, SignalSource};
 use crate::pipeline::liveness::heartbeat::Heartbeat;
@@ -46,7 +46,7 @@ pub struct Totals {
 pub struct Ack<R> {
     pub replies: R,
     pub in_force: SettingsHandle,
-    pub in_flight: Arc<InFlight>,
+    pub in_flight: &'static InFlight,
     pub source: CurrentSource,
     pub process: Arc<dyn ClaimsLog>,
     /// Replies that wait for the floor, where an ack covers all before it.
@@ -156,25 +156,22 @@ impl<R: Replies> Ack<R> {
         let replies = self.in_flight.settle(leases);
         let current = self.source.get();
         self.hold_of(current).await;
-        let (mut acks, mut unchecked) = (Vec::with_capacity(replies.len()), Vec::new());
-        let mut stale = Vec::new();
-        for reply in replies {
-            match reply.source {
-                None => unchecked.push(reply.subject),
-                Some(_) if reply.source != current => stale.push(reply.subject),
-                Some(source) if source.ack_policy == AckPolicy::Explicit => {
-                    acks.push(reply.subject)
+        for SettledReplies { source, subjects } in replies {
+            match source {
+                None => self.send_acks(subjects, None).await,
+                Some(_) if source != current => give_back(&self.replies, subjects).await,
+                Some(of) if of.ack_policy == AckPolicy::Explicit => {
+                    self.send_acks(subjects, current).await;
                 }
                 Some(_) => {
-                    if let Some(ack) = AckSubject::parse(&reply.subject) {
-                        self.held.replies.hold(ack.stream_seq, &reply.subject);
+                    for subject in subjects.iter() {
+                        if let Some(ack) = AckSubject::parse(subject) {
+                            self.held.replies.hold(ack.stream_seq, subject);
+                        }
                     }
                 }
             }
         }
-        self.send_acks(unchecked, None).await;
-        self.send_acks(acks, current).await;
-        give_back(&self.replies, stale).await;
         self.ack_up_to_floor().await;
     }
 
@@ -202,11 +199,11 @@ impl<R: Replies> Ack<R> {
     }
 
     /// Sends acks, those of a source over no other connection than its own.
-    async fn send_acks(&self, replies: Vec<Bytes>, source: Option<SignalSource>) {
+    async fn send_acks(&self, replies: Subjects, source: Option<SignalSource>) {
         if replies.is_empty() {
             return;
         }
-        for _ in &replies {
+        for _ in replies.iter() {
             self.faults.reached(Point::BeforeAck).await;
         }
         let connects = source.map(|source| source.connects);

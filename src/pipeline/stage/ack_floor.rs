@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use jetstream::Subjects;
 
 /// Replies to messages that the log says are done, until an ack covers them.
 #[derive(Debug, Default)]
@@ -82,7 +83,7 @@ impl HeldReplies {
     }
 
     /// Takes all replies, to have their messages delivered again.
-    pub fn take(&mut self) -> Vec<Bytes> {
+    pub fn take(&mut self) -> Subjects {
         let runs = std::mem::take(&mut self.runs);
         runs.into_values().map(|run| run.reply).collect()
     }
@@ -124,7 +125,7 @@ mod tests {
     #[test]
     fn the_last_of_each_run_is_given_back() {
         let mut held = held(&[8, 1, 3, 2, 9]);
-        assert_eq!(held.take(), ["3", "9"]);
+        assert_eq!(held.take(), Subjects::from_iter(["3", "9"]));
         assert!(held.is_empty());
     }
 

@@ -139,11 +139,11 @@ impl DeadLetterStage {
 
     fn attempt(&self, rejected: Rejected, letters: ClaimDeadLetters) -> DeadLetterAttempt {
         let Rejected { delivery, reason } = &rejected;
-        let headers = delivery.headers.as_ref();
+        let headers = delivery.headers();
         let (code, error) = (reason.code(), reason.public());
         let trace = self
             .traces
-            .dead_letter(headers, &delivery.subject, code, &error);
+            .dead_letter(headers.as_ref(), &delivery.subject(), code, &error);
         DeadLetterAttempt {
             rejected,
             letters,

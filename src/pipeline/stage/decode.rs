@@ -122,9 +122,8 @@ impl Decode {
                 self.batcher.begin(Instant::now().into_std());
             }
             if delivery.given_up.is_none() {
-                self.faults
-                    .reached_by(Point::Decoding, &delivery.subject)
-                    .await;
+                let subject = delivery.message.subject();
+                self.faults.reached_by(Point::Decoding, subject).await;
             }
             self.push(delivery, at);
             if self.batcher.is_full() {
@@ -196,12 +195,13 @@ impl Decode {
             if let Some(reason) = given_up {
                 return Err(*reason);
             }
-            let signal = encode(delivery, limits, rows)?;
-            kinds.count(&signal);
-            if !signal.payload_faults.is_empty() {
-                recent.faulty.count(&signal, delivery.position.stream_seq);
-            }
-            trace.add(arrived, delivery.headers.as_ref());
+            encode(delivery, limits, rows, |signal| {
+                kinds.count(signal);
+                if !signal.payload_faults.is_empty() {
+                    recent.faulty.count(signal, delivery.position.stream_seq);
+                }
+            })?;
+            trace.add(arrived, || delivery.headers());
             Ok(())
         });
     }

@@ -112,7 +112,7 @@ impl Insert {
             stream_seq: one.position.stream_seq,
             published_at_ms: one.published_at_ms(),
             letter_subject: letter_subject(one, &self.settings, self.max_payload),
-            body: one.body.clone(),
+            body: one.shared_body(),
         };
         batch.messages().map(candidate).collect()
     }

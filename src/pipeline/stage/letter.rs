@@ -36,10 +36,11 @@ fn letter_of(
     max_payload: usize,
 ) -> DeadLetter {
     let table = settings.clickhouse.full_table();
+    let (subject, headers) = (delivery.subject(), delivery.headers());
     let original = Original {
-        subject: &delivery.subject,
-        headers: delivery.headers.as_ref(),
-        body: &delivery.body,
+        subject: &subject,
+        headers: headers.as_ref(),
+        body: &delivery.shared_body(),
         stream: &settings.stream.name,
         table: &table,
         stream_created_ns: delivery.position.stream_created_ns,

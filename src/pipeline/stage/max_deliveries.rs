@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Message;
-use bytes::Bytes;
 use claims::{Instance, Standing};
 use jetstream::AckPolicy;
 use jetstream::advisories::{Advisory, LOST_REMEDY};
@@ -69,7 +68,7 @@ pub struct MaxDeliveries<A> {
     pub process: Arc<dyn ClaimsLog>,
     pub settings: Arc<Settings>,
     pub source: CurrentSource,
-    pub in_flight: Arc<InFlight>,
+    pub in_flight: &'static InFlight,
     pub deliveries: Sender<DeliveryChunk>,
     pub settled: Sender<Settled>,
     pub backoff: Backoff,
@@ -140,8 +139,8 @@ impl<A: Advisories> MaxDeliveries<A> {
         let Some(reply) = message.reply.clone() else {
             return Ok(());
         };
-        let reply = Bytes::from(reply.into_string());
-        let Some(delivered) = AckSubject::parse(&reply).map(|ack| ack.delivered) else {
+        let reply = reply.as_bytes();
+        let Some(delivered) = AckSubject::parse(reply).map(|ack| ack.delivered) else {
             return Ok(());
         };
         let lease = room.advisory(reply, self.room());
@@ -251,14 +250,14 @@ impl<A: Advisories> MaxDeliveries<A> {
     /// until it gets one. The subject is made up, as the message's own is not known, and the
     /// server looks at nothing but the sequence in the stream. Where an ack covers all before
     /// it, that is not so, and the floor's acks cover the message too.
-    fn ack_of(&self, sequence: u64) -> Option<Bytes> {
+    fn ack_of(&self, sequence: u64) -> Option<String> {
         let is_explicit = self.source.ack_policy() == AckPolicy::Explicit;
         let Settings {
             stream, consumer, ..
         } = self.settings.as_ref();
         is_explicit.then(|| {
             let (stream, consumer) = (&stream.name, &consumer.name);
-            format!("$JS.ACK.{stream}.{consumer}.1.{sequence}.0.0.0").into()
+            format!("$JS.ACK.{stream}.{consumer}.1.{sequence}.0.0.0")
         })
     }
 }

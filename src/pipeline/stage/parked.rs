@@ -38,7 +38,7 @@ impl Parked {
 
     /// Settles messages that are done, and keeps those in open claims until they are.
     pub async fn hold(&self, messages: impl Iterator<Item = Delivery>) {
-        let held = messages.map(|one| {
+        let held = messages.map(|mut one| {
             one.lease.detach();
             (one.position, one.lease)
         });

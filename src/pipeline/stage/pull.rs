@@ -7,20 +7,18 @@ mod request;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Subject;
-use bytes::Bytes;
 use claims::Position;
-use jetstream::{ConsumerOptions, HeaderBlock, PulledMessage};
+use jetstream::{ConsumerOptions, PulledMessage};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::pipeline::crossing::ack_subject::{AckNames, AckSubject};
+use crate::pipeline::crossing::ack_subject::AckNames;
 use crate::pipeline::crossing::delivery::{Delivery, DeliveryChunk};
 use crate::pipeline::crossing::halt::Halt;
-use crate::pipeline::crossing::in_flight::{InFlight, Lease, Reservation};
+use crate::pipeline::crossing::in_flight::{Holding, InFlight, Reservation};
 use crate::pipeline::crossing::source::{CurrentSource, SignalSource};
 use crate::pipeline::liveness::heartbeat::Heartbeat;
 use crate::pipeline::liveness::keep_alive::give_back;
@@ -51,7 +49,7 @@ pub struct Pull<P> {
     pub pulls: P,
     pub settings: Arc<Settings>,
     pub source: CurrentSource,
-    pub in_flight: Arc<InFlight>,
+    pub in_flight: &'static InFlight,
     pub deliveries: Sender<DeliveryChunk>,
     pub halt: watch::Receiver<Halt>,
     pub metrics: PipelineMetrics,
@@ -114,7 +112,7 @@ impl<P: Pulls> Pull<P> {
         let pulled = self.pull(&mut session, backoff).await;
         if pulled.is_err() {
             let received = session.messages.take_received();
-            let replies = received.iter().filter_map(PulledMessage::shared_reply);
+            let replies = received.iter().filter_map(PulledMessage::reply);
             give_back(&self.pulls, replies.collect()).await;
         }
         pulled
@@ -274,35 +272,22 @@ impl<P: Pulls> Pull<P> {
         session: &mut Session<P::Subscription>,
         room: &mut Reservation,
     ) -> Option<Result<End, PullError>> {
-        let mut end = None;
-        let mut acks = Vec::with_capacity(chunk.len());
-        chunk.retain(|message| {
-            if let Some(status) = message.status() {
-                end = ending(&status).or(end.take());
-                return false;
-            }
-            let ack = ack_subject(message, &mut session.ack_names);
-            acks.extend(ack);
-            ack.is_some()
-        });
-        let replies = chunk
-            .iter()
-            .filter_map(|message| Some((message.shared_reply()?, message.length())));
-        let leases = room.leases(session.source, replies);
-        if let Err(error) = self.check(session, &acks) {
+        let (arrived, end) = session.take(chunk, room);
+        if let Err(error) = self.check(session, &arrived) {
             // What they are messages of has to be found first. The leases give them back.
-            chunk.clear();
             return Some(Err(error));
         }
-        if !acks.is_empty() {
-            session.heard_at = Some(Instant::now());
+        if arrived.deliveries.is_empty() {
+            return end;
         }
-        self.count(chunk, &acks);
-        let arrived = DeliveryChunk {
+        session.heard_at = Some(Instant::now());
+        let count = arrived.deliveries.len() as u64;
+        self.metrics.received(count, arrived.bytes, arrived.again);
+        let chunk = DeliveryChunk {
             consumer_seq: Some(session.last_consumer_seq),
-            ..DeliveryChunk::now(deliveries(&session.source, chunk, acks, leases))
+            ..DeliveryChunk::now(arrived.deliveries)
         };
-        if !arrived.deliveries.is_empty() && self.deliveries.send(arrived).await.is_err() {
+        if self.deliveries.send(chunk).await.is_err() {
             // Only when the pipeline is torn down; the leases drop.
             return Some(Ok(End::Stopped));
         }
@@ -312,15 +297,11 @@ impl<P: Pulls> Pull<P> {
     /// Checks that messages are of the session's source, by which their positions are known.
     fn check(
         &self,
-        session: &mut Session<P::Subscription>,
-        acks: &[AckSubject],
+        session: &Session<P::Subscription>,
+        arrived: &Arrived,
     ) -> Result<(), PullError> {
-        // One subscription sees them in order; a consumer that was recreated counts from 1.
-        for ack in acks {
-            if ack.consumer_seq <= session.last_consumer_seq {
-                return Err(PullError::SourceChanged);
-            }
-            session.last_consumer_seq = ack.consumer_seq;
+        if !arrived.is_in_order {
+            return Err(PullError::SourceChanged);
         }
         // A request that went out over a new connection may have them come from another stream.
         if session.source.connects != self.pulls.connects() {
@@ -328,57 +309,70 @@ impl<P: Pulls> Pull<P> {
         }
         Ok(())
     }
-
-    fn count(&self, messages: &[PulledMessage], acks: &[AckSubject]) {
-        let bytes: usize = messages.iter().map(PulledMessage::length).sum();
-        let again = acks.iter().filter(|ack| ack.delivered > 1).count();
-        self.metrics
-            .received(messages.len() as u64, bytes as u64, again as u64);
-    }
 }
 
-fn deliveries(
-    source: &SignalSource,
-    messages: &mut Vec<PulledMessage>,
-    acks: Vec<AckSubject>,
-    leases: Vec<Lease>,
-) -> Vec<Delivery> {
-    let stream_created_ns = source.stream_created_ns;
-    let deliveries = messages.drain(..).zip(acks).zip(leases);
-    deliveries
-        .map(|((message, ack), lease)| {
-            let parts = message.into_parts();
-            Delivery {
-                subject: subject(parts.subject),
-                body: parts.body,
-                headers: parts.headers.map(HeaderBlock::new),
-                position: Position {
-                    stream_created_ns,
-                    stream_seq: ack.stream_seq,
-                    published_ns: ack.published_ns,
-                },
-                attempt: ack.delivered,
-                given_up: None,
-                lease,
+/// Deliveries that arrived together.
+struct Arrived {
+    /// False if they are of another consumer than the ones before.
+    is_in_order: bool,
+    /// Bytes of the messages.
+    bytes: u64,
+    /// Messages that were delivered before.
+    again: u64,
+    deliveries: Vec<Delivery>,
+}
+
+impl<S> Session<S> {
+    /// Takes messages into leases; returns the end of the pull, too, when a status is one.
+    fn take(
+        &mut self,
+        chunk: &mut Vec<PulledMessage>,
+        room: &mut Reservation,
+    ) -> (Arrived, Option<Result<End, PullError>>) {
+        let mut end = None;
+        let mut arrived = Arrived {
+            is_in_order: true,
+            bytes: 0,
+            again: 0,
+            deliveries: Vec::with_capacity(chunk.len()),
+        };
+        let mut holding = room.holding(Some(self.source), chunk.len());
+        for message in chunk.drain(..) {
+            match message.status() {
+                Some(status) => end = ending(&status).or(end.take()),
+                None => self.lease(message, &mut holding, &mut arrived),
             }
-        })
-        .collect()
-}
-
-/// Makes a subject of its bytes. JetStream's own API shows one that is no UTF-8 in the same way.
-fn subject(bytes: Bytes) -> Subject {
-    let is_text = Subject::from_utf8(bytes.clone());
-    is_text.unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into())
-}
-
-/// Position of a delivery, by its reply; `None` for a message that did not come from JetStream.
-fn ack_subject(message: &PulledMessage, names: &mut AckNames) -> Option<AckSubject> {
-    let ack = names.parse(message.reply()?);
-    if ack.is_none() {
-        let subject = String::from_utf8_lossy(message.subject());
-        warn!(%subject, "Message from outside JetStream on the pull's inbox; it is ignored");
+        }
+        (arrived, end)
     }
-    ack
+
+    /// Takes a message into a lease. One that did not come from JetStream is ignored.
+    fn lease(&mut self, message: PulledMessage, holding: &mut Holding<'_>, arrived: &mut Arrived) {
+        // The answer to a question has none.
+        let Some(reply) = message.reply() else { return };
+        let Some(ack) = self.ack_names.parse(reply) else {
+            let subject = String::from_utf8_lossy(message.subject());
+            warn!(%subject, "Message from outside JetStream on the pull's inbox; it is ignored");
+            return;
+        };
+        // One subscription sees them in order; a consumer that was recreated counts from 1.
+        arrived.is_in_order &= ack.consumer_seq > self.last_consumer_seq;
+        self.last_consumer_seq = ack.consumer_seq;
+        arrived.bytes += message.length() as u64;
+        arrived.again += u64::from(ack.delivered > 1);
+        let lease = holding.lease(reply, message.length());
+        arrived.deliveries.push(Delivery {
+            position: Position {
+                stream_created_ns: self.source.stream_created_ns,
+                stream_seq: ack.stream_seq,
+                published_ns: ack.published_ns,
+            },
+            attempt: ack.delivered,
+            given_up: None,
+            lease,
+            message,
+        });
+    }
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ pub struct Takeover {
     pub signals: Arc<dyn SignalStream>,
     pub settings: Arc<Settings>,
     pub in_force: SettingsHandle,
-    pub in_flight: Arc<InFlight>,
+    pub in_flight: &'static InFlight,
     /// Held while the messages of a claim are read, so that no two claims wait for each other's
     /// room.
     pub reading: Arc<Mutex<()>>,

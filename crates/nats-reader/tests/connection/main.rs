@@ -49,10 +49,10 @@ async fn messages_come_as_they_were_sent() {
         .publish("$JS.API.INFO", Some(other.subject()), b"")
         .await
         .unwrap();
-    let answer = receive(&other, 1).await.remove(0).into_parts();
+    let answer = receive(&other, 1).await.remove(0);
     assert!(
         answer
-            .body
+            .body()
             .starts_with(br#"{"type":"io.nats.jetstream.api.v1.account_info"#)
     );
     // Without a responder the server sends a status with headers.

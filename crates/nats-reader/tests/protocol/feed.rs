@@ -32,32 +32,33 @@ pub fn feed(bytes: &[u8], cuts: &[usize], max: usize) -> Read {
 }
 
 fn op(sid: u64, message: Message) -> Op {
-    let length = message.length();
-    let borrowed = (message.subject().to_vec(), message.body().to_vec());
-    let reply = message.shared_reply();
-    assert_eq!(reply.as_deref(), message.reply());
-    let parts = message.into_parts();
-    let sizes = [
-        Some(&parts.subject),
-        reply.as_ref(),
-        parts.headers.as_ref(),
-        Some(&parts.body),
+    let parts = [
+        Some(message.subject()),
+        message.reply(),
+        message.headers(),
+        Some(message.body()),
     ];
+    let length: usize = parts.into_iter().flatten().map(<[u8]>::len).sum();
+    assert_eq!(message.length(), length);
+    assert_eq!(message.shared_headers().as_deref(), message.headers());
+    let alone = message.detached();
+    assert_eq!(alone.reply(), None);
     assert_eq!(
-        length,
-        sizes
-            .into_iter()
-            .flatten()
-            .map(|part| part.len())
-            .sum::<usize>()
+        alone.block().len() + message.reply().map_or(0, <[u8]>::len),
+        length
     );
-    assert_eq!(borrowed, (parts.subject.to_vec(), parts.body.to_vec()));
+    let of = |one: &Message| {
+        let headers = one.headers().map(<[u8]>::to_vec);
+        (one.subject().to_vec(), headers, one.body().to_vec())
+    };
+    assert_eq!(of(&alone), of(&message));
+    let (subject, headers, body) = of(&message);
     Op::Message {
         sid,
-        subject: parts.subject.to_vec(),
-        reply: reply.map(|reply| reply.to_vec()),
-        headers: parts.headers.map(|headers| headers.to_vec()),
-        body: parts.body.to_vec(),
+        subject,
+        reply: message.reply().map(<[u8]>::to_vec),
+        headers,
+        body,
     }
 }
 

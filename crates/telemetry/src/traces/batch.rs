@@ -56,7 +56,7 @@ impl Traces {
 
 impl Collecting {
     /// Adds a message to the open batch: its arrival and its headers.
-    pub fn add(&mut self, arrived: SystemTime, headers: Option<&HeaderBlock>) {
+    pub fn add(&mut self, arrived: SystemTime, headers: impl FnOnce() -> Option<HeaderBlock>) {
         let Some(tracer) = &self.tracer else { return };
         if matches!(self.state, State::Empty) {
             let span = tracer.root(arrived);
@@ -72,7 +72,7 @@ impl Collecting {
         let State::Open { span, linked, .. } = &mut self.state else {
             return;
         };
-        let Some(publisher) = publisher::span(headers) else {
+        let Some(publisher) = publisher::span(headers().as_ref()) else {
             return;
         };
         let ids = (publisher.trace_id(), publisher.span_id());

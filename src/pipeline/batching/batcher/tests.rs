@@ -54,7 +54,7 @@ impl Scene {
         self.next_seq += 1;
         let limits = &self.validation;
         let has_row = self.batcher.push(delivery, |delivery, rows| {
-            encode(delivery, limits, rows).map(drop)
+            encode(delivery, limits, rows, |_| ())
         });
         assert!(has_row);
     }

@@ -1,7 +1,6 @@
-use async_nats::Subject;
 use bytes::Bytes;
 use claims::{Cause, Position};
-use jetstream::{AckPolicy, HeaderBlock};
+use jetstream::{AckPolicy, Incoming, PulledMessage};
 use signal::{Invalid, Signal};
 use store::Block;
 use store::row::RowOrigin;
@@ -15,9 +14,7 @@ use super::*;
 
 async fn delivery(stream_seq: u64) -> Delivery {
     Delivery {
-        subject: "signals.t".into(),
-        body: Bytes::new(),
-        headers: None,
+        message: PulledMessage::of_parts(b"signals.t", None, b""),
         position: Position {
             stream_created_ns: 0,
             stream_seq,
@@ -25,7 +22,7 @@ async fn delivery(stream_seq: u64) -> Delivery {
         },
         attempt: 1,
         given_up: None,
-        lease: Lease::none(&InFlight::new(1, 1)),
+        lease: Lease::none(),
     }
 }
 
@@ -53,9 +50,10 @@ async fn push(batch: &mut OpenBatch, payload: &str, stream_seq: u64) {
             r#"{{"event_time":0,"source_id":"s","payload":{payload},"severity":1,"trace_id":"3b32aef0-228a-5924-a25d-9362bb7bf65d"}}"#
         ));
         let limits = Settings::default().validation;
-        let signal = Signal::parse(&body, &delivery.subject, &limits).unwrap();
+        let subject = delivery.subject();
+        let signal = Signal::parse(&body, &subject, &limits).unwrap();
         let origin = RowOrigin {
-            subject: &delivery.subject,
+            subject: &subject,
             stream_created_ns: 0,
             stream_seq,
             published_ns: 0,
@@ -148,24 +146,25 @@ async fn a_split_keeps_each_row_with_its_message() {
 /// A small message that is held for longer than its neighbors would pin their block.
 #[tokio::test]
 async fn a_rejected_message_leaves_the_block_that_it_was_read_into() {
-    let block = Bytes::from(vec![b'x'; 64 * 1024]);
-    let part = |at: usize| block.slice(at..at + 10);
-    let in_flight = InFlight::new(1, 100);
-    let mut room = in_flight.reserve(1, 100).await;
+    let mut incoming = Incoming::new(1_000);
+    let read = b"HMSG signals.t 1 re.ply 12 20\r\nNATS/1.0\r\n\r\n12345678\r\n".repeat(2);
+    incoming.buffer().extend_from_slice(&read);
+    let mut messages = Vec::new();
+    incoming.parse(&mut messages, &mut Vec::new()).unwrap();
+    let message = messages.remove(0).1;
+    assert_eq!(message.block().len(), read.len());
+    let mut room = InFlight::new(1, 100).reserve(1, 100).await;
     let source = SignalSource::test(1, AckPolicy::Explicit);
-    let lease = room.leases(source, [(part(0), 100)].into_iter()).pop();
     let rejected = Delivery {
-        subject: Subject::from_utf8(part(10)).unwrap(),
-        body: block.slice(20..80),
-        headers: Some(HeaderBlock::new(block.slice(80..90))),
-        lease: lease.unwrap(),
+        lease: room.holding(Some(source), 1).lease(b"re.ply", 100),
+        message,
         ..delivery(1).await
     };
     let mut batch = OpenBatch::new(bounds(10, 1_000));
     assert!(!batch.push(rejected, |_, _| Err(Reason::Claimed(Cause::Invalid))));
-    assert!(block.is_unique());
     let closed = batch.close(CloseReason::Drain).unwrap();
     let kept = &closed.rejects[0].delivery;
-    assert_eq!((kept.subject.len(), kept.body.len()), (10, 60));
-    assert_eq!(kept.headers.as_ref().unwrap().bytes().len(), 10);
+    assert_eq!((kept.subject().len(), kept.body().len()), (9, 8));
+    assert_eq!(kept.headers().unwrap().bytes().len(), 12);
+    assert_eq!(kept.message.block().len(), 9 + 12 + 8);
 }

@@ -29,7 +29,7 @@ impl Watched {
             signals: self.signals.clone(),
             settings: Arc::clone(&settings),
             in_force: watched(settings).1,
-            in_flight: Arc::clone(&self.scene.in_flight),
+            in_flight: self.scene.in_flight,
         };
         tokio::spawn(absent.run());
     }

@@ -27,7 +27,7 @@ impl Acking {
         let ack = Ack {
             replies: Arc::clone(&scene.connection),
             in_force: watched(Arc::clone(&settings)).1,
-            in_flight: Arc::clone(&scene.in_flight),
+            in_flight: scene.in_flight,
             source: scene.insert.source.clone(),
             process: scene.log.clone(),
             held: HeldAcks::default(),
@@ -44,7 +44,7 @@ impl Acking {
         let messages = sequences.map(crate::pipeline::fakes::delivery).collect();
         let leased = crate::pipeline::fakes::leased;
         let source = source(ack_policy);
-        let messages = leased(&self.scene.in_flight, source, messages).await;
+        let messages = leased(self.scene.in_flight, source, messages).await;
         self.scene.insert.land(batch(messages)).await;
         sleep(TICK).await;
     }

@@ -99,7 +99,7 @@ impl Retries {
         let stream_seq = delivery.position.stream_seq;
         let is_first = self.failing.insert(stream_seq);
         if is_first && self.failing.len() <= OWN_LINES {
-            let subject: String = delivery.subject.chars().take(SUBJECT_CHARS_MAX).collect();
+            let subject: String = delivery.subject().chars().take(SUBJECT_CHARS_MAX).collect();
             warn!(stream_seq, %subject, %error, retry_in_ms = pause.as_millis() as u64, "{LETTER_NOT_PUBLISHED}");
         } else if now >= self.next_summary {
             self.summary_interval = (self.summary_interval * 2).min(SUMMARY_MAX);

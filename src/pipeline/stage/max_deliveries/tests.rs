@@ -104,7 +104,7 @@ impl Watched {
             process: scene.log.clone(),
             settings: Arc::clone(&scene.settings),
             source: CurrentSource::new(scene.connection.clone(), source(AckPolicy::Explicit)),
-            in_flight: Arc::clone(&scene.in_flight),
+            in_flight: scene.in_flight,
             deliveries,
             settled,
             backoff: Backoff::new(Duration::from_secs(1), MINUTE),
@@ -133,12 +133,9 @@ impl Watched {
             panic!("{settled:?}");
         };
         let replies = self.scene.in_flight.settle(vec![one.into_lease()]);
-        Some(
-            replies
-                .iter()
-                .map(|one| String::from_utf8(one.subject.to_vec()).unwrap())
-                .collect(),
-        )
+        let subjects = replies.iter().flat_map(|one| one.subjects.iter());
+        let texts = subjects.map(|one| String::from_utf8(one.to_vec()).unwrap());
+        Some(texts.collect())
     }
 }
 
@@ -163,8 +160,9 @@ async fn messages_are_tried_alone_one_after_the_other() {
     assert!(watched.next().await.is_none(), "the first is not settled");
     // Its lease acks the message with the advisory.
     let replies = watched.scene.in_flight.settle(vec![first.lease]);
-    assert_eq!(replies.len(), 2);
-    assert!(replies[0].subject.ends_with(b".1.1.0.0.0"), "{replies:?}");
+    let subjects: Vec<_> = replies.iter().flat_map(|one| one.subjects.iter()).collect();
+    assert_eq!(subjects.len(), 2);
+    assert!(subjects[0].ends_with(b".1.1.0.0.0"), "{replies:?}");
     assert_eq!(watched.next().await.unwrap().position.stream_seq, 2);
 }
 
@@ -198,7 +196,7 @@ async fn a_message_that_has_landed_is_not_tried() {
             watched.scene.connection.clone(),
             source(AckPolicy::Explicit),
         ),
-        in_flight: Arc::clone(&watched.scene.in_flight),
+        in_flight: watched.scene.in_flight,
         deliveries: channel(1).0,
         settled,
         backoff: Backoff::new(Duration::from_secs(1), MINUTE),

@@ -6,7 +6,7 @@ use crate::pipeline::fakes::channel;
 use crate::pipeline::fakes::watched;
 use bytes::{BufMut, Bytes};
 use jetstream::topology::TopologyError;
-use jetstream::{AckPolicy, Incoming, NotConnected, Status};
+use jetstream::{AckPolicy, Incoming, NotConnected, Status, Subjects};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
@@ -76,7 +76,7 @@ impl Connection for FakePulls {
 }
 
 impl Replies for FakePulls {
-    async fn send(&self, replies: Vec<Bytes>, payload: &'static [u8], connects: Option<u64>) {
+    async fn send(&self, replies: Subjects, payload: &'static [u8], connects: Option<u64>) {
         self.connection.send(replies, payload, connects).await;
     }
 
@@ -146,7 +146,7 @@ fn status(code: u16, description: &str) -> PulledMessage {
 struct Pulling {
     pulls: FakePulls,
     log: Arc<FakeLog>,
-    in_flight: Arc<InFlight>,
+    in_flight: &'static InFlight,
     deliveries: Receiver<DeliveryChunk>,
     halt: watch::Sender<Halt>,
     shutdown: CancellationToken,
@@ -173,7 +173,7 @@ impl Pulling {
             pulls: pulls.clone(),
             settings: Arc::new(settings),
             source: CurrentSource::new(scene.connection.clone(), source(AckPolicy::Explicit)),
-            in_flight: Arc::clone(&in_flight),
+            in_flight,
             deliveries: sender,
             halt: halted,
             metrics: scene.insert.ops.metrics.pipeline.clone(),
@@ -265,7 +265,7 @@ async fn a_consumer_that_counts_from_the_start_again_is_looked_up_first() {
     pulling.pulls.send_all([message(3)]);
     assert!(pulling.next().await.is_none());
     let given_back = timeout(Duration::from_secs(1), pulling.in_flight.given_back());
-    assert_eq!(given_back.await.unwrap(), [reply(3)]);
+    assert_eq!(given_back.await.unwrap(), Subjects::from_iter([reply(3)]));
     assert!(pulling.log.is_rechecked());
     sleep(Duration::from_secs(6)).await;
     assert_eq!(*pulling.pulls.inner.subscriptions.lock().unwrap(), 2);
@@ -281,7 +281,7 @@ async fn messages_that_came_before_a_reconnect_are_given_back() {
     pulling.pulls.send_all([message(1)]);
     assert!(pulling.next().await.is_none());
     let given_back = timeout(Duration::from_secs(1), pulling.in_flight.given_back());
-    assert_eq!(given_back.await.unwrap(), [reply(1)]);
+    assert_eq!(given_back.await.unwrap(), Subjects::from_iter([reply(1)]));
     assert!(
         !pulling.log.is_rechecked(),
         "a connect is checked in any case"
@@ -367,7 +367,7 @@ async fn a_message_with_the_headers_of_a_status_is_handed_on() {
     pulling.pulls.send_all([read(forged)]);
     let chunk = pulling.next().await.unwrap();
     assert_eq!(sequences(&chunk), [1]);
-    let headers = chunk.deliveries[0].headers.as_ref().unwrap();
+    let headers = chunk.deliveries[0].headers().unwrap();
     assert_eq!(headers.bytes().as_ref(), block.as_bytes());
 }
 

@@ -48,14 +48,14 @@ impl Takeover {
             let Some(message) = messages.found.remove(&entry.stream_seq) else {
                 continue;
             };
-            let lease = Lease::none(&self.in_flight);
+            let lease = Lease::none();
             let created = claim.block.stream_created_ns;
             let delivery = Delivery::of_stored(message, created, 1, lease);
             let encoded = match entry.fate {
-                Fate::Row => encode(&delivery, limits, &mut batch.rows).map(drop),
+                Fate::Row => encode(&delivery, limits, &mut batch.rows, |_| ()),
                 // It may be what ends the process.
                 Fate::DeadLetter(Cause::MaxDeliveries) => Ok(()),
-                Fate::DeadLetter(_) => encode(&delivery, limits, &mut Rows::default()).map(drop),
+                Fate::DeadLetter(_) => encode(&delivery, limits, &mut Rows::default(), |_| ()),
             };
             match (entry.fate, encoded) {
                 (Fate::Row, Ok(())) => batch.deliveries.push(delivery),

@@ -43,8 +43,8 @@ pub struct ClaimMessages {
 }
 
 /// Takes room for messages as they are read: at most the whole bound for one claim.
-struct Reserving<'a> {
-    in_flight: &'a Arc<InFlight>,
+struct Reserving {
+    in_flight: &'static InFlight,
     rooms: Vec<Reservation>,
     /// Bytes that were read and have no room yet.
     bytes: usize,
@@ -62,7 +62,7 @@ impl Takeover {
         let read = |entry| read(&*self.signals, entry);
         let mut reads = stream::iter(entries.into_iter().map(read)).buffered(READS);
         let mut reserving = Reserving {
-            in_flight: &self.in_flight,
+            in_flight: self.in_flight,
             rooms: Vec::new(),
             bytes: 0,
             left: self.settings.consumer.max_in_flight_bytes,
@@ -109,7 +109,7 @@ impl Takeover {
     }
 }
 
-impl Reserving<'_> {
+impl Reserving {
     async fn read(&mut self, message: &StoredMessage) {
         let headers = message.headers.as_ref().map_or(0, |one| one.bytes().len());
         self.bytes += message.subject.len() + headers + message.body.len();

@@ -33,7 +33,7 @@ impl Pair {
     fn claim(&self, messages: Vec<crate::pipeline::crossing::delivery::Delivery>) -> Nonce {
         for one in &messages {
             self.signals
-                .publish(one.position.stream_seq, one.body.clone());
+                .publish(one.position.stream_seq, one.shared_body());
         }
         self.killed.log.open_claim(entries(&batch(messages)))
     }
@@ -45,7 +45,7 @@ impl Pair {
             signals: self.signals.clone(),
             settings: Arc::clone(&settings),
             in_force: watched(settings).1,
-            in_flight: Arc::clone(&self.ours.in_flight),
+            in_flight: self.ours.in_flight,
             reading: Arc::default(),
         };
         tokio::spawn(takeover.run());
