@@ -29,7 +29,7 @@ pub struct Arguments {
     /// RISKSIGNAL__STREAM__NAME, RISKSIGNAL__CONSUMER__NAME, CLICKHOUSE_URL, CLICKHOUSE_USER,
     /// CLICKHOUSE_PASSWORD, CLICKHOUSE_DATABASE, RISKSIGNAL__CLICKHOUSE__TABLE). It drains the
     /// stream through a durable pull consumer of that name, which it creates, into that table,
-    /// which is there; `stream_seq` has to be filled. It ends on SIGTERM
+    /// which is there; for latency `stream_seq` has to be filled. It ends on SIGTERM
     #[arg(long, value_name = "LABEL:COMMAND")]
     pub competitor: Vec<String>,
 

@@ -199,7 +199,7 @@ impl<'a> Run<'a> {
         }
         let claims_log = ClaimsLog::of(self.world, self.target).await;
         let sql = format!(
-            "SELECT count(), uniqExact(stream_seq) FROM {}.{TABLE}",
+            "SELECT count(), uniqExact(trace_id) FROM {}.{TABLE}",
             self.target.database
         );
         let counts: Vec<(u64, u64)> = self.world.clickhouse.rows(&sql).await;
