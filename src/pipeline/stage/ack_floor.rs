@@ -11,21 +11,29 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use jetstream::Subjects;
 
 /// Replies to messages that the log says are done, until an ack covers them.
 #[derive(Debug, Default)]
 pub struct HeldReplies {
-    /// Runs of sequences without a gap, by their last one. The floor passes a run as a whole, so
+    /// Runs of sequences without a gap, by their first one. The floor passes a run as a whole, so
     /// the other replies are of no use.
     runs: BTreeMap<u64, Run>,
 }
 
+/// A run up to `last`, and the reply to that message.
 #[derive(Debug)]
 struct Run {
-    first: u64,
-    reply: Bytes,
+    last: u64,
+    reply: Vec<u8>,
+}
+
+impl Run {
+    fn end_at(&mut self, last: u64, reply: &[u8]) {
+        self.last = last;
+        self.reply.clear();
+        self.reply.extend_from_slice(reply);
+    }
 }
 
 impl HeldReplies {
@@ -37,49 +45,40 @@ impl HeldReplies {
     /// Holds the reply to the message at `stream_seq`. Of two for one message the second counts,
     /// which has the higher consumer sequence.
     pub fn hold(&mut self, stream_seq: u64, reply: &[u8]) {
-        if let Some((&last, run)) = self.runs.range_mut(stream_seq..).next()
-            && run.first <= stream_seq
-        {
-            if last == stream_seq {
-                run.reply = Bytes::copy_from_slice(reply);
+        let next = stream_seq.checked_add(1);
+        let behind = next.filter(|next| self.runs.contains_key(next));
+        let before = self.runs.range_mut(..=stream_seq).next_back();
+        match before.map(|(_, run)| run) {
+            Some(run) if run.last > stream_seq => return,
+            // Most messages come in order.
+            Some(run) if run.last == stream_seq || run.last.checked_add(1) == Some(stream_seq) => {
+                run.end_at(stream_seq, reply);
             }
-            return;
+            _ => {
+                let mut run = Run {
+                    last: stream_seq,
+                    reply: Vec::new(),
+                };
+                run.end_at(stream_seq, reply);
+                self.runs.insert(stream_seq, run);
+            }
         }
-        let mut run = Run {
-            first: stream_seq,
-            // A copy: the reply is a part of the buffer that its message came in.
-            reply: Bytes::copy_from_slice(reply),
-        };
-        let mut last = stream_seq;
-        if let Some(before) = stream_seq
-            .checked_sub(1)
-            .and_then(|seq| self.runs.remove(&seq))
+        if let Some(behind) = behind.and_then(|next| self.runs.remove(&next))
+            && let Some((_, run)) = self.runs.range_mut(..=stream_seq).next_back()
         {
-            run.first = before.first;
+            *run = behind;
         }
-        let behind = self.runs.range(stream_seq..).next();
-        if let Some(next) = behind
-            .filter(|(_, next)| stream_seq.checked_add(1) == Some(next.first))
-            .map(|(&next, _)| next)
-            && let Some(behind) = self.runs.remove(&next)
-        {
-            (last, run.reply) = (next, behind.reply);
-        }
-        self.runs.insert(last, run);
     }
 
     /// Takes the reply to ack now that all up to `floor` is done, with all that it covers.
-    pub fn due(&mut self, floor: u64) -> Option<Bytes> {
-        let above = match floor.checked_add(1) {
-            Some(above) => self.runs.split_off(&above),
-            None => BTreeMap::new(),
-        };
-        let covered = std::mem::replace(&mut self.runs, above);
-        debug_assert!(
-            covered.keys().all(|last| *last <= floor),
-            "no ack above the floor"
-        );
-        covered.into_values().next_back().map(|run| run.reply)
+    pub fn due(&mut self, floor: u64) -> Option<Vec<u8>> {
+        let mut due = None;
+        while let Some(run) = self.runs.first_entry()
+            && run.get().last <= floor
+        {
+            due = Some(run.remove().reply);
+        }
+        due
     }
 
     /// Takes all replies, to have their messages delivered again.
