@@ -23,6 +23,8 @@ pub struct Anomaly {
     pub severity: u8,
     /// Detector with the largest share.
     pub detector: Detector,
+    /// Event type, if the anomaly is about its rate and not about the signal itself.
+    pub event_type: Option<String>,
     /// Expected and observed size of what that detector compared.
     pub figure: Figure,
     /// Detectors that speak for it, largest share first; the shares sum to 1.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::detector::{Cause, DETECTORS, Detector};
 use crate::finding::Finding;
-use crate::odds::bayes_factor;
+use crate::odds::ln_bayes_factor;
 use crate::tail::Tail;
 
 /// Findings of all detectors about one signal, in the order of [`Detector::ALL`].
@@ -31,10 +31,13 @@ impl Calibration {
     /// Evidence of findings.
     pub fn evidence(&self, findings: &Findings, shape: f64) -> Evidence {
         let mut evidence = [0.0; DETECTORS];
-        for ((one, finding), tail) in evidence.iter_mut().zip(findings).zip(&self.tails) {
+        for (detector, finding) in Detector::ALL.into_iter().zip(findings) {
+            let tail = &self.tails[detector as usize];
             let tail = finding.and_then(|finding| tail.probability(finding.score));
-            if let Some(tail) = tail {
-                *one = libm::log(bayes_factor(tail, shape));
+            // The factor falls below 1 where the tail exceeds its shape: most need no logarithm.
+            let counts = |tail: &f64| *tail < shape || detector.speaks_against();
+            if let Some(tail) = tail.filter(counts) {
+                evidence[detector as usize] = ln_bayes_factor(tail, shape);
             }
         }
         evidence

@@ -20,7 +20,7 @@ pub struct Facts {
     pub is_new: bool,
     /// Way of the amount.
     pub direction: Direction,
-    /// Last receipt of the wallet in this asset.
+    /// Last receipt of the wallet in this asset, for a signal to a new counterparty.
     pub receipt: Option<counterparty::Receipt>,
 }
 

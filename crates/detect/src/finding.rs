@@ -13,6 +13,22 @@ pub struct Finding {
     pub evidence: u64,
 }
 
+impl Figure {
+    /// Figure in its unit: a finding has logarithms, which cost nothing while nobody reads them.
+    pub(crate) fn readable(self) -> Self {
+        let read = |number: f64| match self.unit {
+            Unit::Amount | Unit::Balance => libm::exp(number),
+            Unit::Seconds => libm::expm1(number),
+            _ => number,
+        };
+        Self {
+            unit: self.unit,
+            expected: read(self.expected),
+            observed: read(self.observed),
+        }
+    }
+}
+
 impl Finding {
     /// Creates a finding without an earlier signal.
     pub fn new(score: f64, unit: Unit, expected: f64, observed: f64) -> Self {
@@ -48,17 +64,17 @@ pub struct Figure {
 /// Unit of a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unit {
-    /// Amount, in the asset's base units.
+    /// Amount, in the asset's base units; a finding has its natural logarithm.
     Amount,
     /// Signals within the short window.
     Signals,
     /// New counterparties or wallets within the short window.
     Parties,
-    /// Seconds since the signal before.
+    /// Seconds since the signal before; a finding has ln(1 + seconds).
     Seconds,
     /// Links of a chain.
     Links,
-    /// Balance, in the asset's base units.
+    /// Balance, in the asset's base units; a finding has its natural logarithm.
     Balance,
     /// Hours around the wallet's usual hour, from 0 to 12.
     Hours,

@@ -1,10 +1,8 @@
 //! Bounded number of states, with an eviction that depends on the stream alone.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-
 use serde::{Deserialize, Serialize};
 
+use crate::index::Index;
 use crate::key::Key;
 
 /// States by key, at most `capacity`.
@@ -21,27 +19,7 @@ pub struct Table<S> {
     used: Vec<u64>,
     slots: Vec<(Key, S)>,
     #[serde(skip)]
-    index: HashMap<u64, u32, BuildHasherDefault<Keyed>>,
-}
-
-/// Hash of a key, which is one.
-#[derive(Debug, Default)]
-struct Keyed(u64);
-
-impl Hasher for Keyed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, key: u64) {
-        self.0 = key;
-    }
+    index: Index,
 }
 
 impl<S: Default> Table<S> {
@@ -53,7 +31,7 @@ impl<S: Default> Table<S> {
             evicted: 0,
             used: Vec::new(),
             slots: Vec::new(),
-            index: HashMap::default(),
+            index: Index::default(),
         }
     }
 
@@ -69,18 +47,23 @@ impl<S: Default> Table<S> {
 
     /// State of a key, if the table has it. Does not count as a use.
     pub fn get(&self, key: Key) -> Option<&S> {
-        let slot = *self.index.get(&key.bits())?;
-        self.slots.get(slot as usize).map(|(_, state)| state)
+        self.find(key).map(|slot| &self.slots[slot].1)
     }
 
     /// State of a key; a default one where there was none.
     pub fn state(&mut self, key: Key) -> &mut S {
-        let slot = match self.index.get(&key.bits()) {
-            Some(slot) => *slot as usize,
-            None => self.insert(key),
-        };
+        let slot = self.find(key).unwrap_or_else(|| self.insert(key));
         self.used[slot / 64] |= 1 << (slot % 64);
         &mut self.slots[slot].1
+    }
+
+    fn find(&self, key: Key) -> Option<usize> {
+        self.index.find(key, |slot| self.slots[slot].0 == key)
+    }
+
+    /// States in the order of their slots.
+    pub fn iter(&self) -> impl Iterator<Item = &S> {
+        self.slots.iter().map(|(_, state)| state)
     }
 
     /// Changes the bound. A table above a lower one stays as large as it is.
@@ -91,11 +74,13 @@ impl<S: Default> Table<S> {
     /// Builds what a snapshot leaves out. Returns `false` if the parts contradict each other.
     pub fn rebuild(&mut self) -> bool {
         self.index.clear();
-        self.index.reserve(self.slots.len());
-        for (slot, (key, _)) in (0_u32..).zip(&self.slots) {
-            self.index.insert(key.bits(), slot);
+        let mut is_sound = true;
+        for slot in 0..self.slots.len() {
+            let key = self.slots[slot].0;
+            is_sound &= self.find(key).is_none();
+            self.index.insert(key, slot);
         }
-        self.index.len() == self.slots.len()
+        is_sound
             && self.used.len() == self.slots.len().div_ceil(64)
             && (self.hand as usize) <= self.slots.len()
     }
@@ -110,12 +95,12 @@ impl<S: Default> Table<S> {
             slot
         } else {
             let slot = self.unused_slot();
-            self.index.remove(&self.slots[slot].0.bits());
+            self.index.remove(self.slots[slot].0, slot);
             self.slots[slot] = (key, S::default());
             self.evicted += 1;
             slot
         };
-        self.index.insert(key.bits(), slot as u32);
+        self.index.insert(key, slot);
         slot
     }
 

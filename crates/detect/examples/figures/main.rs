@@ -4,6 +4,8 @@
 //! cargo run --release -p risksignal-detect --example figures -- payments
 //! ```
 
+mod cost;
+mod nab;
 mod payments;
 
 use std::path::PathBuf;
@@ -11,7 +13,7 @@ use std::process::ExitCode;
 
 type Failure = Box<dyn std::error::Error>;
 
-const USAGE: &str = "figures payments [--data FOLDER] [NAME=VALUE]...";
+const USAGE: &str = "figures payments|nab|cost [--data FOLDER] [NAME=VALUE]...";
 
 /// Arguments: the figure, the folder of the data, and parameters to try.
 struct Arguments {
@@ -45,12 +47,21 @@ impl Arguments {
 fn main() -> Result<ExitCode, Failure> {
     let arguments = Arguments::read()?;
     let folder = arguments.data.as_path();
+    if arguments.figure == "cost" {
+        let wallets = arguments.changes.iter().find(|(name, _)| name == "wallets");
+        cost::print(wallets.map(|(_, wallets)| *wallets))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if !folder.exists() {
         println!("skipped: there is no {}", folder.display());
         return Ok(ExitCode::SUCCESS);
     }
     match arguments.figure.as_str() {
         "payments" => payments::print(&folder.join("payments"), &arguments.changes)?,
+        "nab" => {
+            let has = |name| arguments.changes.iter().any(|(one, _)| one == name);
+            nab::print(&folder.join("nab"), has("detail"), !has("tuning"))?;
+        }
         _ => {
             println!("{USAGE}");
             return Ok(ExitCode::from(2));

@@ -54,7 +54,7 @@ enum Labels {
 
 /// Result of a run.
 #[derive(Default)]
-struct Result4 {
+struct Figures {
     alerts: u32,
     hits: u32,
     frauds: u32,
@@ -99,7 +99,7 @@ fn read(folder: &Path, name: &str) -> Result<Vec<Payment>, Failure> {
 }
 
 /// Microseconds since the epoch of a time such as `2018-04-01T00:10:34.000Z`.
-fn micros(text: &str) -> Option<i64> {
+pub fn micros(text: &str) -> Option<i64> {
     let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<i64>().ok();
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
     // Days from civil: Howard Hinnant, "chrono-compatible low-level date algorithms".
@@ -112,9 +112,9 @@ fn micros(text: &str) -> Option<i64> {
     Some(days * DAY_US + seconds * 1_000_000 + number(20..23)? * 1_000)
 }
 
-fn run(payments: &[Payment], labels: Labels, parameters: &Parameters) -> Result<Result4, Failure> {
+fn run(payments: &[Payment], labels: Labels, parameters: &Parameters) -> Result<Figures, Failure> {
     let mut engine = Engine::new(parameters.clone())?;
-    let mut result = Result4::default();
+    let mut result = Figures::default();
     let mut waiting = VecDeque::new();
     let mut position = 0;
     let first_day = payments.first().map_or(0, |payment| payment.at_us / DAY_US);

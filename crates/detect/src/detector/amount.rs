@@ -9,7 +9,7 @@ use crate::finding::{Finding, Unit};
 
 pub(super) fn look(facts: &Facts) -> Option<Finding> {
     let score = facts.above_wallet()?;
-    let (expected, observed) = (libm::exp(facts.wallet.mean), libm::exp(facts.ln?));
+    let (expected, observed) = (facts.wallet.mean, facts.ln?);
     let finding = Finding::new(score, Unit::Amount, expected, observed);
     Some(finding.since(facts.wallet.position))
 }

@@ -13,7 +13,7 @@ pub(super) fn look(facts: &Facts) -> Option<Finding> {
     let growth = ((wallet.fast + 1.0).sqrt() - 1.0).max(0.0);
     // A silence within two standard deviations is none.
     let score = (wallet.silence - 2.0).max(0.0) * growth;
-    let (expected, observed) = (wallet.gap_usual_s, wallet.gap_s);
+    let (expected, observed) = (wallet.gap_usual, wallet.gap);
     let finding = Finding::new(score, Unit::Seconds, expected, observed);
     Some(finding.since(wallet.position))
 }

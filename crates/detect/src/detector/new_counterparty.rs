@@ -10,6 +10,6 @@ pub(super) fn look(facts: &Facts) -> Option<Finding> {
     let is_new = facts.new_counterparty().is_some();
     let rarity = 1.0 - facts.wallet.new_share;
     let score = if is_new { above.max(0.0) * rarity } else { 0.0 };
-    let (expected, observed) = (libm::exp(facts.wallet.mean), libm::exp(facts.ln?));
+    let (expected, observed) = (facts.wallet.mean, facts.ln?);
     Some(Finding::new(score, Unit::Amount, expected, observed))
 }

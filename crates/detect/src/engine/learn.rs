@@ -10,12 +10,16 @@ use crate::facts::Facts;
 use crate::feedback::{About, Feedback, Heard, Verdict};
 use crate::key::Key;
 use crate::observation::Observation;
+use crate::odds;
 use crate::parameters::Parameters;
 use crate::table::Table;
 use crate::time::{Moment, remaining};
 
 /// Bayes factor of feedback about a wallet or a counterparty as a whole.
 const SUBJECT_FACTOR: f64 = 1_000.0;
+
+/// Share of confirmed frauds by the wallet that are the first of several.
+const REPEATED: f64 = 0.02;
 
 impl State {
     /// Counts a signal in every state that it touches.
@@ -129,12 +133,16 @@ impl State {
             &parties,
         );
         // Rates of fraud for either reason, relative to ordinary signals of this amount.
+        // The suspicion that the signal raised by itself has faded since, and counts here in full.
+        let raised = 1.0 - wallets.hit_rate + wallets.hit_rate * factor;
+        let wallet_chance = wallet_chance.max(odds::updated(wallets.prior, raised));
         let by_wallet = (wallets.hit_rate * wallet_chance).max(parameters.prior) * factor;
         let by_party = parties.hit_rate * party_chance;
         let usual = parameters.prior * factor;
         let (for_wallet, for_party) = match verdict {
             Verdict::Confirmed => (
-                (wallets.hit_rate * factor + by_party) / (usual + by_party),
+                1.0 + REPEATED
+                    * ((wallets.hit_rate * factor + by_party) / (usual + by_party) - 1.0),
                 (parties.hit_rate + (1.0 - parties.hit_rate) * by_wallet) / by_wallet,
             ),
             Verdict::Cleared => (

@@ -35,7 +35,11 @@ impl State {
             tail: self.budget.tail(weighed.odds()).unwrap_or(1.0),
             severity: severity(weighed.probability),
             detector,
-            figure: finding.map_or(nothing, |finding| finding.figure),
+            event_type: weighed
+                .rate_of
+                .clone()
+                .filter(|_| detector == Detector::TypeRate),
+            figure: finding.map_or(nothing, |finding| finding.figure.readable()),
             shares: shares(weighed),
             evidence: self.evidence(position, subjects, weighed, detector.cause()),
         }

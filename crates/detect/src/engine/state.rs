@@ -9,7 +9,7 @@ use crate::pairs::Pairs;
 use crate::parameters::{Capacity, Parameters};
 use crate::quiet::Quiet;
 use crate::recent::Recent;
-use crate::series::Series;
+use crate::series::{Series, TypeRates};
 use crate::state::asset::Asset;
 use crate::state::balance::Balance;
 use crate::state::counterparty::Counterparty;
@@ -36,6 +36,8 @@ pub struct State {
     pub assets: Table<Asset>,
     /// Series of numbers.
     pub series: Table<Series>,
+    /// Rates of event types.
+    pub rates: TypeRates,
     /// Wallets with evidence of a compromise.
     pub suspect_wallets: Table<Chance>,
     /// Counterparties with evidence of a compromise.
@@ -96,6 +98,7 @@ impl State {
             balances: Table::new(capacity.balances),
             assets: Table::new(capacity.assets),
             series: Table::new(capacity.series),
+            rates: TypeRates::default(),
             suspect_wallets: Table::new(capacity.suspects),
             suspect_counterparties: Table::new(capacity.suspects),
             pairs: Pairs::new(capacity.pairs),
@@ -141,6 +144,8 @@ impl State {
             self.balances.rebuild(),
             self.assets.rebuild(),
             self.series.rebuild(),
+            self.series.iter().all(Series::is_sound),
+            self.rates.rebuild(),
             self.suspect_wallets.rebuild(),
             self.suspect_counterparties.rebuild(),
             self.quiet.rebuild(),

@@ -37,6 +37,8 @@ pub struct Weighed {
     pub facts: Option<Facts>,
     /// Findings of the detectors.
     pub findings: Findings,
+    /// Event type whose rate closed an interval with a finding.
+    pub rate_of: Option<String>,
     /// Evidence of the findings.
     pub evidence: Evidence,
     /// Probability by cause: wallet, counterparty, series.
@@ -140,6 +142,8 @@ impl State {
         }
         findings[Detector::Balance as usize] = self.balance_drop(signal, subjects, moment);
         findings[Detector::Level as usize] = self.level(signal, subjects, moment);
+        let rate = self.rates.count(signal.event_type, self.time.newest_us());
+        findings[Detector::TypeRate as usize] = rate.as_ref().map(|rate| rate.finding);
         for (finding, is_on) in findings.iter_mut().zip(on) {
             *finding = finding.filter(|_| *is_on);
         }
@@ -150,6 +154,7 @@ impl State {
             at_us: moment.at_us,
             facts,
             findings,
+            rate_of: rate.map(|rate| rate.event_type),
             evidence,
             causes: [0.0; 3],
             wallet_factor: 1.0,
@@ -215,25 +220,26 @@ impl State {
         let ln = signal.amount.and_then(|amount: Amount<'_>| amount.ln());
         let asset = self.assets.get(subjects.asset).copied().unwrap_or_default();
         let variance = asset.variance_within();
-        let before = self.wallets.state(flow).before(moment, windows, variance);
+        // The reads of memory come first and together, so that they wait side by side.
+        let state = *self.wallets.state(flow);
+        let party = subjects.counterparty;
+        let party = party.map(|key| *self.counterparties.state(key));
         let is_new = subjects.counterparty.is_some_and(|party| {
             let pair = wallet.flow(wallet, signal.direction).pair(party);
             self.pairs.is_new(pair)
         });
-        let party = subjects
-            .counterparty
-            .map(|key| self.counterparties.state(key));
-        let party = party.map(|party| party.before(moment, windows));
-        let receipts = ln.and_then(|_| self.counterparties.get(wallet));
+        // A chain goes on to new counterparties alone, so most signals need no look at the receipt.
+        let own = ln.filter(|_| is_new);
+        let own = own.and_then(|_| self.counterparties.get(wallet));
         Some(Facts {
-            wallet: before,
-            counterparty: party,
+            wallet: state.before(moment, windows, variance),
+            counterparty: party.map(|party| party.before(moment, windows)),
             ln,
             above_asset: ln.and_then(|ln| asset.score(ln)),
             asset_mean: asset.mean(),
             is_new,
             direction: signal.direction,
-            receipt: receipts.and_then(|own| own.receipt(moment, subjects.asset.tag())),
+            receipt: own.and_then(|own| own.receipt(moment, subjects.asset.tag())),
         })
     }
 
@@ -252,8 +258,7 @@ impl State {
             if let Some(drop) = drop
                 && largest.is_none_or(|largest| drop.score > largest.score)
             {
-                let (before, after) = (libm::exp(drop.before), libm::exp(drop.after));
-                let finding = Finding::new(drop.score, Unit::Balance, before, after);
+                let finding = Finding::new(drop.score, Unit::Balance, drop.before, drop.after);
                 largest = Some(finding.since(drop.since));
             }
         }
@@ -267,7 +272,7 @@ impl State {
         moment: Moment,
     ) -> Option<Finding> {
         let series = self.series.state(subjects.series?);
-        series.look(moment.at_us, signal.value?.number)
+        series.look(moment.at_us, signal.value?.number, 0.0)
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Parameters {
     pub warmup_days: f64,
     /// Share of the signals that each cause is expected to make unusual, above 0 and up to 0.1.
     pub prior: f64,
-    /// Shape of unusual tail probabilities, above 0 and below 1: see `odds::bayes_factor`.
+    /// Shape of unusual tail probabilities, above 0 and below 1: see `odds::ln_bayes_factor`.
     pub shape: f64,
     /// Window of short-term rates, in hours.
     pub fast_hours: f64,
@@ -70,7 +70,7 @@ pub struct Capacity {
     pub pairs: u32,
     /// Assets: 40 bytes each.
     pub assets: u32,
-    /// Series of numbers: about 6 kB each.
+    /// Series of numbers: about 1 kB each.
     pub series: u32,
 }
 
@@ -78,7 +78,7 @@ impl Default for Parameters {
     fn default() -> Self {
         Self {
             budget: 0.01,
-            probability_min: 0.03,
+            probability_min: 0.04,
             warmup_days: 14.0,
             prior: 0.003,
             shape: 0.1,

@@ -86,10 +86,10 @@ pub struct Before {
     pub mean: f64,
     /// Standard deviation of ln(amount) above the mean, with the asset's as its prior.
     pub spread: f64,
-    /// Seconds since the signal before; 0 for a signal out of order.
-    pub gap_s: f64,
-    /// Usual gap in seconds.
-    pub gap_usual_s: f64,
+    /// ln(1 + seconds since the signal before); 0 for a signal out of order.
+    pub gap: f64,
+    /// Mean of that.
+    pub gap_usual: f64,
     /// Largest silence of the short window in standard deviations, with this gap.
     pub silence: f64,
     /// Length of the mean direction of the hour: 1 if all signals come at one hour, 0 at any.
@@ -101,7 +101,6 @@ pub struct Before {
     /// Signals over the long window.
     slow: f64,
     is_late: bool,
-    ln_gap: f64,
     hour: (f64, f64),
 }
 
@@ -154,15 +153,14 @@ impl Wallet {
             new_share: ((new_slow + 0.5) / (slow + 1.0)).min(1.0),
             mean: f64::from(self.mean),
             spread: self.spread(variance),
-            gap_s,
-            gap_usual_s: libm::expm1(f64::from(self.gap_mean)),
+            gap: ln_gap,
+            gap_usual: f64::from(self.gap_mean),
             silence: silence.max(silence_left).max(0.0),
             hour_focus: focus.min(1.0),
             hour_distance: (1.0 - cosine).clamp(0.0, 2.0),
             new_slow,
             slow,
             is_late: moment.is_late,
-            ln_gap,
             hour,
         }
     }
@@ -178,7 +176,7 @@ impl Wallet {
             self.first_s = u32::try_from(moment.at_us / SECOND_US).unwrap_or(u32::MAX);
         } else {
             let weight = (1.0 / f64::from(self.count)).max(WEIGHT_MIN);
-            let deviation = before.ln_gap - f64::from(self.gap_mean);
+            let deviation = before.gap - f64::from(self.gap_mean);
             self.gap_mean += (weight * deviation) as f32;
             let old = f64::from(self.gap_variance);
             self.gap_variance = (old + weight * (deviation * deviation - old)) as f32;
@@ -286,7 +284,7 @@ mod tests {
         let of_late = wallet.before(late, WINDOWS, 0.3);
         wallet.count(late, 9, &of_late, true);
         let after = wallet.before(at(400), WINDOWS, 0.3);
-        assert_eq!((after.fast, after.gap_s), (before.fast, before.gap_s));
+        assert_eq!((after.fast, after.gap), (before.fast, before.gap));
         assert_eq!(after.new_fast, before.new_fast);
     }
 
