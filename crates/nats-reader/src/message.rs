@@ -38,8 +38,9 @@ impl Message {
         Self::new([subject, head, body].concat().into(), frame)
     }
 
-    /// Returns a copy without the reply subject and by itself, for one that outlives its
-    /// neighbors in the block: a small message would keep the room of a hundred.
+    /// Returns a copy by itself, for a message that outlives its neighbors in the block: a small
+    /// one would keep the room of a hundred. The copy has no reply subject, so that it may look
+    /// like a status.
     pub fn detached(&self) -> Self {
         Self::of_parts(self.subject(), self.headers(), self.body())
     }

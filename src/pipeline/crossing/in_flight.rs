@@ -78,11 +78,13 @@ impl InFlight {
     /// Gives back the room of leases, and returns where their acks go, in runs of one source. Only
     /// the ack stage calls this.
     pub fn settle(&self, leases: Vec<Lease>) -> Vec<SettledReplies> {
-        let (mut all, count) = (Vec::<SettledReplies>::new(), leases.len());
+        let mut all = Vec::<SettledReplies>::new();
+        // As a rule all are of one source.
+        let mut first = Subjects::with_capacity(leases.len(), ACK_SUBJECT_BYTES);
         let mut add = |source, subject: &[u8]| match all.last_mut() {
             Some(last) if last.source == source => last.subjects.push(subject),
             _ => {
-                let mut subjects = Subjects::with_capacity(count, ACK_SUBJECT_BYTES);
+                let mut subjects = std::mem::take(&mut first);
                 subjects.push(subject);
                 all.push(SettledReplies { source, subjects });
             }
@@ -340,5 +342,7 @@ impl Drop for Lease {
     }
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

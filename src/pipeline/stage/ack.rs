@@ -154,9 +154,10 @@ impl<R: Replies> Ack<R> {
     /// delivered again.
     async fn ack(&mut self, leases: Vec<Lease>) {
         let replies = self.in_flight.settle(leases);
-        let current = self.source.get();
-        self.hold_of(current).await;
         for SettledReplies { source, subjects } in replies {
+            // Once for each: the sends before may have waited.
+            let current = self.source.get();
+            self.hold_of(current).await;
             match source {
                 None => self.send_acks(subjects, None).await,
                 Some(_) if source != current => give_back(&self.replies, subjects).await,

@@ -235,7 +235,8 @@ impl Insert {
         let is_refused = claimed.refusal.is_some();
         if claimed.block.rows().len() == 1 && is_refused {
             // What it waits for has to find room.
-            for one in &claimed.batch.deliveries {
+            for one in &mut claimed.batch.deliveries {
+                one.lease.detach();
                 one.lease.spare();
             }
             match self.quarantine.judge(*claimed) {

@@ -273,6 +273,10 @@ impl<P: Pulls> Pull<P> {
         room: &mut Reservation,
     ) -> Option<Result<End, PullError>> {
         let (arrived, end) = session.take(chunk, room);
+        for stranger in &arrived.strangers {
+            let subject = String::from_utf8_lossy(stranger.subject());
+            warn!(%subject, "Message from outside JetStream on the pull's inbox; it is ignored");
+        }
         if let Err(error) = self.check(session, &arrived) {
             // What they are messages of has to be found first. The leases give them back.
             return Some(Err(error));
@@ -319,6 +323,8 @@ struct Arrived {
     bytes: u64,
     /// Messages that were delivered before.
     again: u64,
+    /// Messages that did not come from JetStream.
+    strangers: Vec<PulledMessage>,
     deliveries: Vec<Delivery>,
 }
 
@@ -334,6 +340,7 @@ impl<S> Session<S> {
             is_in_order: true,
             bytes: 0,
             again: 0,
+            strangers: Vec::new(),
             deliveries: Vec::with_capacity(chunk.len()),
         };
         let mut holding = room.holding(Some(self.source), chunk.len());
@@ -346,18 +353,24 @@ impl<S> Session<S> {
         (arrived, end)
     }
 
-    /// Takes a message into a lease. One that did not come from JetStream is ignored.
+    /// Takes a message into a lease, unless it did not come from JetStream. Logs nothing: the log
+    /// may block, and all leases wait for `holding`.
     fn lease(&mut self, message: PulledMessage, holding: &mut Holding<'_>, arrived: &mut Arrived) {
         // The answer to a question has none.
         let Some(reply) = message.reply() else { return };
         let Some(ack) = self.ack_names.parse(reply) else {
-            let subject = String::from_utf8_lossy(message.subject());
-            warn!(%subject, "Message from outside JetStream on the pull's inbox; it is ignored");
+            arrived.strangers.push(message);
             return;
         };
-        // One subscription sees them in order; a consumer that was recreated counts from 1.
-        arrived.is_in_order &= ack.consumer_seq > self.last_consumer_seq;
-        self.last_consumer_seq = ack.consumer_seq;
+        // One subscription sees them in order; a consumer that was recreated counts from 1. What
+        // follows is of that one, too.
+        let is_in_order = ack.consumer_seq > self.last_consumer_seq;
+        arrived.is_in_order &= is_in_order;
+        self.last_consumer_seq = if is_in_order {
+            ack.consumer_seq
+        } else {
+            u64::MAX
+        };
         arrived.bytes += message.length() as u64;
         arrived.again += u64::from(ack.delivered > 1);
         let lease = holding.lease(reply, message.length());

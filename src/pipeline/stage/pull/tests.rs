@@ -371,17 +371,22 @@ async fn a_message_with_the_headers_of_a_status_is_handed_on() {
     assert_eq!(headers.bytes().as_ref(), block.as_bytes());
 }
 
-#[test]
-fn a_pull_expects_two_heartbeats_before_it_is_lost() {
-    let mut consumer = Settings::default().consumer;
-    for (expires_s, silence_ms) in [(1, 500), (30, 10_000)] {
-        consumer.fetch_expires = Duration::from_secs(expires_s);
-        let body: serde_json::Value = serde_json::from_slice(&request::body(&consumer)).unwrap();
-        assert_eq!(body["batch"], consumer.fetch_messages);
-        assert_eq!(body["expires"], expires_s * 1_000_000_000);
-        let heartbeat_ns = body["idle_heartbeat"].as_u64().unwrap();
-        let silence = request::silence(&consumer);
-        assert_eq!(silence, Duration::from_millis(silence_ms));
-        assert_eq!(u128::from(heartbeat_ns) * 2, silence.as_nanos());
-    }
+/// At a stop, too: what follows a message with a lower number is of the other consumer.
+#[tokio::test(start_paused = true)]
+async fn a_stop_hands_on_nothing_of_a_consumer_that_counts_from_the_start_again() {
+    let mut pulling = Pulling::start();
+    pulling.pulls.send_all([message(7), message(8)]);
+    let first = pulling.next().await.unwrap();
+    sleep(Duration::from_millis(10)).await;
+    pulling.shutdown.cancel();
+    sleep(Duration::from_millis(10)).await;
+    pulling.pulls.send_all([message(3)]);
+    // Until after the next question, so that the next message comes by itself.
+    sleep(RECONNECT_POLL * 2).await;
+    pulling.pulls.send_all([message(4)]);
+    let handed_on = pulling.next().await;
+    assert!(handed_on.is_none(), "{handed_on:?}");
+    let given_back = pulling.in_flight.given_back().await;
+    assert_eq!(given_back, Subjects::from_iter([reply(3), reply(4)]));
+    drop(first);
 }
