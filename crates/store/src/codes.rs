@@ -4,6 +4,9 @@
 /// Error code for a query without a grant.
 pub(super) const ACCESS_DENIED: u32 = 497;
 
+/// Error code for a query whose id belongs to a running one.
+pub(super) const RUNS_ALREADY: u32 = 216;
+
 /// Remedy for a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
@@ -129,7 +132,7 @@ const CODES: [Code; 50] = [
     code(202, "TOO_MANY_SIMULTANEOUS_QUERIES", Remedy::Wait, "ClickHouse is overloaded"),
     code(209, "SOCKET_TIMEOUT", Remedy::Wait, ""),
     code(210, "NETWORK_ERROR", Remedy::Wait, ""),
-    code(216, "QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING", Remedy::Wait, "a proxy sends a request again while ClickHouse still runs it: switch off its retries of inserts"),
+    code(RUNS_ALREADY, "QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING", Remedy::Wait, "a proxy sends a request again while ClickHouse still runs it: switch off its retries of inserts"),
     code(242, "TABLE_IS_READ_ONLY", Remedy::Wait, "the replica has no connection to Keeper"),
     code(243, "NOT_ENOUGH_SPACE", Remedy::Wait, DISK),
     code(252, "TOO_MANY_PARTS", Remedy::Wait, "merges do not keep up: lower batch.max_inserts_per_second"),

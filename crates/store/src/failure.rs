@@ -212,10 +212,13 @@ impl StoreError {
     }
 
     /// Returns true if the insert has ended and commits nothing later: ClickHouse itself answered
-    /// with an exception, or a proxy rejected a body of this size.
+    /// with an exception, or a proxy rejected a body of this size. An answer that the query runs
+    /// already is about a copy that a proxy sent: the first one may still commit.
     pub fn is_over(&self) -> bool {
         match &self.failure {
-            FailureReason::Exception(exception) => exception.is_answer,
+            FailureReason::Exception(exception) => {
+                exception.is_answer && exception.code != codes::RUNS_ALREADY
+            }
             FailureReason::Foreign { status, .. } => *status == TOO_LARGE,
             FailureReason::Client(_) | FailureReason::Fewer { .. } => false,
         }
@@ -315,6 +318,14 @@ pub(super) mod tests {
         ] {
             assert_eq!(exception_code(text), code, "{text}");
         }
+    }
+
+    /// A proxy sent the insert twice: the refusal of the second is no end of the first.
+    #[test]
+    fn only_the_querys_own_exception_ends_an_insert() {
+        assert!(exception(469, "x", true).is_over());
+        assert!(!exception(469, "x", false).is_over());
+        assert!(!exception(codes::RUNS_ALREADY, "x", true).is_over());
     }
 
     #[test]
