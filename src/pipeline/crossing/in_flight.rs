@@ -15,7 +15,7 @@ use crate::pipeline::crossing::ack_subject::AckSubject;
 use crate::pipeline::crossing::reply::SettledReplies;
 use crate::pipeline::crossing::source::SignalSource;
 
-use held::{ACK_SUBJECT_BYTES, Held, HeldChunk, Slot};
+use held::{ACK_SUBJECT_BYTES, Held, HeldChunk, HeldPlace};
 
 /// Every message between its pull and its ack, within a fixed number of messages and bytes. It
 /// lives as long as the process, so that a lease refers to it without counting.
@@ -94,8 +94,8 @@ impl InFlight {
             if let Some(ack) = lease.exhausted.take().and_then(|message| message.ack) {
                 add(None, ack.as_bytes());
             }
-            if let Some((_, slot)) = lease.held.take() {
-                inner.held.release(slot, &mut add);
+            if let Some((_, at)) = lease.held.take() {
+                inner.held.release(at, &mut add);
             }
         }
         drop(inner);
@@ -131,12 +131,12 @@ impl InFlight {
         leases: impl Iterator<Item = &'a Lease>,
         current: Option<SignalSource>,
     ) -> bool {
-        let mut slots = leases.filter_map(|lease| lease.held).peekable();
-        let Some(&(in_flight, _)) = slots.peek() else {
+        let mut places = leases.filter_map(|lease| lease.held).peekable();
+        let Some(&(in_flight, _)) = places.peek() else {
             return true;
         };
         let inner = in_flight.lock();
-        slots.all(|(_, slot)| !is_stale(inner.held.source(slot), current))
+        places.all(|(_, at)| !is_stale(inner.held.source(at), current))
     }
 
     /// Waits for messages that are given back, and takes their replies.
@@ -226,11 +226,11 @@ impl Holding<'_> {
         // The server holds a pull to its bounds, so that this never cuts anything off.
         let bytes = bytes.min(room.bytes);
         let chunk = self.chunk.as_mut();
-        let slot = chunk.map(|chunk| self.inner.held.add(chunk, subject, bytes));
+        let at = chunk.map(|chunk| self.inner.held.add(chunk, subject, bytes));
         room.messages = room.messages.saturating_sub(1);
         room.bytes -= bytes;
         Lease {
-            held: slot.map(|slot| (room.in_flight, slot)),
+            held: at.map(|at| (room.in_flight, at)),
             exhausted: None,
         }
     }
@@ -250,7 +250,7 @@ impl Drop for Holding<'_> {
 #[must_use = "dropping a lease means that the message is delivered again"]
 pub struct Lease {
     /// `None` once it has given its room back, and for a message that was not delivered.
-    held: Option<(&'static InFlight, Slot)>,
+    held: Option<(&'static InFlight, HeldPlace)>,
     /// The message that an advisory is about, where this is the lease on an advisory.
     exhausted: Option<Box<ExhaustedMessage>>,
 }
@@ -275,16 +275,16 @@ impl Lease {
 
     /// Gives its room back and goes on holding the message: of the few that wait for others.
     pub fn spare(&self) {
-        if let Some((in_flight, slot)) = self.held {
-            in_flight.lock().held.spare(slot);
+        if let Some((in_flight, at)) = self.held {
+            in_flight.lock().held.spare(at);
             in_flight.room.notify_waiters();
         }
     }
 
     /// Keeps nothing of those that arrived with it, since it is held for longer.
     pub fn detach(&mut self) {
-        if let Some((in_flight, slot)) = &mut self.held {
-            *slot = in_flight.lock().held.detach(*slot);
+        if let Some((in_flight, at)) = &mut self.held {
+            *at = in_flight.lock().held.detach(*at);
         }
     }
 
@@ -301,8 +301,8 @@ impl Lease {
     }
 
     fn source(&self) -> Option<SignalSource> {
-        let (in_flight, slot) = self.held?;
-        in_flight.lock().held.source(slot)
+        let (in_flight, at) = self.held?;
+        in_flight.lock().held.source(at)
     }
 
     /// Has this lease on an advisory stand for the message too: that is acked with it, at
@@ -326,12 +326,12 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         // `None` once it is settled.
-        let Some((in_flight, slot)) = self.held.take() else {
+        let Some((in_flight, at)) = self.held.take() else {
             return;
         };
         let mut inner = in_flight.lock();
         let Inner { held, given_back } = &mut *inner;
-        held.release(slot, &mut |source, reply| {
+        held.release(at, &mut |source, reply| {
             if source.is_some() {
                 given_back.push(reply);
             }

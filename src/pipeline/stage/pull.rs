@@ -302,7 +302,7 @@ impl<P: Pulls> Pull<P> {
     fn check(
         &self,
         session: &Session<P::Subscription>,
-        arrived: &Arrived,
+        arrived: &PulledChunk,
     ) -> Result<(), PullError> {
         if !arrived.is_in_order {
             return Err(PullError::SourceChanged);
@@ -316,7 +316,7 @@ impl<P: Pulls> Pull<P> {
 }
 
 /// Deliveries that arrived together.
-struct Arrived {
+struct PulledChunk {
     /// False if they are of another consumer than the ones before.
     is_in_order: bool,
     /// Bytes of the messages.
@@ -334,9 +334,9 @@ impl<S> Session<S> {
         &mut self,
         chunk: &mut Vec<PulledMessage>,
         room: &mut Reservation,
-    ) -> (Arrived, Option<Result<End, PullError>>) {
+    ) -> (PulledChunk, Option<Result<End, PullError>>) {
         let mut end = None;
-        let mut arrived = Arrived {
+        let mut arrived = PulledChunk {
             is_in_order: true,
             bytes: 0,
             again: 0,
@@ -355,7 +355,12 @@ impl<S> Session<S> {
 
     /// Takes a message into a lease, unless it did not come from JetStream. Logs nothing: the log
     /// may block, and all leases wait for `holding`.
-    fn lease(&mut self, message: PulledMessage, holding: &mut Holding<'_>, arrived: &mut Arrived) {
+    fn lease(
+        &mut self,
+        message: PulledMessage,
+        holding: &mut Holding<'_>,
+        arrived: &mut PulledChunk,
+    ) {
         // The answer to a question has none.
         let Some(reply) = message.reply() else { return };
         let Some(ack) = self.ack_names.parse(reply) else {

@@ -56,7 +56,7 @@ enum HeldState {
 
 /// Place of a held message.
 #[derive(Debug, Clone, Copy)]
-pub struct Slot {
+pub struct HeldPlace {
     chunk: u32,
     place: u32,
 }
@@ -79,7 +79,7 @@ impl HeldChunk {
         self.replies.push(reply);
         self.messages.push(HeldMessage { bytes, state });
         self.held += 1;
-        // Far below 2^32: a pull has 100,000 messages at most.
+        // Far below 2^32: the bound of messages in flight is 10,000,000 at most.
         (self.messages.len() - 1) as u32
     }
 
@@ -141,8 +141,8 @@ impl Held {
     }
 
     /// Holds a message as the next of `chunk`, which [`Self::hold`] keeps before any other.
-    pub fn add(&self, chunk: &mut HeldChunk, reply: &[u8], bytes: usize) -> Slot {
-        Slot {
+    pub fn add(&self, chunk: &mut HeldChunk, reply: &[u8], bytes: usize) -> HeldPlace {
+        HeldPlace {
             // There are fewer chunks than messages.
             chunk: self.chunks.vacant_key() as u32,
             place: chunk.add(reply, bytes, HeldState::Held),
@@ -164,13 +164,13 @@ impl Held {
     }
 
     /// Source of a message.
-    pub fn source(&self, slot: Slot) -> Option<SignalSource> {
-        self.chunks.get(slot.chunk as usize)?.source
+    pub fn source(&self, at: HeldPlace) -> Option<SignalSource> {
+        self.chunks.get(at.chunk as usize)?.source
     }
 
-    /// Ends a slot: gives its room back, and passes on its source and its reply.
-    pub fn release(&mut self, slot: Slot, pass: &mut impl FnMut(Option<SignalSource>, &[u8])) {
-        let (key, place) = (slot.chunk as usize, slot.place as usize);
+    /// Releases a message: gives its room back, and passes on its source and its reply.
+    pub fn release(&mut self, at: HeldPlace, pass: &mut impl FnMut(Option<SignalSource>, &[u8])) {
+        let (key, place) = (at.chunk as usize, at.place as usize);
         let Some(chunk) = self.chunks.get_mut(key) else {
             return;
         };
@@ -193,9 +193,9 @@ impl Held {
     }
 
     /// Gives the room of a message back and goes on holding it.
-    pub fn spare(&mut self, slot: Slot) {
-        let chunk = self.chunks.get_mut(slot.chunk as usize);
-        let message = chunk.and_then(|chunk| chunk.messages.get_mut(slot.place as usize));
+    pub fn spare(&mut self, at: HeldPlace) {
+        let chunk = self.chunks.get_mut(at.chunk as usize);
+        let message = chunk.and_then(|chunk| chunk.messages.get_mut(at.place as usize));
         let Some(message) = message.filter(|message| message.state == HeldState::Held) else {
             return;
         };
@@ -205,15 +205,15 @@ impl Held {
     }
 
     /// Moves a message to a chunk of its own: it would keep those that arrived with it.
-    pub fn detach(&mut self, slot: Slot) -> Slot {
-        let (key, place) = (slot.chunk as usize, slot.place as usize);
+    pub fn detach(&mut self, at: HeldPlace) -> HeldPlace {
+        let (key, place) = (at.chunk as usize, at.place as usize);
         let several = self
             .chunks
             .get_mut(key)
             .filter(|chunk| chunk.messages.len() > 1);
-        let Some(chunk) = several else { return slot };
+        let Some(chunk) = several else { return at };
         let Some(message) = chunk.messages.get_mut(place) else {
-            return slot;
+            return at;
         };
         let mut own = HeldChunk {
             source: chunk.source,
@@ -229,7 +229,7 @@ impl Held {
         if chunk.held == 0 {
             self.chunks.remove(key);
         }
-        Slot {
+        HeldPlace {
             chunk: self.chunks.insert(own) as u32,
             place: 0,
         }
